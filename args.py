@@ -1,0 +1,531 @@
+"""Every flag of train.py, test.py and torchcam_vis.py: what it means, its checks, and what becomes of it.
+
+This file and the scripts alone know the Namespace; everything else takes plain keyword arguments, which
+:func:`data_config`, :func:`model_config` and their kin make of it. It imports nothing heavy, so that ``--help``
+and a wrong flag are answered at once.
+"""
+
+import argparse
+import itertools
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")
+# A flag that describes the model, and the name of its value in a checkpoint.
+MODEL_FLAGS = {
+    "model": "backbone",
+    "num_classes": "num_classes",
+    "use_slot": "use_slot",
+    "out_stage": "out_stage",
+    "hidden_dim": "hidden_dim",
+    "slots_per_class": "slots_per_class",
+    "iters": "iters",
+    "to_k_layer": "to_k_layers",
+    "attention": "attention",
+    "loss_status": "loss_status",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line and an argument file may have comments and several flags a line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        return shlex.split(arg_line, comments=True)
+
+
+def boolean(text: str) -> bool:
+    """true/false/yes/no/1/0, in any case."""
+    value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower())
+    if value is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false (true/false/yes/no/1/0)")
+    return value
+
+
+def number(kind: type, *, low: float, above: bool = False) -> Callable[[str], Any]:
+    """An int or float from ``low`` on, or above it."""
+
+    def parse(text: str) -> Any:
+        what = "a whole number" if kind is int else "a number"
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {what}") from None
+        if not (value > low if above else value >= low) or value == float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not {what} {'above' if above else 'of at least'} {low:g}")
+        return value
+
+    return parse
+
+
+def comma_list(item: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """``1,3,10``."""
+    return lambda text: tuple(item(part.strip()) for part in text.split(","))
+
+
+def size(text: str) -> tuple[int, int]:
+    """``260`` or ``192x256`` (height x width)."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not match or "0" in (match[1], match[2]):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size in pixels (260, or 192x256 for height x width)")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """``0``, ``0,4,7`` or ``0-9`` and mixtures."""
+    chosen: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers and ranges (0, or 0,4,7, or 0-9)")
+        chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(chosen)
+
+
+def resume(text: str) -> str | None:
+    """``auto`` (also true), a file, or false."""
+    if text.lower() in ("false", "no", "0", ""):
+        return None
+    return "auto" if text.lower() in ("true", "yes", "1", "auto") else text
+
+
+def build_parser(script: str) -> Parser:
+    """The parser of a script; all three know all flags, since the published lines give them to all three."""
+    parser = Parser(
+        prog=f"{script}.py",
+        description=DESCRIPTIONS[script],
+        fromfile_prefix_chars="@",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="Flags can stand in a file, some a line, with # comments: @recipes/quickstart.txt",
+    )
+    _data_flags(parser.add_argument_group("data"))
+    _model_flags(parser.add_argument_group("model"))
+    _training_flags(parser.add_argument_group("training"))
+    _file_flags(parser.add_argument_group("files"))
+    _explanation_flags(parser.add_argument_group("explanations and measurements"))
+    _machine_flags(parser.add_argument_group("machine"))
+    return parser
+
+
+DESCRIPTIONS = {
+    "train": "Train SCOUTER, or with --use_slot false the plain classifier it is compared with.",
+    "test": "Evaluate a trained model, and with --vis true draw why it decided as it did.",
+    "torchcam_vis": "Draw the maps of the usual attribution methods for a plain classifier.",
+}
+
+
+def _data_flags(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--dataset",
+        default="MNIST",
+        metavar="NAME",
+        help="MNIST5k (ships with the project), MNIST, ImageNet, ConText, CUB200 or Folder (train/"
+        " and val/ of class folders)",
+    )
+    add(
+        "--dataset_dir",
+        metavar="DIR",
+        help="folder of the data; MNIST without it: ./data/mnist, downloaded if missing; MNIST5k "
+        "needs none; the others need it",
+    )
+    add(
+        "--num_classes",
+        type=comma_list(number(int, low=1)),
+        default="10",
+        metavar="N[,N...]",
+        help="classes; of MNIST, ImageNet and CUB200 the first N are taken; ConText and Folder use"
+        " all they find, so that it may only be more, and is found if not given; a comma list"
+        " sweeps",
+    )
+    add(
+        "--img_size",
+        type=size,
+        default="260",
+        metavar="PIXELS",
+        help="pictures are resized to this, 260 or 192x256 (height x width), without keeping their aspect",
+    )
+    add(
+        "--aug",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="augment training pictures as the paper does: flips, affine, blur, each with probability one half",
+    )
+    add(
+        "--num_workers",
+        type=number(int, low=0),
+        default=4,
+        metavar="N",
+        help="processes that load pictures; at most one a core is started",
+    )
+
+
+def _model_flags(group: Any) -> None:
+    add = group.add_argument
+    add("--model", default="resnet18", metavar="NAME", help="backbone, any timm model that gives a feature map")
+    add(
+        "--pre_trained",
+        type=boolean,
+        default=True,
+        metavar="BOOL",
+        help="start the backbone from timm's pretrained weights (downloaded once)",
+    )
+    add("--backbone_weights", metavar="FILE", help="start the backbone from this .safetensors or .pth file instead")
+    add(
+        "--use_pre",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="start the backbone from <dataset>_no_slot_checkpoint.pth in --pre_dir; only training reads it",
+    )
+    add(
+        "--freeze_layers",
+        type=number(int, low=0),
+        default=2,
+        metavar="N",
+        help="freeze the stem and the first N of 4 stages (strides 4, 8, 16, 32), only with "
+        "pretrained weights; 0 freezes nothing",
+    )
+    add(
+        "--out_stage",
+        type=number(int, low=1),
+        metavar="N",
+        help="end the backbone after stage N of 4 for a finer grid; without it the whole backbone is used",
+    )
+    add(
+        "--channel",
+        type=number(int, low=1),
+        default=512,
+        metavar="N",
+        help="channels of the backbone's feature map; found from the backbone, a given value is "
+        "only compared with it (the published code needed it)",
+    )
+    add(
+        "--use_slot",
+        type=boolean,
+        default=True,
+        metavar="BOOL",
+        help="SCOUTER; false: the plain classifier (FC in the paper)",
+    )
+    add(
+        "--loss_status",
+        type=int,
+        choices=(1, -1),
+        default=1,
+        help="1: positive model, maps support their class; -1: negative, maps deny it",
+    )
+    add(
+        "--attention",
+        choices=("paper", "qknorm"),
+        default="paper",
+        help="how scores become attention: the published form, or the stable one (cosine with "
+        "learned temperature and bias)",
+    )
+    add(
+        "--slots_per_class",
+        type=comma_list(number(int, low=1)),
+        default="3",
+        metavar="N[,N...]",
+        help="slots of each class; a comma list sweeps",
+    )
+    add(
+        "--hidden_dim",
+        type=number(int, low=4),
+        default=64,
+        metavar="N",
+        help="width of keys, values and slots, a multiple of 4",
+    )
+    add("--to_k_layer", type=number(int, low=1), default=1, metavar="N", help="linear layers that make the keys")
+    add("--iters", type=number(int, low=1), default=3, metavar="N", help="times the slots attend")
+
+
+def _training_flags(group: Any) -> None:
+    add = group.add_argument
+    add("--lr", type=number(float, low=0, above=True), default=1e-4, help="learning rate of AdamW")
+    add(
+        "--sched",
+        choices=("step", "cosine"),
+        default="step",
+        help="step: a tenth every --lr_drop epochs; cosine: to zero over --epochs",
+    )
+    add(
+        "--lr_drop",
+        type=number(int, low=1),
+        default=70,
+        metavar="EPOCHS",
+        help="epochs between drops of the step schedule; each drop also saves a numbered checkpoint",
+    )
+    add(
+        "--warmup_epochs",
+        type=number(float, low=0),
+        default=0.0,
+        metavar="EPOCHS",
+        help="raise the learning rate linearly over the first epochs",
+    )
+    add(
+        "--batch_size",
+        type=number(int, low=1),
+        default=64,
+        metavar="N",
+        help="pictures a step and process; the last incomplete batch is dropped",
+    )
+    add(
+        "--weight_decay",
+        type=number(float, low=0),
+        default=0.01,
+        help="weight decay of AdamW; the published code parsed 1e-4 but trained with 0.01, the default here",
+    )
+    add(
+        "--clip_grad",
+        type=number(float, low=0, above=True),
+        metavar="NORM",
+        help="largest norm of the gradient; without it nothing is clipped",
+    )
+    add("--epochs", type=number(int, low=1), default=10, metavar="N", help="passes over the training pictures")
+    add(
+        "--start_epoch",
+        type=number(int, low=0),
+        default=0,
+        metavar="N",
+        help="number of the first epoch; --resume sets it",
+    )
+    add(
+        "--lambda_value",
+        type=comma_list(number(float, low=0)),
+        default="1.",
+        metavar="X[,X...]",
+        help="price of attention in the loss; higher makes explanations smaller; a comma list sweeps",
+    )
+    add(
+        "--power",
+        type=comma_list(number(float, low=0, above=True)),
+        default="2",
+        metavar="X[,X...]",
+        help="power of the mean attention in the loss; a comma list sweeps",
+    )
+    add(
+        "--seed",
+        type=number(int, low=0),
+        default=0,
+        metavar="N",
+        help="of weights, order and augmentation; repeats add their number",
+    )
+    add(
+        "--iterated_evaluation_num",
+        type=number(int, low=1),
+        default=1,
+        metavar="N",
+        help="repeat each run, with other seeds; the table gives mean and standard deviation",
+    )
+
+
+def _file_flags(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--output_dir",
+        default="saved_model/",
+        metavar="DIR",
+        help="where checkpoints, log.jsonl and curves.png go; empty: save nothing",
+    )
+    add("--pre_dir", metavar="DIR", help="where --use_pre looks; --output_dir if not given")
+    add(
+        "--resume",
+        type=resume,
+        default=None,
+        metavar="FILE|auto",
+        help="continue a run from a checkpoint; auto: from that of --output_dir, if there is one",
+    )
+    add(
+        "--checkpoint",
+        metavar="FILE",
+        help="the model for test.py; it brings its own model flags; without it the name follows "
+        "from the flags, as in the published code",
+    )
+
+
+def _explanation_flags(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--vis",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="test.py: draw explanations; train.py accepts and ignores it",
+    )
+    add(
+        "--vis_id",
+        type=numbers,
+        default="0",
+        metavar="N[,N|-N...]",
+        help="pictures of the validation split to explain, a list or a range",
+    )
+    add(
+        "--image",
+        nargs="+",
+        metavar="FILE",
+        help="explain these pictures instead, of any size and mode, without evaluating",
+    )
+    add(
+        "--classes", type=comma_list(str), metavar="NAME[,NAME...]", help="explain only these classes, names or numbers"
+    )
+    add("--vis_dir", metavar="DIR", help="where pictures go; <folder of the checkpoint>/vis/<run> if not given")
+    add(
+        "--grad",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="the published code's switch to keep the classifier for gradient methods; "
+        "torchcam_vis.py always does, so that it changes nothing",
+    )
+    add(
+        "--grad_min_level",
+        type=number(float, low=0),
+        default=0.0,
+        metavar="X",
+        help="torchcam_vis.py: raise scaled maps to at least this level, 0 to 1",
+    )
+    add(
+        "--cal_area_size",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="put lambda and slots per class into the checkpoint's name; the area itself is always measured",
+    )
+    add(
+        "--thop",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="train.py: print parameters and multiply-adds of the model, and stop",
+    )
+
+
+def _machine_flags(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--device",
+        metavar="NAME",
+        help="cuda, cuda:1, mps or cpu; without it the best that is there (the published default, "
+        "cuda, is an error on a machine without one)",
+    )
+    add(
+        "--world_size",
+        type=number(int, low=1),
+        default=1,
+        metavar="N",
+        help="number of processes; the launcher's environment decides, another value is told",
+    )
+    add(
+        "--local_rank",
+        "--local-rank",
+        type=int,
+        default=None,
+        metavar="N",
+        help="given by old launchers; the environment decides",
+    )
+    add("--dist_url", default="env://", metavar="URL", help="how the processes meet; env:// takes it from the launcher")
+
+
+def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argparse.Namespace:
+    """The checked flags of a script.
+
+    Besides the flags the Namespace has ``given``, the names of those that were on the command line, and the
+    swept flags (:data:`SWEPT`) are tuples until :func:`expand_runs` makes runs of them.
+
+    Exits with one line and code 2 on a flag that is wrong.
+    """
+    parser = build_parser(script)
+    args = parser.parse_args(argv)
+    silent = build_parser(script)
+    for action in silent._actions:
+        action.default = argparse.SUPPRESS
+    args.given = frozenset(vars(silent.parse_args(argv)))
+    if args.hidden_dim % 4:
+        parser.error(f"argument --hidden_dim: {args.hidden_dim} is not a multiple of 4")
+    if script != "train":
+        for name in SWEPT:
+            if len(getattr(args, name)) > 1:
+                parser.error(f"argument --{name}: {script}.py takes one value, not a list")
+    if args.checkpoint and script == "train":
+        parser.error("argument --checkpoint: train.py continues a run with --resume FILE")
+    return args
+
+
+def expand_runs(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """One Namespace of single values for each combination of the comma lists and each repeat.
+
+    A run has ``swept`` (the values that set it apart), ``repeat`` (its number, None if there is one only)
+    and its own ``seed``.
+    """
+    runs = []
+    for values in itertools.product(*(getattr(args, name) for name in SWEPT)):
+        for repeat in range(args.iterated_evaluation_num):
+            run = argparse.Namespace(**vars(args))
+            for name, value in zip(SWEPT, values, strict=True):
+                setattr(run, name, value)
+            run.swept = {name: getattr(run, name) for name in SWEPT if len(getattr(args, name)) > 1}
+            run.repeat = repeat if args.iterated_evaluation_num > 1 else None
+            run.seed = args.seed + repeat
+            runs.append(run)
+    return runs
+
+
+def plain_settings(run: argparse.Namespace) -> dict[str, Any]:
+    """The flags of a run as plain types, for checkpoints and comparisons."""
+    return {name: value for name, value in sorted(vars(run).items()) if name != "given"}
+
+
+def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, Any]:
+    """Keywords of ``build_dataset`` but for the split.
+
+    Args:
+        run: a run.
+        first_classes: whether the dataset takes its first N classes; if not, N counts only if it was given.
+    """
+    return {
+        "dataset_dir": run.dataset_dir,
+        "num_classes": run.num_classes if first_classes or "num_classes" in run.given else None,
+        "img_size": run.img_size,
+    }
+
+
+def model_config(run: argparse.Namespace, *, num_classes: int, in_chans: int) -> dict[str, Any]:
+    """Keywords of ``build_model`` that describe the model; a checkpoint stores them."""
+    config = {
+        "backbone": run.model,
+        "num_classes": num_classes,
+        "use_slot": run.use_slot,
+        "in_chans": in_chans,
+        "img_size": run.img_size,
+        "out_stage": run.out_stage,
+    }
+    if run.use_slot:
+        config |= {
+            "hidden_dim": run.hidden_dim,
+            "slots_per_class": run.slots_per_class,
+            "iters": run.iters,
+            "to_k_layers": run.to_k_layer,
+            "attention": run.attention,
+            "loss_status": run.loss_status,
+        }
+    return config
+
+
+def contradiction(run: argparse.Namespace, config: dict[str, Any]) -> str | None:
+    """The first flag on the command line that a stored model configuration contradicts, as a sentence."""
+    for flag, key in MODEL_FLAGS.items():
+        if flag in run.given and key in config and getattr(run, flag) != config[key]:
+            return f"--{flag} {getattr(run, flag)}, but the checkpoint has {config[key]}"
+    return None
+
+
+def command_line() -> str:
+    """What was typed, for messages that say how to go on."""
+    return shlex.join(["python", *sys.argv])

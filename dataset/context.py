@@ -1,0 +1,30 @@
+"""Con-Text (Karaoglu et al. 2013): ``JPEGImages/<Category>_<number>.jpg``, split 80/20 at random."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dataset import DataError, Listing
+from dataset.folder import picture_files
+
+TRAIN_SHARE = 0.8
+SEED = 1
+
+
+def list_context(root: Path, split: str) -> Listing:
+    """The categories are the prefixes of the file names; the split is that of the published code.
+
+    That code calls scikit-learn's ``train_test_split(random_state=1, train_size=0.8)`` on the sorted list,
+    which draws one permutation from NumPy's legacy generator and takes its first ``ceil`` 20 % for testing.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}: check --dataset_dir")
+    files = picture_files(root)
+    if not files:
+        raise DataError(f"there are no pictures in {root}: check --dataset_dir")
+    categories = [file.name.partition("_")[0] for file in files]
+    names = sorted(set(categories))
+    test_count = len(files) - int(TRAIN_SHARE * len(files))
+    order = np.random.RandomState(SEED).permutation(len(files))
+    chosen = order[test_count:] if split == "train" else order[:test_count]
+    return Listing([files[i] for i in chosen], [names.index(categories[i]) for i in chosen], names)

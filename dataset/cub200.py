@@ -1,0 +1,31 @@
+"""CUB-200-2011 (Wah et al. 2011) in its original layout of text files."""
+
+from pathlib import Path
+
+from dataset import DataError, Listing
+
+
+def _read_table(path: Path) -> dict[int, str]:
+    """A file of lines ``<id> <value>``."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise DataError(f"CUB-200 is not there: {path} cannot be read; check --dataset_dir") from error
+    try:
+        return {int(key): value for key, value in (line.split(maxsplit=1) for line in lines if line.strip())}
+    except ValueError as error:
+        raise DataError(f"{path} has a line that is not '<number> <value>'") from error
+
+
+def list_cub200(root: Path, split: str) -> Listing:
+    """Pictures by ``train_test_split.txt``; class ids 1..N become 0..N-1."""
+    names = _read_table(root / "classes.txt")
+    files = _read_table(root / "images.txt")
+    labels = _read_table(root / "image_class_labels.txt")
+    wanted = "1" if split == "train" else "0"
+    chosen = [key for key, value in _read_table(root / "train_test_split.txt").items() if value.strip() == wanted]
+    return Listing(
+        [root / "images" / files[key] for key in chosen],
+        [int(labels[key]) - 1 for key in chosen],
+        [names[key].partition(".")[2].replace("_", " ") for key in sorted(names)],
+    )

@@ -1,0 +1,127 @@
+"""Batches on the device: the same order for a seed and an epoch, however many processes and workers make them."""
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from dataset import DataError
+from dataset.pictures import PictureDataset
+
+logger = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """What the loops see."""
+
+    images: Tensor  # (b, ch, H, W) float, normalised
+    labels: Tensor  # (b)
+    numbers: Tensor  # (b), of the pictures in the dataset
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """The share of one process: pairs of an index and the seed of its augmentation.
+
+    Shuffled, each process gets the same number and a rest is left out; in order, every sample is somewhere
+    exactly once.
+    """
+
+    def __init__(self, size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self.size, self.shuffle, self.seed = size, shuffle, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self._end(), self.world_size))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
+        seeds = torch.randint(2**62, (self.size,), generator=generator)
+        for place in range(self.rank, self._end(), self.world_size):
+            index = int(order[place])
+            yield index, int(seeds[index])
+
+    def _end(self) -> int:
+        return self.size // self.world_size * self.world_size if self.shuffle else self.size
+
+
+class DeviceLoader:
+    """Moves the uint8 batches of a loader to the device and normalises them there."""
+
+    def __init__(
+        self, loader: DataLoader, sampler: EpochSampler, *, device: torch.device, mean: Tensor, std: Tensor
+    ) -> None:  # fmt: skip
+        self.loader, self.sampler, self.device = loader, sampler, device
+        self.mean, self.std = mean.to(device), std.to(device)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for images, labels, numbers in self.loader:
+            images = images.to(self.device, non_blocking=True)
+            yield Batch(normalise(images, self.mean, self.std), labels.to(self.device, non_blocking=True), numbers)
+
+    @property
+    def samples(self) -> int:
+        """Samples of this process in an epoch."""
+        batch_size = self.loader.batch_size or 1
+        return len(self.loader) * batch_size if self.loader.drop_last else len(self.sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order and the augmentation of an epoch."""
+        self.sampler.epoch = epoch
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(b, ch, H, W) uint8 to float with the given statistics of values in [0, 1], each (ch, 1, 1)."""
+    return (images.float() / 255 - mean) / std
+
+
+def build_loader(
+    dataset: PictureDataset,
+    *,
+    batch_size: int,
+    train: bool,
+    device: torch.device,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    num_workers: int = 0,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DeviceLoader:
+    """A loader for training (shuffled, whole batches only) or evaluation (in order, every sample once).
+
+    A training set smaller than a batch is trained as one batch, and said so.
+
+    Raises:
+        DataError: the dataset is empty.
+    """
+    if not len(dataset):
+        raise DataError(f"there are no {'training' if train else 'validation'} pictures of the classes asked for")
+    sampler = EpochSampler(len(dataset), shuffle=train, seed=seed, rank=rank, world_size=world_size)
+    whole = train and len(sampler) >= batch_size
+    if train and not len(sampler):
+        raise DataError(f"{len(dataset)} training pictures cannot be shared by {world_size} processes")
+    if train and not whole:
+        logger.warning("less than a batch of %d: each epoch is one batch of %d pictures", batch_size, len(sampler))
+    workers = min(num_workers, os.cpu_count() or 1)
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=whole,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+    )
+    shape = (-1, 1, 1)
+    return DeviceLoader(
+        loader, sampler, device=device, mean=torch.tensor(mean).view(shape), std=torch.tensor(std).view(shape)
+    )

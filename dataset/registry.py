@@ -1,0 +1,122 @@
+"""The datasets by name, and how one split of one is built."""
+
+import difflib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset import DataError, Listing
+from dataset.context import list_context
+from dataset.cub200 import list_cub200
+from dataset.folder import list_folder
+from dataset.imagenet import list_imagenet
+from dataset.mnist import list_mnist, list_mnist5k
+from dataset.pictures import PictureDataset
+from dataset.transforms import evaluation_transform, training_transform
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What the project knows of a dataset.
+
+    Attributes:
+        list_split: (root, "train" or "val") to a listing of all classes.
+        first_classes: the first N classes may be taken; otherwise all that are found are needed.
+        default_dir: where it is without ``--dataset_dir``; None if that must be given.
+        needs_dir: False for data that ship with the project.
+        in_chans, mean, std: channels, and their statistics for values in [0, 1].
+    """
+
+    list_split: Callable[[Any, str], Listing]
+    first_classes: bool = True
+    default_dir: str | None = None
+    needs_dir: bool = True
+    in_chans: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+_GREY: dict[str, Any] = {"in_chans": 1, "mean": (0.1307,), "std": (0.3081,)}
+
+DATASETS: dict[str, DatasetSpec] = {
+    "MNIST": DatasetSpec(list_mnist, default_dir="./data/mnist", **_GREY),
+    "MNIST5k": DatasetSpec(list_mnist5k, needs_dir=False, **_GREY),
+    "ImageNet": DatasetSpec(list_imagenet),
+    "ConText": DatasetSpec(list_context, first_classes=False),
+    "CUB200": DatasetSpec(list_cub200),
+    "Folder": DatasetSpec(list_folder, first_classes=False),
+}
+
+
+def dataset_spec(name: str) -> DatasetSpec:
+    """The entry of :data:`DATASETS`.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name.lower(), [known.lower() for known in DATASETS], n=1)
+        hint = [f"did you mean {known}? " for known in DATASETS if [known.lower()] == near]
+        raise DataError(f"unknown dataset '{name}': {''.join(hint)}choose one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def build_dataset(
+    name: str,
+    split: str,
+    *,
+    dataset_dir: str | None,
+    num_classes: int | None,
+    img_size: tuple[int, int],
+    augment: bool = False,
+) -> PictureDataset:
+    """One split of a dataset.
+
+    Args:
+        name: a key of :data:`DATASETS`.
+        split: ``train`` or ``val``.
+        dataset_dir: where the data are; None for the dataset's own place.
+        num_classes: outputs wanted; None takes what is found.
+        img_size: (H, W) of the samples.
+        augment: apply the training augmentation.
+
+    Raises:
+        DataError: an unknown dataset, data that are not there, or more or fewer classes than can be.
+    """
+    spec = dataset_spec(name)
+    place = dataset_dir or spec.default_dir
+    if spec.needs_dir and place is None:
+        raise DataError(f"--dataset {name} needs --dataset_dir, the folder with its pictures")
+    if dataset_dir and spec.default_dir is None and spec.needs_dir and not Path(dataset_dir).is_dir():
+        raise DataError(f"--dataset_dir {dataset_dir}: no such folder")
+    listing = spec.list_split(Path(place) if place else None, split)
+    found = len(listing.class_names)
+    if num_classes is None:
+        num_classes = found
+    elif spec.first_classes and num_classes < found:
+        listing = _first_classes(listing, num_classes)
+    elif spec.first_classes and num_classes > found:
+        raise DataError(f"--num_classes {num_classes}: {name} has {found} classes here; give at most that many")
+    elif num_classes < found:
+        raise DataError(f"--num_classes {num_classes}: {name} has {found} categories here; give at least that many")
+    elif num_classes > found and split == "train":
+        logger.warning("num_classes %d, but %s has %d categories: the others stay empty", num_classes, place, found)
+    transform = training_transform(img_size, augment=augment) if split == "train" else evaluation_transform(img_size)
+    return PictureDataset(listing, transform=transform, in_chans=spec.in_chans, num_classes=num_classes)
+
+
+def _first_classes(listing: Listing, count: int) -> Listing:
+    chosen = [i for i, label in enumerate(listing.labels) if label < count]
+    pictures = listing.pictures
+    return replace(
+        listing,
+        pictures=pictures[chosen] if isinstance(pictures, np.ndarray) else [pictures[i] for i in chosen],
+        labels=[listing.labels[i] for i in chosen],
+        class_names=listing.class_names[:count],
+    )

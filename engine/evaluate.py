@@ -1,0 +1,69 @@
+"""Accuracy, loss and size of the explanations over a whole split."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tools.logger import progress
+from tools.meters import SampleMeans
+from tools.metrics import explanation_area, topk_correct
+
+
+class Criterion(Protocol):
+    """What evaluation needs of a loss: how the means over a split make it."""
+
+    def combine(self, ce: Tensor, attn_mean: Tensor) -> dict[str, Tensor]: ...
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    loader: Iterable[Any],
+    criterion: Criterion,
+    *,
+    device: torch.device,
+    negative: bool = False,
+) -> dict[str, float]:
+    """Evaluate on every sample of every process once; the model is left in evaluation mode.
+
+    Args:
+        model: gives outputs with ``logits`` and, of a slot model, ``attn``.
+        loader: batches with ``images`` and ``labels``, on the device.
+        criterion: its ``combine`` makes the loss of the means over the split, so that the loss depends
+            neither on the size of the batches nor on the number of processes.
+        device: where the batches are.
+        negative: whether the maps of a slot model deny their class; see :func:`explanation_area`.
+
+    Returns:
+        ``loss``, ``ce``, ``attn_mean``, ``area_loss``, ``top1``, ``top5``, ``images`` and, of a slot model,
+        ``area``.
+    """
+    model.eval()
+    meter = SampleMeans(("ce", "attn_mean", "area", "top1", "top5"), device)
+    has_maps = False
+    for batch in progress(loader, "evaluate"):
+        output = model(batch.images)
+        has_maps = output.attn is not None
+        meter.add(_sums(output, batch.labels, negative), len(batch.labels))
+    figures, images = meter.compute()
+    ce, attn_mean = (torch.tensor(figures.pop(name), dtype=torch.float64) for name in ("ce", "attn_mean"))
+    if not has_maps:
+        del figures["area"]
+    losses = {name: float(value) for name, value in criterion.combine(ce, attn_mean).items()}
+    return {**losses, **figures, "images": images}
+
+
+def _sums(output: Any, labels: Tensor, negative: bool) -> dict[str, Tensor]:
+    """Sums over a batch of everything that is averaged over the split."""
+    logits, attn = output.logits.float(), output.attn
+    nothing = logits.new_zeros(())
+    return {
+        "ce": F.cross_entropy(logits, labels, reduction="sum"),
+        "attn_mean": nothing if attn is None else attn.flatten(1).mean(1).sum(),
+        "area": nothing if attn is None else explanation_area(attn.sum(2), labels, negative=negative).sum(),
+        "top1": topk_correct(logits, labels, 1),
+        "top5": topk_correct(logits, labels, 5),
+    }

@@ -1,0 +1,65 @@
+"""Optimizer and learning-rate schedule."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+GAMMA = 0.1  # of the step schedule, as torch's StepLR has it
+
+
+def step_factor(epoch: float, epochs: int, lr_drop: int) -> float:
+    """A tenth of the rate after every ``lr_drop`` epochs."""
+    return GAMMA ** (int(epoch) // lr_drop)
+
+
+def cosine_factor(epoch: float, epochs: int, lr_drop: int) -> float:
+    """Half a cosine from 1 at the start to 0 after the last epoch."""
+    return 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
+
+
+SCHEDULES: dict[str, Callable[[float, int, int], float]] = {"step": step_factor, "cosine": cosine_factor}
+
+
+def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW over what is trainable."""
+    return torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=lr, weight_decay=weight_decay)
+
+
+def build_scheduler(
+    optimizer: torch.optim.Optimizer,
+    *,
+    sched: str,
+    steps_per_epoch: int,
+    epochs: int,
+    lr_drop: int,
+    warmup_epochs: float,
+    start_epoch: int = 0,
+) -> LambdaLR:
+    """A schedule to be stepped after each optimizer step.
+
+    Args:
+        optimizer: what it drives.
+        sched: a key of :data:`SCHEDULES`.
+        steps_per_epoch: optimizer steps in an epoch.
+        epochs: length of the run.
+        lr_drop: epochs between drops of the step schedule.
+        warmup_epochs: the rate rises linearly over so many epochs first, on top of the schedule.
+        start_epoch: the epoch that the run starts with.
+
+    Raises:
+        ValueError: an unknown schedule.
+    """
+    if sched not in SCHEDULES:
+        raise ValueError(f"unknown schedule '{sched}': choose one of {', '.join(SCHEDULES)}")
+    factor = SCHEDULES[sched]
+
+    def scale(step: int) -> float:
+        epoch = start_epoch + step / steps_per_epoch
+        warmup = min((step + 1) / (warmup_epochs * steps_per_epoch), 1.0) if warmup_epochs else 1.0
+        # Rounding must not drop the rate a step early: 69.99999 is epoch 70.
+        return warmup * factor(round(epoch, 6), epochs, lr_drop)
+
+    return LambdaLR(optimizer, scale)

@@ -1,0 +1,53 @@
+"""The SCOUTER loss (section 3.3 of the paper): cross entropy plus a price on attention."""
+
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+
+from sloter.slot_model import SlotOutput
+
+
+class ScouterLoss(nn.Module):
+    """``ce + lambda_value * attn_mean ** power``; a model without slots pays the cross entropy alone.
+
+    ``attn_mean`` is the mean of the attention over pictures, slots and places. Because of the power the loss of
+    a batch is not the mean of its parts, so in training mode the mean is taken over all processes: a global
+    batch has one loss however it is split.
+    """
+
+    def __init__(self, *, lambda_value: float, power: float) -> None:
+        super().__init__()
+        self.lambda_value, self.power = lambda_value, power
+
+    def forward(self, output: SlotOutput, target: Tensor) -> dict[str, Tensor]:
+        """Loss of a batch.
+
+        Args:
+            output: logits (b, c) and, of a slot model, attn (b, c, s, h, w).
+            target: (b), class indices.
+
+        Returns:
+            Scalars ``loss``, ``ce``, ``attn_mean`` and ``area_loss`` (``attn_mean ** power``).
+        """
+        ce = F.cross_entropy(output.logits.float(), target)
+        attn_mean = ce.new_zeros(()) if output.attn is None else output.attn.mean()
+        return self.combine(ce, self._over_processes(attn_mean))
+
+    def combine(self, ce: Tensor, attn_mean: Tensor) -> dict[str, Tensor]:
+        """The loss of means that are already known, for instance those over a whole split."""
+        area_loss = attn_mean**self.power
+        return {
+            "loss": ce + self.lambda_value * area_loss,
+            "ce": ce,
+            "attn_mean": attn_mean,
+            "area_loss": area_loss,
+        }
+
+    def _over_processes(self, attn_mean: Tensor) -> Tensor:
+        if not (self.training and distributed.is_available() and distributed.is_initialized()):
+            return attn_mean
+        everywhere = attn_mean.detach().clone()
+        distributed.all_reduce(everywhere)
+        everywhere /= distributed.get_world_size()
+        # Value: the global mean. Gradient: that of the local mean, which averaging gradients over the processes
+        # turns into the gradient of the global loss.
+        return attn_mean + (everywhere - attn_mean.detach())

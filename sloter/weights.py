@@ -1,0 +1,116 @@
+"""Where the weights of a backbone come from: timm's hub, or a state dict that was read before."""
+
+import logging
+import sys
+import threading
+import urllib.error
+import urllib.request
+from typing import Any
+
+import huggingface_hub
+import timm
+from timm.models import adapt_input_conv
+from torch import Tensor
+
+from sloter import ModelError
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 8.0  # seconds that the hub has to answer before it counts as out of reach
+WAYS_OUT = "give --pre_trained false to train from scratch, or --backbone_weights FILE with weights at hand"
+
+
+def pretrained_source(name: str) -> dict[str, Any]:
+    """What ``timm.create_model`` needs to find the pretrained weights of ``name``: a cached file or the hub.
+
+    Asks the hub once, briefly: its own client would retry for most of a minute.
+
+    Raises:
+        ModelError: timm knows no weights for this model, or they are neither cached nor within reach.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not (config.hf_hub_id or config.url):
+        raise ModelError(f"timm has no pretrained weights for '{name}': {WAYS_OUT}")
+    for file in ("model.safetensors", "pytorch_model.bin") if config.hf_hub_id else ():
+        cached = huggingface_hub.try_to_load_from_cache(str(config.hf_hub_id), file)
+        if isinstance(cached, str):
+            return {"pretrained_cfg_overlay": {"file": cached}}
+    address = huggingface_hub.constants.ENDPOINT if config.hf_hub_id else str(config.url)
+    if huggingface_hub.constants.HF_HUB_OFFLINE or not _answers(address):
+        reason = f"no answer from {address}"
+        raise ModelError(f"the pretrained weights of '{name}' cannot be downloaded ({reason}): {WAYS_OUT}")
+    return {}
+
+
+def _answers(address: str) -> bool:
+    """Whether a server answers at all, within :data:`PATIENCE`; name look-ups ignore socket time-outs, so a thread."""
+    reached = threading.Event()
+
+    def knock() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE).close()
+        except urllib.error.HTTPError:
+            pass  # an answer, even if a refusal: the download itself will say what is wrong
+        except (OSError, ValueError):
+            return
+        reached.set()
+
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return reached.is_set()
+
+
+def convert_weights(backbone: Any, state: dict[str, Tensor], *, in_chans: int) -> dict[str, Tensor]:
+    """A state dict as a whole timm model (not yet cut) names and shapes it, by timm's own means.
+
+    Position embeddings are resized, and a first convolution for another number of channels is adapted.
+    """
+    filter_fn = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    state = dict(filter_fn(state, backbone) if filter_fn else state)
+    own = backbone.state_dict()
+    for stem in _names(backbone.pretrained_cfg.get("first_conv")):
+        key = f"{stem}.weight"
+        if key in state and key in own and state[key].shape[1] != own[key].shape[1]:
+            state[key] = adapt_input_conv(in_chans, state[key])
+    return state
+
+
+def load_weights(backbone: Any, state: dict[str, Tensor], *, beyond: set[str], source: str) -> None:
+    """Fill a timm model from a converted state dict, in place.
+
+    A classifier of another size, or one for which the model has no place, is left out and said so.
+
+    Args:
+        backbone: the model, perhaps cut.
+        state: see :func:`convert_weights`.
+        beyond: names of the whole model, which may be in the state dict though they have been cut off.
+        source: what messages call the state dict.
+
+    Raises:
+        ModelError: any other parameter is missing, unexpected or of another shape; it lists them.
+    """
+    own = backbone.state_dict()
+    head = tuple(f"{name}." for name in _names(backbone.pretrained_cfg.get("classifier")))
+    left_out = [key for key in state if key.startswith(head) and (key not in own or own[key].shape != state[key].shape)]
+    if left_out:
+        logger.warning("%s: its classifier of %d classes is left out", source, state[left_out[0]].shape[0])
+    state = {key: value for key, value in state.items() if key not in left_out}
+    problems = {
+        "missing": [key for key in own if key not in state and not key.startswith(head) and "num_batches" not in key],
+        "unexpected": [key for key in state if key not in own and key not in beyond],
+        "of another shape": [key for key in state if key in own and own[key].shape != state[key].shape],
+    }
+    listed = [
+        f"{len(keys)} {what}: {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''}"
+        for what, keys in problems.items()
+        if keys
+    ]
+    if listed:
+        name = backbone.pretrained_cfg.get("architecture")
+        raise ModelError(f"{source} does not fit the backbone '{name}': {'; '.join(listed)}")
+    backbone.load_state_dict(state, strict=False)
+
+
+def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (entry,) if isinstance(entry, str) else tuple(entry or ())

@@ -1,0 +1,203 @@
+"""Evaluate a trained model, and with --vis true draw why it decided as it did."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from args import contradiction, data_config, expand_runs, parse_args
+
+if __name__ == "__main__":
+    parse_args(script="test")  # before the heavy imports, so that --help and a wrong flag are answered at once
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dataset import DataError
+from dataset.loaders import build_loader, normalise
+from dataset.pictures import PictureDataset, open_picture
+from dataset.registry import build_dataset, dataset_spec
+from dataset.transforms import evaluation_transform
+from engine.evaluate import evaluate
+from engine.explain import explain_picture, interesting_classes
+from sloter import ModelError
+from sloter.backbone import FeatureModel
+from sloter.loss import ScouterLoss
+from sloter.slot_model import build_model
+from tools import ToolError, checkpoint, distributed
+from tools.console import run_script
+from tools.draw import ClassMap, save_explanation_figure, save_map_files
+from tools.logger import save_results, say, set_up_console
+
+logger = logging.getLogger("test")
+
+SHOWN = 4  # likely classes in a figure, if --classes does not say which
+
+
+def main() -> None:
+    args = parse_args(script="test")
+    set_up_console("test.py")
+    device = distributed.pick_device(args.device)
+    distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
+    run = expand_runs(args)[0]
+    path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
+    state = checkpoint.load(path)
+    if wrong := contradiction(run, state["model_config"]):
+        raise ToolError(f"{wrong} ({path}): leave the flag away, or give the checkpoint that it fits")
+    run = completed(run, state)
+    model = load_model(run, state, path).to(device)
+    if (run.vis or run.image) and not state["model_config"]["use_slot"]:
+        raise ToolError(f"--vis true: {path} is a plain classifier, which has no maps of its own; see torchcam_vis.py")
+    val_set = None if run.image else load_split(run, state)
+    if val_set is not None:
+        if run.vis and max(run.vis_id) >= len(val_set):
+            raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(val_set) - 1}")
+        score(run, state, model, val_set, path, device)
+    if (run.vis or run.image) and distributed.is_main():
+        explain(run, state, model, val_set, path, device)
+
+
+def named_checkpoint(run: argparse.Namespace) -> Path:
+    """The checkpoint that train.py saves with the same flags."""
+    area_of = (run.lambda_value, run.slots_per_class) if run.cal_area_size else None
+    name = checkpoint.run_name(run.dataset, use_slot=run.use_slot, loss_status=run.loss_status, area_of=area_of)
+    path = checkpoint.checkpoint_path(run.output_dir, name)
+    if not path.is_file():
+        raise ToolError(f"{path}: no such file; train.py with the same flags makes it, --checkpoint names another")
+    return path
+
+
+def completed(run: argparse.Namespace, state: dict[str, Any]) -> argparse.Namespace:
+    """The flags, those that were not given as the checkpoint has them."""
+    trained, config = state["train_config"], state["model_config"]
+    known = {
+        "dataset": state["data_config"]["dataset"],
+        "img_size": tuple(config["img_size"]),
+        "num_classes": config["num_classes"],
+        "lambda_value": trained["lambda_value"],
+        "power": trained["power"],
+    }
+    flags = {**vars(run), **{name: value for name, value in known.items() if name not in run.given}}
+    if flags["dataset"] == known["dataset"]:
+        flags["dataset_dir"] = run.dataset_dir or trained.get("dataset_dir")
+    return argparse.Namespace(**flags)
+
+
+def load_model(run: argparse.Namespace, state: dict[str, Any], path: Path) -> FeatureModel:
+    """The model of a checkpoint, for pictures of the size asked for."""
+    config = {**state["model_config"], "img_size": run.img_size}
+    model = build_model(**config)
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()[:160]
+        raise ToolError(f"{path}: its weights do not fit its model ({reason})") from error
+    return model.eval()
+
+
+def load_split(run: argparse.Namespace, state: dict[str, Any]) -> PictureDataset:
+    spec = dataset_spec(run.dataset)
+    if spec.in_chans != state["model_config"]["in_chans"]:
+        raise ToolError(f"--dataset {run.dataset} has {spec.in_chans} channels, the model takes "
+                        f"{state['model_config']['in_chans']}")  # fmt: skip
+    config = data_config(run, first_classes=True)  # the model has so many outputs, whatever the dataset finds
+    with distributed.main_first():
+        return build_dataset(run.dataset, "val", **config)
+
+
+def score(
+    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset, path: Path,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """Evaluate on the whole split; print the figures and save them beside the checkpoint."""
+    loader = build_loader(
+        val_set, batch_size=run.batch_size, train=False, device=device, mean=state["data_config"]["mean"],
+        std=state["data_config"]["std"], num_workers=run.num_workers, rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )  # fmt: skip
+    criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
+    negative = state["model_config"].get("loss_status", 1) < 0
+    figures = evaluate(model, loader, criterion, device=device, negative=negative)
+    say(f"{path.name} on {figures['images']} pictures of {run.dataset}: "
+        f"top-1 {figures['top1']:.2%}, top-5 {figures['top5']:.2%}, loss {figures['loss']:.4f}, "
+        f"attention {figures['attn_mean']:.4f}"
+        + (f", area {figures['area']:.4f}" if "area" in figures else ""))  # fmt: skip
+    if distributed.is_main():
+        record = {"checkpoint": path.name, "dataset": run.dataset, "epoch": state["epoch"], **figures,
+                  "lambda_value": run.lambda_value, "power": run.power}  # fmt: skip
+        save_results(path.with_name("results.json"), record)
+        say(f"saved: {path.with_name('results.json')}")
+
+
+def explain(
+    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset | None, path: Path,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """Draw the maps of pictures of the split, or of the files given, each in a folder of its own."""
+    names = class_names(state)
+    chosen = [class_number(name, names) for name in run.classes] if run.classes else None
+    in_chans = state["model_config"]["in_chans"]
+    transform = evaluation_transform(run.img_size)
+    run_name = path.stem.replace("_checkpoint", "")
+    root = checkpoint.writable_folder(run.vis_dir or path.parent / "vis" / run_name)
+    sources: list[tuple[str, Any, int | None]] = (
+        [(Path(file).stem, file, None) for file in run.image]
+        if val_set is None
+        else [(str(i), i, val_set.listing.labels[i]) for i in run.vis_id]
+    )
+    for title, source, label in sources:
+        picture = open_picture(source, in_chans) if val_set is None else val_set.picture(source)
+        folder = checkpoint.writable_folder(root / title)
+        draw(model, transform(picture).to(device), folder, state=state, title=title, label=label, classes=chosen)
+    say(f"explanations of {len(sources)} picture(s): {root}/{sources[0][0]}/explanation.png"
+        + (" and so on" if len(sources) > 1 else ""))  # fmt: skip
+
+
+def draw(
+    model: FeatureModel, pixels: Tensor, folder: Path, *, state: dict[str, Any], title: str, label: int | None,
+    classes: list[int] | None,
+) -> None:  # fmt: skip
+    """Explain one picture (ch, H, W) uint8: the published files, and one figure made for looking."""
+    statistics = [torch.tensor(state["data_config"][k], device=pixels.device).view(-1, 1, 1) for k in ("mean", "std")]
+    explanation = explain_picture(model, normalise(pixels, *statistics))
+    negative, names = state["model_config"]["loss_status"] < 0, class_names(state)
+    shape = pixels.permute(1, 2, 0).cpu().numpy()  # (H, W, ch)
+    picture = Image.fromarray(shape.squeeze(2) if shape.shape[2] == 1 else shape)
+    save_map_files(folder, picture, explanation.attention.numpy(), classes or range(len(names)))
+    shown = classes or interesting_classes(explanation, count=SHOWN, negative=negative, label=label)
+    columns = [
+        ClassMap(
+            name=names[c],
+            logit=float(explanation.logits[c]),
+            probability=float(explanation.probabilities[c]),
+            attention=explanation.attention[c].numpy(),
+            evidence=explanation.evidence[c].numpy(),
+            is_true=c == label,
+        )
+        for c in shown
+    ]
+    best = int(explanation.probabilities.argmax())
+    known = f"label {names[label]}, " if label is not None else ""
+    caption = f"picture {title}: {known}taken for {names[best]} (p = {explanation.probabilities[best]:.3f})"
+    save_explanation_figure(folder / "explanation.png", picture, columns, title=caption, negative=negative)
+
+
+def class_names(state: dict[str, Any]) -> list[str]:
+    """Names of the model's outputs; numbers where the checkpoint has none."""
+    return state["data_config"].get("class_names") or [str(c) for c in range(state["model_config"]["num_classes"])]
+
+
+def class_number(name: str, names: list[str]) -> int:
+    """The class of a name or a number."""
+    if name in names:
+        return names.index(name)
+    if name.isdigit() and int(name) < len(names):
+        return int(name)
+    raise ToolError(f"--classes {name}: the model has no such class; it has {', '.join(names[:10])}"
+                    + (f", ... ({len(names)} in all)" if len(names) > 10 else ""))  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, "test.py", (ModelError, DataError)))

@@ -1,0 +1,132 @@
+"""What several tests need: the scripts run as a user runs them, real data, small data in every layout."""
+
+import importlib.util
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+# A small, fast run on real digits: two classes, 800 of them, a tiny backbone, a 4x4 grid.
+TINY = (
+    "--dataset MNIST5k --num_classes 2 --model test_resnet --pre_trained false --out_stage 2 --img_size 32 "
+    "--attention qknorm --slots_per_class 1 --num_workers 0 --device cpu --lr 2e-3"
+)
+
+
+@pytest.fixture(autouse=True)
+def _few_threads():
+    torch.set_num_threads(2)
+
+
+class Scripts:
+    """Runs the scripts in this process, or as a user does."""
+
+    def __init__(self, monkeypatch, capsys):
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, script: str, *flags: str) -> tuple[int, str, str]:
+        """Run ``train.py`` or ``test.py`` in this process; returns exit code, output, errors."""
+        argv = [word for flag in flags for word in shlex.split(str(flag))]
+        self.monkeypatch.setattr(sys, "argv", [f"{script}.py", *argv])
+        spec = importlib.util.spec_from_file_location(f"script_{script}", ROOT / f"{script}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        errors = {name: getattr(module, name) for name in ("ModelError", "DataError", "TrainingError")
+                  if hasattr(module, name)}  # fmt: skip
+        self.capsys.readouterr()
+        try:
+            code = module.run_script(module.main, f"{script}.py", tuple(errors.values()))
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = self.capsys.readouterr()
+        return code, captured.out, captured.err
+
+
+@pytest.fixture
+def scripts(monkeypatch, capsys):
+    return Scripts(monkeypatch, capsys)
+
+
+@pytest.fixture
+def fails(scripts):
+    """Runs a script that must end with one line of error, exit code 2 and no traceback; returns the line."""
+
+    def run(script: str, *flags: str) -> str:
+        code, _, err = scripts(script, *flags)
+        assert code == 2, err
+        assert "Traceback" not in err
+        lines = [line for line in err.splitlines() if line.strip() and ": note: " not in line]
+        assert len(lines) == 1, err
+        assert lines[0].startswith(f"{script}.py: error: ")
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def as_user():
+    """Runs a command line in a new process from the project's folder."""
+
+    def run(command: str, *, timeout: float = 300, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+        words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+        return subprocess.run(
+            words, cwd=cwd, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, as_user):
+    """A folder with two epochs of the tiny run."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = as_user(f"python train.py {TINY} --epochs 2 --output_dir {folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def records():
+    """Reads the records of a log.jsonl."""
+    return lambda folder: [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of the real data sets; where it is, the tests that use it may not be skipped."""
+    folder = Path(os.environ.get("SCOUTER_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("real data are not at hand: set SCOUTER_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Numbers of the published module, if they are at hand."""
+    file = ROOT.parent / "shared" / "golden" / "xslot_paper.npz"
+    if not file.is_file():
+        pytest.skip("the numbers of the published module are not at hand")
+    with np.load(file) as content:
+        return dict(content)
+
+
+def write_picture(path: Path, *, size: tuple[int, int] = (40, 30), colour: tuple[int, int, int] = (200, 30, 30)):
+    """A picture with a shape in it, so that resizing and flipping are visible."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[: size[1] // 2, : size[0] // 2] = colour
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def picture_writer():
+    return write_picture

@@ -1,0 +1,120 @@
+import pytest
+import timm
+import torch
+from torch import nn
+
+from sloter import ModelError
+from sloter.backbone import create_backbone, frozen_parameters, grid_features
+from sloter.slot_model import build_model
+
+FAMILIES = [
+    "resnet18", "resnest26d", "seresnet50", "tf_efficientnet_lite0", "densenet121", "mobilenetv3_small_100",
+    "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224",
+]  # fmt: skip
+SIZE = (64, 96)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_family_becomes_a_grid_with_a_gradient_everywhere(name):
+    images = torch.randn(2, 1, *SIZE)
+    for out_stage in (None, 2):
+        model = build_model(backbone=name, num_classes=3, in_chans=1, img_size=SIZE, out_stage=out_stage)
+        output = model(images)
+        stride = 16 if name.startswith("vit") else 32 if out_stage is None else 8
+        assert output.attn.shape == (2, 3, 3, SIZE[0] // stride, SIZE[1] // stride)
+        (output.logits.sum() + output.attn.sum()).backward()
+        assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_plain_classifier_of_each_family_trains_whole_or_cut(name):
+    for out_stage in (None, 2):
+        model = build_model(backbone=name, num_classes=3, img_size=SIZE, out_stage=out_stage, use_slot=False)
+        model(torch.randn(2, 3, *SIZE)).logits.sum().backward()
+        assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "densenet121", "convnext_atto"])
+def test_a_cut_backbone_gives_what_the_whole_one_has_inside(name):
+    torch.manual_seed(0)
+    whole = timm.create_model(name, num_classes=0).eval()
+    cut = create_backbone(
+        name, num_classes=0, in_chans=3, img_size=SIZE, out_stage=3, weights=whole.state_dict()
+    ).eval()  # fmt: skip
+    images = torch.randn(1, 3, *SIZE)
+    index = max(i for i, f in enumerate(whole.feature_info) if f["reduction"] == 16)
+    inside = whole.forward_intermediates(images, indices=[index], intermediates_only=True, output_fmt="NCHW")[0]
+    torch.testing.assert_close(grid_features(cut, images), inside)
+
+
+def test_tokens_lie_in_the_grid_row_by_row():
+    torch.manual_seed(0)
+    vit = create_backbone("test_vit", num_classes=0, in_chans=3, img_size=(160, 160)).eval()
+    images = torch.randn(1, 3, 160, 160)
+    tokens = vit.forward_features(images)[:, vit.num_prefix_tokens :]
+    grid = grid_features(vit, images)
+    torch.testing.assert_close(grid[0, :, 1, 3], tokens[0, 10 * 1 + 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("resnet18", ["layer1.1.bn2.bias", "layer2.1.bn2.bias", "layer3.1.bn2.bias", "layer4.1.bn2.bias"]),
+        # strides 4, 8, 16 and 32 end in blocks 1, 2, 4 and 6 of seven; the last stage has the head convolution too
+        ("tf_efficientnet_lite0", ["blocks.1.1.bn3.bias", "blocks.2.1.bn3.bias", "blocks.4.2.bn3.bias", "bn2.bias"]),
+        ("vit_tiny_patch16_224", ["blocks.2.mlp.fc2.bias", "blocks.5.mlp.fc2.bias", "blocks.8.mlp.fc2.bias", "norm.bias"]),
+        ("densenet121", ["features.transition1.conv.weight", "features.transition2.conv.weight",
+                         "features.transition3.conv.weight", "features.norm5.bias"]),
+    ],
+)  # fmt: skip
+def test_frozen_stages_end_where_their_resolution_does(name, last):
+    backbone = timm.create_model(name, num_classes=7)
+    for stages, expected in enumerate(last, start=1):
+        frozen = frozen_parameters(backbone, stages)
+        assert [n for n, _ in backbone.named_parameters() if n in frozen][-1] == expected
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_four_frozen_stages_leave_the_head(name):
+    model = build_model(backbone=name, num_classes=3, img_size=SIZE, use_slot=False, freeze_stages=4)
+    trainable = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert trainable and all("head" in n or "fc" in n or "classifier" in n for n in trainable)
+    classifier = model.backbone.get_classifier()
+    assert all(p.requires_grad for p in classifier.parameters())
+
+
+def test_frozen_stages_keep_weights_and_statistics_while_the_rest_trains():
+    torch.manual_seed(0)
+    model = build_model(backbone="resnet18", num_classes=2, img_size=SIZE, freeze_stages=2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.1)
+    model.eval()
+    model.train()
+    model(torch.randn(4, 3, *SIZE)).logits.square().sum().backward()
+    optimizer.step()
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    kept = ("backbone.conv1", "backbone.bn1", "backbone.layer1", "backbone.layer2")
+    assert not any(name.startswith(kept) for name in moved)
+    assert {"backbone.layer3.0.bn1.running_mean", "backbone.layer3.0.downsample.0.weight", "conv1x1.weight"} <= moved
+
+
+def test_no_frozen_stage_freezes_nothing():
+    model = build_model(backbone="resnet18", num_classes=2, img_size=SIZE, freeze_stages=0)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_stage_that_is_not_there_is_an_error():
+    with pytest.raises(ModelError, match="there is no stage 5 in ResNet: it has 1, 2, 3, 4"):
+        build_model(backbone="resnet18", num_classes=2, img_size=SIZE, freeze_stages=5)
+
+
+def test_a_size_that_the_backbone_cannot_take_is_one_line():
+    with pytest.raises(ModelError, match="cannot take 40x40 pictures") as caught:
+        build_model(backbone="inception_v3", num_classes=2, img_size=(40, 40))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_stem_of_the_published_mnist_models():
+    model = build_model(backbone="resnet18", num_classes=2, in_chans=1, img_size=SIZE, stem="3x3")
+    assert isinstance(model.backbone.conv1, nn.Conv2d)
+    assert model.backbone.conv1.weight.shape == (64, 1, 3, 3) and model.backbone.conv1.stride == (2, 2)

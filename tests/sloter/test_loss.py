@@ -1,0 +1,32 @@
+import math
+
+import pytest
+import torch
+
+from sloter.loss import ScouterLoss
+from sloter.slot_model import SlotOutput
+
+
+def test_by_hand():
+    # equal logits of 4 classes: ce = log 4; attention 0.5 everywhere: area_loss = 0.25
+    output = SlotOutput(torch.zeros(2, 4), torch.full((2, 4, 1, 3, 3), 0.5), torch.ones(2, 3, 3))
+    losses = ScouterLoss(lambda_value=10, power=2)(output, torch.tensor([0, 3]))
+    assert set(losses) == {"loss", "ce", "attn_mean", "area_loss"}
+    assert float(losses["ce"]) == pytest.approx(math.log(4))
+    assert float(losses["attn_mean"]) == pytest.approx(0.5)
+    assert float(losses["area_loss"]) == pytest.approx(0.25)
+    assert float(losses["loss"]) == pytest.approx(math.log(4) + 2.5)
+
+
+def test_a_plain_classifier_pays_cross_entropy_alone():
+    logits = torch.tensor([[1.0, 3.0]], requires_grad=True)
+    losses = ScouterLoss(lambda_value=5, power=1)(SlotOutput(logits), torch.tensor([1]))
+    assert losses["loss"].item() == pytest.approx(math.log(1 + math.exp(-2)))
+    losses["loss"].backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_the_gradient_presses_on_attention():
+    attn = torch.full((1, 2, 1, 2, 2), 0.5, requires_grad=True)
+    ScouterLoss(lambda_value=3, power=2)(SlotOutput(torch.zeros(1, 2), attn), torch.tensor([0]))["loss"].backward()
+    torch.testing.assert_close(attn.grad, torch.full_like(attn, 3 * 2 * 0.5 / attn.numel()))

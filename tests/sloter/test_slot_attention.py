@@ -1,0 +1,158 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sloter.slot_attention import PaperScores, QKNormScores, SlotAttention
+from tools.checkpoint import published_state_dict
+
+
+def example(attention, *, c=3, s=2, d=8, n=15, b=2, **options):
+    torch.manual_seed(0)
+    module = SlotAttention(c, s, d, attention=attention, num_positions=n, **options)
+    values = torch.rand(b, n, d)
+    return module, values + torch.randn(b, n, d), values
+
+
+def naive(module, keys_in, values, attention):
+    """The equations, one picture, slot and place at a time."""
+    keys = module.to_k(keys_in)
+    b, n, d = values.shape
+    k = len(module.initial_slots)
+    evidence, maps = torch.zeros(b, k), torch.zeros(b, k, n)
+    for i in range(b):
+        slots = [module.initial_slots[j] for j in range(k)]
+        for iteration in range(module.iters):
+            z = torch.zeros(k, n)
+            for j in range(k):
+                for p in range(n):
+                    if attention == "paper":
+                        z[j, p] = torch.dot(slots[j], keys[i, p]) / math.sqrt(d)
+                    else:
+                        z[j, p] = F.cosine_similarity(slots[j], keys[i, p], dim=0) * module.scores.log_tau.exp()
+                        z[j, p] += module.scores.bias
+            if attention == "paper":
+                z = torch.stack([z[j] / z[j].sum() * z.sum() for j in range(k)])
+            a = torch.sigmoid(z)
+            updates = [sum(a[j, p] * values[i, p] for p in range(n)) / d for j in range(k)]
+            if iteration < module.iters - 1:
+                slots = [module.gru(updates[j][None], slots[j][None])[0] for j in range(k)]
+        maps[i] = a
+        evidence[i] = torch.stack([u.sum() for u in updates])
+    s = module.slots_per_class
+    return evidence.view(b, -1, s).sum(2), maps.view(b, -1, s, n)
+
+
+@pytest.mark.parametrize("attention", ["paper", "qknorm"])
+@pytest.mark.parametrize(("iters", "to_k_layers"), [(1, 1), (3, 3)])
+def test_agrees_with_a_naive_loop(attention, iters, to_k_layers):
+    module, keys_in, values = example(attention, iters=iters, to_k_layers=to_k_layers)
+    evidence, attn, _ = module(keys_in, values)
+    expected_evidence, expected_attn = naive(module, keys_in, values, attention)
+    torch.testing.assert_close(evidence, expected_evidence, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(attn, expected_attn, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["a", "b"])
+def test_agrees_with_the_published_module(golden, case):
+    c, s, d, sign, power, layers, iters = golden[f"{case}/cfg"].tolist()
+    prefix = f"{case}/sd/"
+    published = {f"slot.{k.removeprefix(prefix)}": torch.from_numpy(v) for k, v in golden.items() if prefix in k}
+    module = SlotAttention(c, s, d, iters=iters, to_k_layers=layers)
+    module.load_state_dict({k.removeprefix("slot."): v for k, v in published_state_dict(published).items()})
+    evidence, attn, _ = module(torch.from_numpy(golden[f"{case}/x_pe"]), torch.from_numpy(golden[f"{case}/x"]))
+    logits, area_loss = sign * evidence, attn.mean() ** power
+    (logits.logsumexp(1).sum() + area_loss).backward()
+    for ours, theirs in (
+        (logits, golden[f"{case}/logits"]),
+        (area_loss, golden[f"{case}/loss"]),
+        (module.initial_slots.grad, golden[f"{case}/grad_slots"][0]),
+    ):
+        theirs = torch.as_tensor(theirs)
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("attention", ["paper", "qknorm"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_maps_sum_to_the_evidence(attention, autocast):
+    module, keys_in, values = example(attention, c=5, s=3, d=64, n=35, to_k_layers=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        evidence, attn, weight = module(keys_in, values)
+    assert evidence.dtype == torch.float32
+    assert evidence.shape == (2, 5) and attn.shape == (2, 5, 3, 35) and weight.shape == (2, 35)
+    torch.testing.assert_close((attn.sum(2) * weight[:, None]).sum(-1), evidence, rtol=1e-5, atol=1e-6)
+    assert evidence.min() >= 0 and attn.min() >= 0 and attn.max() <= 1
+
+
+@pytest.mark.parametrize("attention", ["paper", "qknorm"])
+@pytest.mark.parametrize("iters", [1, 3])
+def test_every_parameter_receives_a_finite_gradient(attention, iters):
+    module, keys_in, values = example(attention, iters=iters, to_k_layers=2)
+    evidence, attn, _ = module(keys_in, values)
+    (evidence.square().sum() + attn.mean()).backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_batch_equals_its_single_pictures():
+    module, keys_in, values = example("paper", b=4)
+    together = module(keys_in, values)[0]
+    alone = torch.cat([module(keys_in[i : i + 1], values[i : i + 1])[0] for i in range(4)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_is_there_that_is_not_used():
+    assert not any(name.startswith("gru") for name, _ in SlotAttention(3, 1, 8, iters=1).named_parameters())
+    # slots 64 * k, to_k 3 * 64 * 65, GRU 3 * 2 * (64 * 64 + 64)
+    module = SlotAttention(10, 3, 64, to_k_layers=3)
+    assert sum(p.numel() for p in module.parameters()) == 64 * 30 + 12_480 + 24_960
+
+
+@pytest.mark.parametrize("keys", ["opposite", "zero"])
+def test_paper_scores_that_sum_to_nothing_stay_finite(keys):
+    scores = PaperScores(4, None)
+    slots = torch.ones(1, 2, 4, requires_grad=True)
+    row = torch.ones(4) if keys == "opposite" else torch.zeros(4)
+    arguments = scores(slots, torch.stack([row, -row])[None])
+    attn = arguments.sigmoid()
+    attn.sum().backward()
+    assert attn.isfinite().all() and slots.grad.isfinite().all()
+
+
+def test_paper_scores_by_hand():
+    scores = PaperScores(4, None)
+    slots = torch.tensor([[[2.0, 0, 0, 0], [0, -4.0, 0, 0]]])
+    keys = torch.tensor([[[1.0, 1, 0, 0], [3.0, 0, 0, 0]]])
+    # Z = [[1, 3], [-2, 0]] with 1/sqrt(4); row sums 4 and -2, total 2
+    expected = torch.tensor([[[1 / 4 * 2, 3 / 4 * 2], [-2 / -2 * 2, 0.0]]])
+    torch.testing.assert_close(scores(slots, keys), expected)
+
+
+def test_qknorm_scores_start_at_temperature_ten_and_minus_log_n():
+    scores = QKNormScores(4, 50)
+    slots, keys = torch.tensor([[[3.0, 0, 0, 0]]]), torch.tensor([[[0.5, 0, 0, 0], [0, 7.0, 0, 0]]])
+    expected = torch.tensor([[[10 - math.log(50), -math.log(50)]]])
+    torch.testing.assert_close(scores(slots, keys), expected)
+
+
+def test_initial_slots_are_spread_around_a_common_mean():
+    torch.manual_seed(1)
+    slots = SlotAttention(2000, 1, 64).initial_slots.detach()
+    # mu ~ N(0, 1) and sigma ~ |N(0, 1)|, each drawn once a channel: both vary over the channels.
+    assert slots.mean(0).std() == pytest.approx(1.0, abs=0.25)
+    assert slots.std(0).mean() == pytest.approx(math.sqrt(2 / math.pi), abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attention": "softmax"}, "unknown attention 'softmax': choose one of paper, qknorm"),
+        ({"attention": "qknorm"}, "needs num_positions"),
+        ({"iters": 0}, "iters must be at least 1"),
+    ],
+)
+def test_wrong_options_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        SlotAttention(3, 1, 8, **options)

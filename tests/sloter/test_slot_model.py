@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from sloter import ModelError
+from sloter.slot_model import build_model
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    config = {"backbone": "test_resnet", "num_classes": 5, "in_chans": 1, "img_size": (64, 96), "slots_per_class": 2}
+    return build_model(**{**config, **options})
+
+
+@pytest.mark.parametrize("attention", ["paper", "qknorm"])
+@pytest.mark.parametrize("loss_status", [1, -1])
+def test_the_explanation_is_the_score(attention, loss_status):
+    model = tiny(attention=attention, loss_status=loss_status, out_stage=3).eval()
+    output = model(torch.randn(3, 1, 64, 96))
+    assert output.attn.shape == (3, 5, 2, 4, 6) and output.values.shape == (3, 4, 6)
+    summed = loss_status * (output.attn.sum(2) * output.values[:, None]).sum((-2, -1))
+    torch.testing.assert_close(summed, output.logits, rtol=1e-5, atol=1e-6)
+    assert (output.logits * loss_status >= 0).all() and output.logits.abs().sum() > 0
+
+
+@pytest.mark.parametrize("attention", ["paper", "qknorm"])
+@pytest.mark.parametrize("loss_status", [1, -1])
+def test_every_trainable_parameter_receives_a_finite_gradient(attention, loss_status):
+    model = tiny(attention=attention, loss_status=loss_status, to_k_layers=3)
+    output = model(torch.randn(4, 1, 64, 96))
+    loss = torch.nn.functional.cross_entropy(output.logits, torch.tensor([0, 1, 2, 3])) + output.attn.mean()
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_a_picture_of_another_size_is_explained_on_its_own_grid():
+    model = tiny(attention="qknorm", out_stage=2).eval()
+    assert model(torch.randn(1, 1, 64, 96)).attn.shape[-2:] == (8, 12)
+    assert model(torch.randn(1, 1, 48, 80)).attn.shape[-2:] == (6, 10)
+
+
+def test_the_plain_classifier_gives_logits_alone():
+    output = tiny(use_slot=False)(torch.randn(2, 1, 64, 96))
+    assert output.logits.shape == (2, 5) and output.attn is None and output.values is None
+
+
+def test_exact_parameter_counts_of_the_paper():
+    model = build_model(backbone="resnest26d", num_classes=10, slots_per_class=3, to_k_layers=3, img_size=(64, 64))
+    count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
+    assert count(model.backbone) == 15_020_448
+    assert count(model.conv1x1) == 131_136
+    assert model.slot.initial_slots.numel() == 64 * 30
+    assert count(model.slot.to_k) == 12_480
+    assert count(model.slot.gru) == 24_960
+
+
+def test_the_published_grid_at_260_pixels_is_9x9():
+    model = build_model(backbone="resnet18", num_classes=2, slots_per_class=1, img_size=(260, 260))
+    assert model.position.shape == (1, 64, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"img_size": (32, 32)}, "img_size 32x32 is too small for a grid: this backbone makes 1x1 places"),
+        ({"backbone": "resnet81"}, "unknown model 'resnet81': did you mean resnet18"),
+        ({"out_stage": 5}, "there is no stage 5"),
+    ],
+)
+def test_what_cannot_be_built_is_said(options, message):
+    with pytest.raises(ModelError, match=message):
+        tiny(**options)
+
+
+def test_state_dict_names_are_those_of_the_published_code():
+    names = set(tiny(to_k_layers=2).state_dict())
+    assert {"backbone.conv1.0.weight", "conv1x1.weight", "slot.initial_slots", "slot.to_k.0.weight"} <= names
+    assert {"slot.to_k.2.bias", "slot.gru.weight_ih"} <= names
+    assert not any("position" in name or "to_q" in name for name in names)

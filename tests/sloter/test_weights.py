@@ -1,0 +1,109 @@
+import logging
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from sloter import ModelError
+from sloter.slot_model import build_model
+from sloter.weights import pretrained_source
+from tools.checkpoint import read_state_dict
+
+LITE0 = Path(__file__).parents[3] / "shared" / "weights" / "tf_efficientnet_lite0.safetensors"
+
+
+def build(**options):
+    return build_model(**{"backbone": "test_resnet", "num_classes": 5, "img_size": (64, 64), **options})
+
+
+def test_weights_reach_the_backbone_and_a_foreign_head_is_said(caplog):
+    donor = timm.create_model("test_resnet", num_classes=7).state_dict()
+    with caplog.at_level(logging.WARNING):
+        model = build(weights=donor, weights_source="donor.pth")
+    assert "donor.pth: its classifier of 7 classes is left out" in caplog.text
+    torch.testing.assert_close(model.backbone.layer1[0].conv1.weight, donor["layer1.0.conv1.weight"])
+
+
+def test_a_head_of_the_same_size_is_kept():
+    donor = timm.create_model("test_resnet", num_classes=5).state_dict()
+    model = build(weights=donor, use_slot=False)
+    torch.testing.assert_close(model.backbone.fc.weight, donor["fc.weight"])
+
+
+def test_one_channel_sums_the_three_of_the_file():
+    donor = timm.create_model("test_resnet").state_dict()
+    first = timm.create_model("test_resnet").pretrained_cfg["first_conv"] + ".weight"
+    model = build(weights=donor, in_chans=1)
+    torch.testing.assert_close(model.backbone.state_dict()[first], donor[first].sum(1, keepdim=True))
+
+
+def test_weights_of_a_cut_backbone_fit_the_same_cut():
+    donor = build(use_slot=False, out_stage=2)
+    state = {k.removeprefix("backbone."): v for k, v in donor.state_dict().items()}
+    model = build(weights=state, out_stage=2)
+    torch.testing.assert_close(model.backbone.layer2[0].conv1.weight, donor.backbone.layer2[0].conv1.weight)
+
+
+def test_what_is_missing_unexpected_or_of_another_shape_is_listed():
+    donor = timm.create_model("test_resnet").state_dict()
+    del donor["layer2.0.conv1.weight"]
+    donor["strange.weight"] = torch.zeros(1)
+    donor["layer3.0.conv1.weight"] = torch.zeros(1, 1, 1, 1)
+    with pytest.raises(ModelError) as caught:
+        build(weights=donor, weights_source="file.pth")
+    message = str(caught.value)
+    assert "file.pth does not fit the backbone 'test_resnet'" in message
+    assert "1 missing: layer2.0.conv1.weight" in message
+    assert "1 unexpected: strange.weight" in message
+    assert "1 of another shape: layer3.0.conv1.weight" in message
+
+
+def test_without_a_network_pretrained_weights_fail_fast_and_name_both_ways_out(monkeypatch, tmp_path):
+    # A closed port on this machine: whatever the network, nobody answers.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
+    with pytest.raises(ModelError) as caught:
+        build(backbone="resnet18", pretrained=True)
+    assert time.monotonic() - start < 15
+    message = str(caught.value)
+    assert "'resnet18'" in message and "--pre_trained false" in message and "--backbone_weights FILE" in message
+    assert "\n" not in message
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr("sloter.weights.PATIENCE", 0.2)
+    monkeypatch.setattr("sloter.weights.urllib.request.urlopen", lambda *a, **k: time.sleep(30))
+    start = time.monotonic()
+    with pytest.raises(ModelError, match="no answer"):
+        pretrained_source("resnet34")
+    assert time.monotonic() - start < 5
+
+
+def test_a_model_without_weights_is_said():
+    name = next(name for name in timm.list_models() if not timm.is_model_pretrained(name))
+    with pytest.raises(ModelError, match=f"timm has no pretrained weights for '{name}'"):
+        pretrained_source(name)
+
+
+@pytest.mark.skipif(not LITE0.is_file(), reason="the EfficientNet-Lite0 weights are not at hand")
+def test_efficientnet_lite0_weights_load_and_classify(real_data):
+    model = build_model(
+        backbone="tf_efficientnet_lite0", num_classes=1000, use_slot=False, img_size=(224, 224),
+        weights=read_state_dict(LITE0),
+    ).eval()  # fmt: skip
+    wnids = timm.data.ImageNetInfo().label_names()
+    transform = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)])
+    correct = total = 0
+    for folder in sorted((real_data / "imagenet/ILSVRC/Data/CLS-LOC/val").iterdir()):
+        files = sorted(folder.iterdir())[:6]
+        images = torch.stack([transform(Image.open(file).convert("RGB").resize((224, 224))) for file in files])
+        with torch.no_grad():
+            predicted = model(images).logits.argmax(1).tolist()
+        correct += sum(wnids[label] == folder.name for label in predicted)
+        total += len(files)
+    assert correct / total > 0.5  # chance is one in a thousand

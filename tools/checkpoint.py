@@ -1,0 +1,216 @@
+"""Checkpoints: written whole or not at all, read without executing anything in them.
+
+Also the one place where files of the published code are translated to this project's names.
+"""
+
+import argparse
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from tools import ToolError
+
+FORMAT = "scouter-1"
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+MNIST = {"mean": (0.1307,), "std": (0.3081,)}
+
+
+def run_name(
+    dataset: str, *, use_slot: bool, loss_status: int, area_of: tuple[float, int] | None = None
+) -> str:  # fmt: skip
+    """The name of a run, as in the published code: ``<dataset>_use_slot_negative`` and its kin.
+
+    Args:
+        dataset: name of the dataset.
+        use_slot: False for the plain classifier.
+        loss_status: -1 for a negative model.
+        area_of: lambda_value and slots_per_class where they belong into the name (``--cal_area_size true``).
+    """
+    name = f"{dataset}_use_slot" if use_slot else f"{dataset}_no_slot"
+    if use_slot and loss_status != 1:
+        name += "_negative"
+    if area_of is not None:
+        name += f"_for_area_size_{float(area_of[0])}_{area_of[1]}"
+    return name
+
+
+def checkpoint_path(folder: str | Path, run: str, suffix: str = "") -> Path:
+    """``<folder>/<run>_checkpoint<suffix>.pth``."""
+    return Path(folder) / f"{run}_checkpoint{suffix}.pth"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a kill at any moment leaves either the old one or the new one."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Save plain types and tensors, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        torch.save({"format": FORMAT, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def save_epoch(
+    folder: str | Path, run: str, content: Mapping[str, Any], *, best: bool, numbered: bool
+) -> None:  # fmt: skip
+    """Save the state after an epoch: always as the last one, and as the best and a numbered one where it is.
+
+    The number has four digits and counts from zero, as in the published code.
+    """
+    suffixes = ["_best"] if best else []
+    suffixes += [f"{content['epoch']:04}"] if numbered else []
+    for suffix in (*suffixes, ""):
+        save(checkpoint_path(folder, run, suffix), content)
+
+
+def writable_folder(folder: str | Path) -> Path:
+    """Make a folder and try it, so that a run does not find out after its first epoch.
+
+    Raises:
+        ToolError: it cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ToolError(f"the folder {folder} cannot be written ({error.strerror}): choose another one") from error
+    return folder
+
+
+def read_file(path: str | Path) -> Any:
+    """Read a PyTorch or .safetensors file; only tensors, plain types and an argparse Namespace are let in.
+
+    Raises:
+        ToolError: the file is missing, damaged, no such file at all, or would execute something.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ToolError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        # A Namespace is set up attribute by attribute, without running code; the published code saves one.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise ToolError(f"{path}: refused, it holds more than tensors and plain values, code perhaps") from error
+        raise ToolError(f"{path}: not a checkpoint (no PyTorch file)") from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ToolError(f"{path}: not a readable checkpoint, damaged or cut short ({_first_line(error)})") from error
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The named tensors of a weight file, out of the containers that people put around them.
+
+    Raises:
+        ToolError: see :func:`read_file`; or there is no state dict in it.
+    """
+    state = read_file(path)
+    for container in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(container), dict):
+            state = state[container]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ToolError(f"{path}: no state dict (names and tensors) in it")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of this project, or one of the published code translated to it.
+
+    Returns:
+        ``model_config``, ``data_config``, ``train_config``, ``model``, ``epoch`` and, where it was saved by
+        this project, ``optimizer``, ``scheduler``, ``metrics``, ``best_top1``.
+
+    Raises:
+        ToolError: see :func:`read_file`; or it is something else than a checkpoint.
+    """
+    content = read_file(path)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        return content
+    if isinstance(content, dict) and "model" in content and isinstance(content.get("args"), argparse.Namespace):
+        try:
+            return from_published(content)
+        except (KeyError, ValueError, AttributeError) as error:
+            raise ToolError(f"{path}: looks like a checkpoint of the published code, but {error!r} is off") from error
+    raise ToolError(f"{path}: not a SCOUTER checkpoint (no model and configuration in it)")
+
+
+def from_published(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate a checkpoint of the published code: its Namespace to configurations, its names to ours."""
+    args = vars(content["args"])
+    state = published_state_dict(content["model"])
+    use_slot = "slot.initial_slots" in state
+    num_classes = int(args["num_classes"])
+    one_channel_stem = "backbone.conv1.weight" in state and state["backbone.conv1.weight"].shape == (64, 1, 3, 3)
+    size = int(args.get("img_size", 260))
+    model_config = {
+        "backbone": args["model"],
+        "num_classes": num_classes,
+        "use_slot": use_slot,
+        "in_chans": 1 if one_channel_stem else 3,
+        "img_size": (size, size),
+        "stem": "3x3" if one_channel_stem else "timm",
+    }
+    if use_slot:
+        state = {key: value for key, value in state.items() if not key.startswith("backbone.fc.")}
+        k, d = state["slot.initial_slots"].shape
+        model_config |= {
+            "hidden_dim": d,
+            "slots_per_class": k // num_classes,
+            "to_k_layers": sum(key.startswith("slot.to_k.") and key.endswith(".weight") for key in state),
+            "loss_status": int(args.get("loss_status", 1)),
+            "attention": "paper",
+        }
+    data_config = {
+        "dataset": args["dataset"],
+        "img_size": (size, size),
+        "in_chans": model_config["in_chans"],
+        **(MNIST if one_channel_stem else IMAGENET),
+    }
+    train_config = {"lambda_value": float(args.get("lambda_value", 1.0)), "power": float(args.get("power", 2))}
+    return {
+        "model_config": model_config,
+        "data_config": data_config,
+        "train_config": train_config,
+        "model": state,
+        "epoch": int(content.get("epoch", 0)),
+    }
+
+
+def published_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameter names of the published code to ours: no ``to_q``, a GRU cell, slots without a leading axis."""
+    renamed = {}
+    for key, value in state.items():
+        key = key.removeprefix("module.")
+        if key.startswith("slot.to_q."):
+            continue
+        if key == "slot.initial_slots" and value.ndim == 3:
+            value = value.squeeze(0)  # (k, d)
+        if key.startswith("slot.gru."):
+            key = key.removesuffix("_l0")
+        renamed[key] = value
+    return renamed
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -1,0 +1,45 @@
+"""What a model costs: parameters, and multiply-adds counted by torch while it runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@torch.no_grad()
+def multiply_adds(function: Callable[..., Any], *inputs: Any) -> int:
+    """Multiply-adds of a call, one for two floating-point operations of torch's counter."""
+    with FlopCounterMode(display=False) as counter:
+        function(*inputs)
+    return counter.get_total_flops() // 2
+
+
+def parameters(module: nn.Module, names: set[str] | None = None) -> tuple[int, int]:
+    """Numbers of trainable and of all parameters of a module, or of some of them."""
+    chosen = [p for name, p in module.named_parameters() if names is None or name in names]
+    return sum(p.numel() for p in chosen if p.requires_grad), sum(p.numel() for p in chosen)
+
+
+def cost_table(
+    model: nn.Module, body: set[str], features: Callable[[torch.Tensor], Any], image: torch.Tensor
+) -> str:  # fmt: skip
+    """Parameters and multiply-adds of backbone, head and whole, as text.
+
+    Args:
+        model: in evaluation mode.
+        body: names of the backbone's parameters in it.
+        features: the part of the model that makes the feature map.
+        image: (1, ch, H, W).
+    """
+    whole, part = parameters(model), parameters(model, body)
+    macs, part_macs = multiply_adds(model, image), multiply_adds(features, image)
+    rows = {
+        "backbone": (*part, part_macs),
+        "head": (whole[0] - part[0], whole[1] - part[1], macs - part_macs),
+        "whole": (*whole, macs),
+    }
+    lines = [f"{'':10}{'trainable':>14}{'parameters':>14}{'multiply-adds':>18}"]
+    lines += [f"{name:10}{row[0]:14,}{row[1]:14,}{row[2]:18,}" for name, row in rows.items()]
+    return "\n".join(lines)

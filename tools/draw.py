@@ -1,0 +1,141 @@
+"""Pictures for people: explanation maps and figures, training curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from PIL import Image
+
+ALPHA = 0.4  # of the published overlays
+POSITIVE = LinearSegmentedColormap.from_list("positive", [(0.84, 0.1, 0.0, 0.0), (0.84, 0.1, 0.0, 0.9)])
+NEGATIVE = LinearSegmentedColormap.from_list("negative", [(0.0, 0.2, 0.85, 0.0), (0.0, 0.2, 0.85, 0.9)])
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG, over a kill as over success either the old file or the new one."""
+    part = path.with_name(path.name + ".part")
+    picture.save(part, format="PNG")
+    part.replace(path)
+
+
+def save_map_files(
+    folder: Path, picture: Image.Image, maps: np.ndarray, classes: Sequence[int]
+) -> None:  # fmt: skip
+    """Write the files of the published code: ``image.png``, ``slot_<class>.png``, ``slot_mask_<class>.png``.
+
+    Args:
+        folder: where to.
+        picture: as the model saw it, but for the normalisation.
+        maps: (c, h, w), the attention of all classes, which are scaled together.
+        classes: those to write.
+    """
+    low, high = float(maps.min()), float(maps.max())
+    scaled = (maps - low) / max(high - low, np.finfo(maps.dtype).tiny)  # (c, h, w)
+    colour = picture.convert("RGB")
+    save_picture(folder / "image.png", colour)
+    for label in classes:
+        grey = Image.fromarray((scaled[label] * 255).round().astype(np.uint8))
+        save_picture(folder / f"slot_{label}.png", grey)
+        large = np.asarray(grey.resize(colour.size, Image.Resampling.BILINEAR), dtype=np.float32) / 255  # (H, W)
+        jet = Image.fromarray((matplotlib.colormaps["jet"](large)[..., :3] * 255).round().astype(np.uint8))
+        save_picture(folder / f"slot_mask_{label}.png", Image.blend(colour, jet, ALPHA))
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """One column of a figure."""
+
+    name: str
+    logit: float
+    probability: float
+    attention: np.ndarray  # (h, w)
+    evidence: np.ndarray  # (h, w)
+    is_true: bool
+
+
+def save_explanation_figure(
+    path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool
+) -> None:  # fmt: skip
+    """The figure made for looking: the picture and, for each class, its attention above its evidence.
+
+    All maps of a row share one scale, so that a class that gathered less looks paler.
+
+    Args:
+        path: the PNG to write.
+        picture: as the model saw it.
+        columns: the classes to show, most likely first.
+        title: what the picture is and was taken for.
+        negative: the maps deny their class (blue) instead of supporting it (red).
+    """
+    rows = {"attention": [c.attention for c in columns], "evidence": [c.evidence for c in columns]}
+    colours = NEGATIVE if negative else POSITIVE
+    width = 1 + len(columns)
+    figure = plt.figure(figsize=(1.9 * width + 0.6, 4.9), layout="constrained")
+    axes = figure.subplots(2, width, squeeze=False)
+    figure.suptitle(title, fontsize=11)
+    axes[0, 0].imshow(picture.convert("RGB"))
+    axes[0, 0].set_title("picture", fontsize=9)
+    _legend(axes[1, 0], negative)
+    extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
+    for row, (kind, maps) in enumerate(rows.items()):
+        scale = Normalize(0.0, max(max(float(m.max()) for m in maps), 1e-12))
+        for ax, column, values in zip(axes[row, 1:], columns, maps, strict=True):
+            ax.imshow(picture.convert("L"), cmap="gray", vmin=-120, vmax=255)  # greyed, so that colour is the map
+            image = ax.imshow(values, cmap=colours, norm=scale, extent=extent, interpolation="bilinear")
+            if row == 0:
+                name = f"{column.name} (true)" if column.is_true else column.name
+                ax.set_title(f"{name}\nlogit {column.logit:.3g}\np = {column.probability:.3f}", fontsize=9)
+            else:
+                ax.set_title(f"sum {values.sum():.3g}", fontsize=9)
+        bar = figure.colorbar(image, ax=list(axes[row, :]), shrink=0.85, pad=0.01)
+        bar.set_label(f"{kind} for the class" if not negative else f"{kind} against the class", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    _save_figure(path, figure)
+
+
+def _legend(ax: Any, negative: bool) -> None:
+    sign, kind = ("minus ", "against") if negative else ("", "for")
+    text = (
+        f"colour: what speaks\n{kind} the class\n\n"
+        "above: attention,\nwhere its slots look\n\n"
+        f"below: evidence;\n{sign}its sum\nis the logit"
+    )
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=ax.transAxes)
+
+
+def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Training curves of all runs of a log: loss, accuracy and attention by epoch."""
+    panels = {"loss": "loss", "top-1 accuracy": "top1", "mean attention": "attn_mean"}
+    runs = list(dict.fromkeys(str(record["run"]) for record in records))
+    figure = plt.figure(figsize=(12, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels))
+    for ax, (title, key) in zip(axes, panels.items(), strict=True):
+        for number, run in enumerate(runs):
+            own = [record for record in records if record["run"] == run]
+            epochs = [record["epoch"] + 1 for record in own]
+            for prefix, style, what in (("", "--", "training"), ("val_", "-", "validation")):
+                values = [record.get(prefix + key, np.nan) for record in own]
+                ax.plot(epochs, values, style, color=f"C{number % 10}", marker=".", label=f"{run}, {what}")
+        ax.set_title(title)
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    _save_figure(path, figure)
+
+
+def _save_figure(path: Path, figure: Figure) -> None:
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, dpi=120, format="png")
+    plt.close(figure)
+    part.replace(path)

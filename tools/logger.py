@@ -1,0 +1,110 @@
+"""What a run leaves to read: console lines, ``log.jsonl``, ``results.json`` and tables."""
+
+import csv
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tools.checkpoint import write_atomically
+from tools.distributed import is_main
+
+
+def set_up_console(script: str) -> None:
+    """Notes of all parts of the program as single lines on standard error, from the main process alone."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"{script}: note: %(message)s"))
+    handler.addFilter(lambda record: is_main())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def say(line: str) -> None:
+    """Print a line, from the main process alone."""
+    if is_main():
+        print(line, flush=True)
+
+
+def progress(batches: Iterable[Any], title: str) -> tqdm:
+    """A progress bar over batches, on the main process alone; it leaves no line behind."""
+    # Into a file, ten updates a second would be noise.
+    quiet = {} if sys.stderr.isatty() else {"mininterval": 10.0, "delay": 10.0}
+    return tqdm(batches, desc=title, leave=False, disable=not is_main(), unit="batch", dynamic_ncols=True, **quiet)
+
+
+class RunLog:
+    """``log.jsonl``: one flat record an epoch; runs that share a folder share the file, told apart by ``run``.
+
+    Records of the same run from ``first_epoch`` on, left from an earlier try, are replaced.
+    """
+
+    def __init__(self, path: Path, run: str, *, first_epoch: int) -> None:
+        self.path, self.run = path, run
+        self.records = [
+            record
+            for record in read_records(path)
+            if record.get("run") != run or record.get("epoch", 0) < first_epoch
+        ]  # fmt: skip
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Append a record and write the file whole."""
+        self.records.append({"run": self.run, **record})
+        write_atomically(self.path, "".join(json.dumps(entry) + "\n" for entry in self.records).encode())
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    """One epoch in one line."""
+    area = f", area {record['val_area']:.3f}" if "val_area" in record else ""
+    return (
+        f"epoch {record['epoch'] + 1}/{epochs}: "
+        f"train loss {record['loss']:.4f}, ce {record['ce']:.4f}, attention {record['attn_mean']:.4f}, "
+        f"top-1 {record['top1']:.2%} | "
+        f"val loss {record['val_loss']:.4f}, top-1 {record['val_top1']:.2%}, top-5 {record['val_top5']:.2%}{area} | "
+        f"lr {record['lr']:.1e}, {record['images_per_s']:.0f} images/s, {record['seconds']:.1f} s"
+    )
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Records of a ``log.jsonl``, none if there is no file; lines that are not records are passed over."""
+    records = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+def save_results(path: Path, record: Mapping[str, Any]) -> None:
+    """Write ``results.json``: this record, flat, and under ``earlier`` the last one of each other checkpoint."""
+    earlier: list[dict[str, Any]] = []
+    try:
+        before = json.loads(path.read_text())
+        earlier = [before, *before.pop("earlier", [])]
+    except (OSError, ValueError, AttributeError):
+        pass  # none yet, or not ours to read
+    earlier = [entry for entry in earlier if entry.get("checkpoint") != record["checkpoint"]]
+    content = {**record, "earlier": earlier} if earlier else dict(record)
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of the same keys as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as an aligned text table."""
+    cells = [list(rows[0])] + [[f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)

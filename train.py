@@ -1,0 +1,264 @@
+"""Train SCOUTER, or the plain classifier it is compared with: flags in, checkpoints, a log and curves out."""
+
+import argparse
+import logging
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from args import command_line, data_config, expand_runs, model_config, parse_args, plain_settings
+
+if __name__ == "__main__":
+    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+
+import timm
+import torch
+
+from dataset import DataError
+from dataset.loaders import DeviceLoader, build_loader
+from dataset.pictures import PictureDataset
+from dataset.registry import build_dataset, dataset_spec
+from engine import TrainingError
+from engine.evaluate import evaluate
+from engine.optim import build_optimizer, build_scheduler
+from engine.train import train_one_epoch
+from sloter import ModelError
+from sloter.backbone import FeatureModel, body_parameters, grid_features
+from sloter.loss import ScouterLoss
+from sloter.slot_model import build_model
+from tools import ToolError, checkpoint, distributed, sweep
+from tools.console import run_script
+from tools.cost import cost_table, parameters
+from tools.draw import save_curves
+from tools.logger import RunLog, epoch_line, say, set_up_console
+
+logger = logging.getLogger("train")
+
+
+def main() -> None:
+    args = parse_args()
+    set_up_console("train.py")
+    device = distributed.pick_device(args.device)
+    distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
+    runs = expand_runs(args)
+    if args.thop:
+        print_cost(runs[0])
+        return
+    if len(runs) == 1:
+        train(runs[0], device)
+        return
+
+    def train_in(number: int, folder: str) -> dict[str, Any]:
+        run = runs[number]
+        run.pre_dir, run.output_dir, run.resume = run.pre_dir or args.output_dir, folder, "auto" if folder else None
+        return train(run, device)
+
+    entries = [sweep.SweepRun(run.swept, run.repeat, plain_settings(run)) for run in runs]
+    sweep.run_all(args.output_dir, entries, train_in)
+
+
+@dataclass
+class Session:
+    """All that a run trains with, and how far it is."""
+
+    name: str
+    model: FeatureModel
+    configs: dict[str, Any]  # model_config, data_config, train_config of the checkpoint
+    train_loader: DeviceLoader
+    val_loader: DeviceLoader
+    criterion: ScouterLoss
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    start: int
+    record: dict[str, Any] = field(default_factory=dict)  # of the last complete epoch
+    best: float = -1.0
+
+
+def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """One run, from its flags to its last checkpoint; returns the record of its last epoch."""
+    s = prepare(run, device)
+    log = RunLog(Path(run.output_dir, "log.jsonl"), s.name, first_epoch=s.start) if run.output_dir else None
+    parallel = distributed.wrap(s.model, device)
+    negative = run.use_slot and run.loss_status < 0
+    try:
+        for epoch in range(s.start, run.epochs):
+            s.train_loader.set_epoch(epoch)
+            # Seeded anew each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
+            torch.manual_seed((run.seed * 1_000_003 + epoch) * 65_537 + distributed.rank())
+            figures = train_one_epoch(
+                parallel, s.train_loader, s.criterion, s.optimizer, s.scheduler,
+                epoch=epoch, epochs=run.epochs, device=device, clip_grad=run.clip_grad,
+            )  # fmt: skip
+            distributed.share_buffers(s.model)
+            val = evaluate(s.model, s.val_loader, s.criterion, device=device, negative=negative)
+            record = {"epoch": epoch, **figures, **{f"val_{k}": v for k, v in val.items() if k != "images"}}
+            say(epoch_line(record, run.epochs))
+            if log and distributed.is_main():
+                save(run, s, record)
+                log.add(record)
+                save_curves(Path(run.output_dir, "curves.png"), log.records)
+            s.record, s.best = record, max(s.best, val["top1"])
+    except KeyboardInterrupt:
+        say(interrupted(run, s))
+        raise
+    if log:
+        say(f"saved: {checkpoint.checkpoint_path(run.output_dir, s.name)}, and beside it log.jsonl and curves.png")
+    return s.record
+
+
+def prepare(run: argparse.Namespace, device: torch.device) -> Session:
+    """Everything between the flags and the first step, the state of a resumed run included."""
+    if run.output_dir and distributed.is_main():
+        checkpoint.writable_folder(run.output_dir)
+    area_of = (run.lambda_value, run.slots_per_class) if run.cal_area_size else None
+    name = checkpoint.run_name(run.dataset, use_slot=run.use_slot, loss_status=run.loss_status, area_of=area_of)
+    before = load_state(run, name)
+    train_set, val_set = load_split(run, "train"), load_split(run, "val")
+    model, config, statistics = prepare_model(run, train_set, before)
+    model.to(device)
+    make_loader = partial(
+        build_loader, batch_size=run.batch_size, device=device, num_workers=run.num_workers, seed=run.seed,
+        rank=distributed.rank(), world_size=distributed.world_size(), **statistics,
+    )  # fmt: skip
+    train_loader, val_loader = make_loader(dataset=train_set, train=True), make_loader(dataset=val_set, train=False)
+    optimizer = build_optimizer(model, lr=run.lr, weight_decay=run.weight_decay)
+    scheduler = build_scheduler(
+        optimizer, sched=run.sched, steps_per_epoch=len(train_loader), epochs=run.epochs, lr_drop=run.lr_drop,
+        warmup_epochs=run.warmup_epochs, start_epoch=0 if before else run.start_epoch,
+    )  # fmt: skip
+    data = {"dataset": run.dataset, "class_names": train_set.class_names, **statistics}
+    configs = {"model_config": config, "data_config": data, "train_config": plain_settings(run)}
+    criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
+    session = Session(
+        name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start=run.start_epoch
+    )
+    if before:
+        optimizer.load_state_dict(before["optimizer"])
+        scheduler.load_state_dict(before["scheduler"])
+        session.start, session.record, session.best = before["epoch"] + 1, before["metrics"], before["best_top1"]
+    processes = f", {distributed.world_size()} processes" if distributed.active() else ""
+    say(f"{name}: {len(train_set)} training and {len(val_set)} validation pictures, {train_set.num_classes} classes, "
+        f"{parameters(model)[0]:,} trainable parameters, {device.type}{processes}")  # fmt: skip
+    if session.start >= run.epochs:
+        say(f"all {run.epochs} epochs are done; give a larger --epochs to go on")
+    return session
+
+
+def save(run: argparse.Namespace, s: Session, record: dict[str, Any]) -> None:
+    """Write the checkpoints of an epoch."""
+    epoch, top1 = record["epoch"], record["val_top1"]
+    content = {
+        **s.configs,
+        "model": s.model.state_dict(),
+        "optimizer": s.optimizer.state_dict(),
+        "scheduler": s.scheduler.state_dict(),
+        "epoch": epoch,
+        "metrics": record,
+        "best_top1": max(s.best, top1),
+    }
+    numbered = (epoch + 1) % 10 == 0 or (epoch + 1) % run.lr_drop == 0
+    checkpoint.save_epoch(run.output_dir, s.name, content, best=top1 > s.best, numbered=numbered)
+
+
+def load_split(run: argparse.Namespace, split: str) -> PictureDataset:
+    config = data_config(run, first_classes=dataset_spec(run.dataset).first_classes)
+    with distributed.main_first():
+        return build_dataset(run.dataset, split, augment=run.aug, **config)
+
+
+def load_state(run: argparse.Namespace, name: str) -> dict[str, Any] | None:
+    """The checkpoint to go on from; None starts from the beginning."""
+    last = checkpoint.checkpoint_path(run.output_dir, name)
+    if run.resume is None or (run.resume == "auto" and not last.is_file()):
+        if run.output_dir and last.is_file():
+            logger.warning("%s is there and will be replaced; --resume auto goes on from it instead", last)
+        return None
+    path = last if run.resume == "auto" else Path(run.resume)
+    state = checkpoint.load(path)
+    if "optimizer" not in state:
+        raise ToolError(f"--resume {path}: written by the published code, it has no state to go on from")
+    say(f"going on from {path}: epoch {state['epoch'] + 1} is done")
+    return state
+
+
+def prepare_model(
+    run: argparse.Namespace, train_set: PictureDataset, before: dict[str, Any] | None
+) -> tuple[FeatureModel, dict[str, Any], dict[str, Any]]:
+    """The model, its configuration, and the mean and deviation that it expects of its pictures."""
+    config = model_config(run, num_classes=train_set.num_classes, in_chans=train_set.in_chans)
+    weights, statistics, stem = ({}, {}, "timm") if before else initial_weights(run, in_chans=train_set.in_chans)
+    config["stem"] = before["model_config"]["stem"] if before else stem
+    has_weights = bool(run.use_pre or run.backbone_weights or run.pre_trained)
+    if not has_weights and "freeze_layers" in run.given and run.freeze_layers:
+        logger.warning("--freeze_layers %d: nothing is frozen, the backbone starts without weights", run.freeze_layers)
+    torch.manual_seed(run.seed)
+    model = build_model(**config, **weights, freeze_stages=run.freeze_layers if has_weights else 0)
+    f = model.feature_shape(train_set.in_chans, run.img_size)[0]
+    if "channel" in run.given and run.channel != f:
+        logger.warning("--channel %d: the feature map of this backbone has %d channels, which counts", run.channel, f)
+    spec = dataset_spec(run.dataset)
+    statistics = {"mean": spec.mean, "std": spec.std} | statistics
+    if before:
+        for key, value in config.items():
+            if value != before["model_config"][key]:
+                raise ToolError(f"--resume: its model has {key} {before['model_config'][key]}, the flags say {value}")
+        model.load_state_dict(before["model"])
+        statistics = {key: before["data_config"][key] for key in ("mean", "std")}
+    return model, config, statistics
+
+
+def initial_weights(run: argparse.Namespace, *, in_chans: int) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Where the backbone's weights come from (keywords of build_model), the statistics they expect, their stem."""
+    if run.use_pre:
+        pre = load_pre(run)
+        state = {key.removeprefix("backbone."): v for key, v in pre["model"].items() if key.startswith("backbone.")}
+        statistics = {key: pre["data_config"][key] for key in ("mean", "std")}
+        weights = {"weights": state, "weights_source": "the checkpoint of --use_pre"}
+        return weights, statistics, pre["model_config"].get("stem", "timm")
+    if run.backbone_weights:
+        weights = {"weights": checkpoint.read_state_dict(run.backbone_weights), "weights_source": run.backbone_weights}
+    else:
+        weights = {"pretrained": run.pre_trained}
+    known = timm.get_pretrained_cfg(run.model) if timm.is_model(run.model) else None
+    if known is None or in_chans != 3 or not (run.backbone_weights or run.pre_trained):
+        return weights, {}, "timm"
+    return weights, {"mean": tuple(known.mean), "std": tuple(known.std)}, "timm"
+
+
+def load_pre(run: argparse.Namespace) -> dict[str, Any]:
+    """The plain classifier whose backbone ``--use_pre`` starts from."""
+    folder = run.pre_dir or run.output_dir
+    path = checkpoint.checkpoint_path(folder, checkpoint.run_name(run.dataset, use_slot=False, loss_status=1))
+    if not path.is_file():
+        flags = f"--dataset {run.dataset} --model {run.model} --num_classes {run.num_classes}"
+        flags += f" --dataset_dir {run.dataset_dir}" if run.dataset_dir else ""
+        raise ToolError(f"--use_pre true: {path} is not there; make it with: python train.py {flags} --use_slot false "
+                        f"--output_dir {folder}")  # fmt: skip
+    pre = checkpoint.load(path)
+    if pre["model_config"]["backbone"] != run.model:
+        raise ToolError(f"--use_pre true: {path} is a {pre['model_config']['backbone']}, not a {run.model}")
+    return pre
+
+
+def interrupted(run: argparse.Namespace, s: Session) -> str:
+    if not run.output_dir or not s.record:
+        return "\ninterrupted; no epoch was complete, or nothing was to be saved"
+    again = command_line() if "resume" in run.given else f"{command_line()} --resume auto"
+    return f"\ninterrupted; epoch {s.record['epoch'] + 1} of {run.epochs} is saved; go on with: {again}"
+
+
+def print_cost(run: argparse.Namespace) -> None:
+    """Parameters and multiply-adds for one picture, without weights and without training."""
+    train_set = load_split(run, "train")
+    model = build_model(**model_config(run, num_classes=train_set.num_classes, in_chans=train_set.in_chans)).eval()
+    if run.pre_trained or run.backbone_weights or run.use_pre:
+        model.freeze(run.freeze_layers)
+    body = {f"backbone.{name}" for name in body_parameters(model.backbone)}
+    image = torch.zeros(1, train_set.in_chans, *run.img_size)
+    say(cost_table(model, body, partial(grid_features, model.backbone), image))
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, "train.py", (ModelError, DataError, TrainingError)))
