@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ if __name__ == "__main__":
     parse_args(script="test")  # before the heavy imports, so that --help and a wrong flag are answered at once
 
 import torch
-from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
 
 from dataset import DataError
 from dataset.loaders import build_loader, normalise
@@ -28,12 +29,13 @@ from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import run_script
-from tools.draw import ClassMap, save_explanation_figure, save_map_files
+from tools.draw import ClassMap, OverviewRow, save_explanation_figure, save_map_files, save_overview
 from tools.logger import save_results, say, set_up_console
 
 logger = logging.getLogger("test")
 
 SHOWN = 4  # likely classes in a figure, if --classes does not say which
+FEW = 10  # so many classes are all shown in an overview
 
 
 def main() -> None:
@@ -147,41 +149,51 @@ def explain(
         if val_set is None
         else [(str(i), i, val_set.listing.labels[i]) for i in run.vis_id]
     )
+    rows = []
     for title, source, label in sources:
         picture = open_picture(source, in_chans) if val_set is None else val_set.picture(source)
         folder = checkpoint.writable_folder(root / title)
-        draw(model, transform(picture).to(device), folder, state=state, title=title, label=label, classes=chosen)
-    say(f"explanations of {len(sources)} picture(s): {root}/{sources[0][0]}/explanation.png"
-        + (" and so on" if len(sources) > 1 else ""))  # fmt: skip
+        pixels = transform(picture).to(device)
+        rows.append(draw(model, pixels, folder, state=state, title=title, label=label, classes=chosen))
+    if len(rows) > 1:
+        count = min(len(row.columns) for row in rows)
+        rows = [replace(row, columns=row.columns[:count]) for row in rows]
+        save_overview(root / "overview.png", rows, negative=state["model_config"]["loss_status"] < 0)
+    say(f"explanations of {len(rows)} picture(s): {root / sources[0][0] / 'explanation.png'}"
+        + (f" and so on, all in {root / 'overview.png'}" if len(rows) > 1 else ""))  # fmt: skip
 
 
 def draw(
     model: FeatureModel, pixels: Tensor, folder: Path, *, state: dict[str, Any], title: str, label: int | None,
     classes: list[int] | None,
-) -> None:  # fmt: skip
-    """Explain one picture (ch, H, W) uint8: the published files, and one figure made for looking."""
+) -> OverviewRow:  # fmt: skip
+    """Explain one picture (ch, H, W) uint8: the published files, a figure made for looking, a row of the overview."""
     statistics = [torch.tensor(state["data_config"][k], device=pixels.device).view(-1, 1, 1) for k in ("mean", "std")]
     explanation = explain_picture(model, normalise(pixels, *statistics))
     negative, names = state["model_config"]["loss_status"] < 0, class_names(state)
-    shape = pixels.permute(1, 2, 0).cpu().numpy()  # (H, W, ch)
-    picture = Image.fromarray(shape.squeeze(2) if shape.shape[2] == 1 else shape)
+    picture = to_pil_image(pixels.cpu())
     save_map_files(folder, picture, explanation.attention.numpy(), classes or range(len(names)))
+
+    def columns(chosen: list[int]) -> list[ClassMap]:
+        return [
+            ClassMap(
+                name=names[c],
+                logit=float(explanation.logits[c]),
+                probability=float(explanation.probabilities[c]),
+                attention=explanation.attention[c].numpy(),
+                evidence=explanation.evidence[c].numpy(),
+                is_true=c == label,
+            )
+            for c in chosen
+        ]
+
     shown = classes or interesting_classes(explanation, count=SHOWN, negative=negative, label=label)
-    columns = [
-        ClassMap(
-            name=names[c],
-            logit=float(explanation.logits[c]),
-            probability=float(explanation.probabilities[c]),
-            attention=explanation.attention[c].numpy(),
-            evidence=explanation.evidence[c].numpy(),
-            is_true=c == label,
-        )
-        for c in shown
-    ]
     best = int(explanation.probabilities.argmax())
     known = f"label {names[label]}, " if label is not None else ""
     caption = f"picture {title}: {known}taken for {names[best]} (p = {explanation.probabilities[best]:.3f})"
-    save_explanation_figure(folder / "explanation.png", picture, columns, title=caption, negative=negative)
+    save_explanation_figure(folder / "explanation.png", picture, columns(shown), title=caption, negative=negative)
+    few = list(range(len(names))) if len(names) <= FEW else shown
+    return OverviewRow(picture, f"{title}: taken for {names[best]}", columns(classes or few))
 
 
 def class_names(state: dict[str, Any]) -> list[str]:

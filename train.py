@@ -232,10 +232,9 @@ def load_pre(run: argparse.Namespace) -> dict[str, Any]:
     folder = run.pre_dir or run.output_dir
     path = checkpoint.checkpoint_path(folder, checkpoint.run_name(run.dataset, use_slot=False, loss_status=1))
     if not path.is_file():
-        flags = f"--dataset {run.dataset} --model {run.model} --num_classes {run.num_classes}"
-        flags += f" --dataset_dir {run.dataset_dir}" if run.dataset_dir else ""
-        raise ToolError(f"--use_pre true: {path} is not there; make it with: python train.py {flags} --use_slot false "
-                        f"--output_dir {folder}")  # fmt: skip
+        flags = {**run.swept, "use_slot": "false", "use_pre": "false", "output_dir": folder}
+        makes = " ".join([command_line(), *(f"--{name} {value}" for name, value in flags.items())])
+        raise ToolError(f"--use_pre true: {path} is not there; make it with: {makes}")
     pre = checkpoint.load(path)
     if pre["model_config"]["backbone"] != run.model:
         raise ToolError(f"--use_pre true: {path} is a {pre['model_config']['backbone']}, not a {run.model}")

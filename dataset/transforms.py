@@ -21,7 +21,7 @@ def training_transform(img_size: tuple[int, int], *, augment: bool) -> v2.Compos
             v2.RandomApply(
                 [v2.RandomAffine(10, translate=(0.1, 0.1), scale=(0.8, 1), interpolation=v2.InterpolationMode.BILINEAR)]
             ),
-            # 19 pixels hold three standard deviations of the widest blur.
-            v2.RandomApply([v2.GaussianBlur(19, sigma=(0.1, 3.0))]),
+            # 19 pixels hold three standard deviations of the widest blur; reflection fills less than one picture.
+            v2.RandomApply([v2.GaussianBlur(min(19, 2 * min(img_size) - 1), sigma=(0.1, 3.0))]),
         ]
     )

@@ -112,11 +112,9 @@ def read_file(path: str | Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise ToolError(f"{path}: refused, it holds more than tensors and plain values, code perhaps") from error
-        raise ToolError(f"{path}: not a checkpoint (no PyTorch file)") from error
+        raise _unreadable(path, error, refused="nsupported" in str(error)) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ToolError(f"{path}: not a readable checkpoint, damaged or cut short ({_first_line(error)})") from error
+        raise _unreadable(path, error) from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -210,6 +208,17 @@ def published_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             key = key.removesuffix("_l0")
         renamed[key] = value
     return renamed
+
+
+def _unreadable(path: Path, error: Exception, *, refused: bool = False) -> ToolError:
+    """What to say of a file that was not read: an archive (PK) or a bare pickle (0x80) was a PyTorch file."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    if refused and (start == b"PK" or start[:1] == b"\x80"):
+        return ToolError(f"{path}: refused, it holds more than tensors and plain values, code perhaps")
+    if start == b"PK" or path.suffix == ".safetensors":
+        return ToolError(f"{path}: not a readable checkpoint, damaged or cut short ({_first_line(error)})")
+    return ToolError(f"{path}: not a checkpoint (no PyTorch file)")
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
-@torch.no_grad()
 def multiply_adds(function: Callable[..., Any], *inputs: Any) -> int:
     """Multiply-adds of a call, one for two floating-point operations of torch's counter."""
     with FlopCounterMode(display=False) as counter:

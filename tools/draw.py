@@ -84,12 +84,10 @@ def save_explanation_figure(
     axes[0, 0].imshow(picture.convert("RGB"))
     axes[0, 0].set_title("picture", fontsize=9)
     _legend(axes[1, 0], negative)
-    extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
     for row, (kind, maps) in enumerate(rows.items()):
         scale = Normalize(0.0, max(max(float(m.max()) for m in maps), 1e-12))
         for ax, column, values in zip(axes[row, 1:], columns, maps, strict=True):
-            ax.imshow(picture.convert("L"), cmap="gray", vmin=-120, vmax=255)  # greyed, so that colour is the map
-            image = ax.imshow(values, cmap=colours, norm=scale, extent=extent, interpolation="bilinear")
+            image = _overlay(ax, picture, values, colours, scale)
             if row == 0:
                 name = f"{column.name} (true)" if column.is_true else column.name
                 ax.set_title(f"{name}\nlogit {column.logit:.3g}\np = {column.probability:.3f}", fontsize=9)
@@ -111,6 +109,45 @@ def _legend(ax: Any, negative: bool) -> None:
         f"below: evidence;\n{sign}its sum\nis the logit"
     )
     ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=ax.transAxes)
+
+
+@dataclass(frozen=True)
+class OverviewRow:
+    """One picture of an overview."""
+
+    picture: Image.Image
+    title: str
+    columns: Sequence[ClassMap]
+
+
+def save_overview(path: Path, rows: Sequence[OverviewRow], *, negative: bool) -> None:
+    """Pictures below each other, each with the evidence of the same number of classes; a row shares one scale.
+
+    The true class is framed.
+    """
+    width = 1 + len(rows[0].columns)
+    figure = plt.figure(figsize=(1.1 * width, 1.35 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), width, squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        line[0].imshow(row.picture.convert("RGB"))
+        line[0].set_title(row.title, fontsize=7)
+        scale = Normalize(0.0, max(max(float(c.evidence.max()) for c in row.columns), 1e-12))
+        for ax, column in zip(line[1:], row.columns, strict=True):
+            _overlay(ax, row.picture, column.evidence, NEGATIVE if negative else POSITIVE, scale)
+            ax.set_title(f"{column.name} p={column.probability:.2f}", fontsize=7)
+            if column.is_true:
+                frame = {"fill": False, "edgecolor": "green", "linewidth": 3, "transform": ax.transAxes}
+                ax.add_patch(plt.Rectangle((0, 0), 1, 1, **frame))
+    for ax in axes.flat:
+        ax.set_axis_off()
+    _save_figure(path, figure)
+
+
+def _overlay(ax: Any, picture: Image.Image, values: np.ndarray, colours: Any, scale: Normalize) -> Any:
+    """A map (h, w) in colour over the picture in pale grey, so that colour is the map alone."""
+    extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
+    ax.imshow(picture.convert("L"), cmap="gray", vmin=-120, vmax=255)
+    return ax.imshow(values, cmap=colours, norm=scale, extent=extent, interpolation="bilinear")
 
 
 def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -58,11 +58,12 @@ class RunLog:
 
 def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     """One epoch in one line."""
-    area = f", area {record['val_area']:.3f}" if "val_area" in record else ""
+    slots = "val_area" in record
+    attention = f", ce {record['ce']:.4f}, attention {record['attn_mean']:.4f}" if slots else ""
+    area = f", area {record['val_area']:.3f}" if slots else ""
     return (
         f"epoch {record['epoch'] + 1}/{epochs}: "
-        f"train loss {record['loss']:.4f}, ce {record['ce']:.4f}, attention {record['attn_mean']:.4f}, "
-        f"top-1 {record['top1']:.2%} | "
+        f"train loss {record['loss']:.4f}{attention}, top-1 {record['top1']:.2%} | "
         f"val loss {record['val_loss']:.4f}, top-1 {record['val_top1']:.2%}, top-5 {record['val_top5']:.2%}{area} | "
         f"lr {record['lr']:.1e}, {record['images_per_s']:.0f} images/s, {record['seconds']:.1f} s"
     )
@@ -87,7 +88,7 @@ def save_results(path: Path, record: Mapping[str, Any]) -> None:
     try:
         before = json.loads(path.read_text())
         earlier = [before, *before.pop("earlier", [])]
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         pass  # none yet, or not ours to read
     earlier = [entry for entry in earlier if entry.get("checkpoint") != record["checkpoint"]]
     content = {**record, "earlier": earlier} if earlier else dict(record)

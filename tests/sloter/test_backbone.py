@@ -62,7 +62,7 @@ def test_tokens_lie_in_the_grid_row_by_row():
         ("resnet18", ["layer1.1.bn2.bias", "layer2.1.bn2.bias", "layer3.1.bn2.bias", "layer4.1.bn2.bias"]),
         # strides 4, 8, 16 and 32 end in blocks 1, 2, 4 and 6 of seven; the last stage has the head convolution too
         ("tf_efficientnet_lite0", ["blocks.1.1.bn3.bias", "blocks.2.1.bn3.bias", "blocks.4.2.bn3.bias", "bn2.bias"]),
-        ("vit_tiny_patch16_224", ["blocks.2.mlp.fc2.bias", "blocks.5.mlp.fc2.bias", "blocks.8.mlp.fc2.bias", "norm.bias"]),
+        ("vit_tiny_patch16_224", [*(f"blocks.{i}.mlp.fc2.bias" for i in (2, 5, 8)), "norm.bias"]),
         ("densenet121", ["features.transition1.conv.weight", "features.transition2.conv.weight",
                          "features.transition3.conv.weight", "features.norm5.bias"]),
     ],

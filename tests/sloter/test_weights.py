@@ -1,6 +1,5 @@
 import logging
 import time
-from pathlib import Path
 
 import pytest
 import timm
@@ -12,8 +11,6 @@ from sloter import ModelError
 from sloter.slot_model import build_model
 from sloter.weights import pretrained_source
 from tools.checkpoint import read_state_dict
-
-LITE0 = Path(__file__).parents[3] / "shared" / "weights" / "tf_efficientnet_lite0.safetensors"
 
 
 def build(**options):
@@ -90,14 +87,16 @@ def test_a_model_without_weights_is_said():
         pretrained_source(name)
 
 
-@pytest.mark.skipif(not LITE0.is_file(), reason="the EfficientNet-Lite0 weights are not at hand")
 def test_efficientnet_lite0_weights_load_and_classify(real_data):
+    file = real_data.parent / "weights" / "tf_efficientnet_lite0.safetensors"
     model = build_model(
         backbone="tf_efficientnet_lite0", num_classes=1000, use_slot=False, img_size=(224, 224),
-        weights=read_state_dict(LITE0),
+        weights=read_state_dict(file),
     ).eval()  # fmt: skip
     wnids = timm.data.ImageNetInfo().label_names()
-    transform = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)])
+    transform = v2.Compose(
+        [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
+    )
     correct = total = 0
     for folder in sorted((real_data / "imagenet/ILSVRC/Data/CLS-LOC/val").iterdir()):
         files = sorted(folder.iterdir())[:6]

@@ -1,0 +1,88 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from dataset import DataError, Listing
+from dataset.loaders import EpochSampler, build_loader, normalise
+from dataset.pictures import PictureDataset
+from dataset.transforms import evaluation_transform, training_transform
+
+
+def numbered(count, augment=False):
+    """Pictures whose pixels are their number."""
+    images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    transform = training_transform((4, 4), augment=True) if augment else evaluation_transform((4, 4))
+    return PictureDataset(Listing(images, [0] * count, ["a"]), transform=transform, in_chans=1, num_classes=1)
+
+
+def loader(dataset, **options):
+    config = {"batch_size": 4, "train": False, "device": torch.device("cpu"), "mean": (0.0,), "std": (1.0,)}
+    return build_loader(dataset, **{**config, **options})
+
+
+def order(batches):
+    return torch.cat([batch.numbers for batch in batches]).tolist()
+
+
+def test_normalisation_by_hand():
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 1, 1, 3)
+    mean, std = torch.tensor([0.2]).view(1, 1, 1), torch.tensor([0.4]).view(1, 1, 1)
+    torch.testing.assert_close(normalise(images, mean, std).flatten(), torch.tensor([-0.5, 0.0, 2.0]))
+
+
+def test_evaluation_sees_every_picture_once_and_in_order():
+    batches = list(loader(numbered(10)))
+    assert [len(batch.labels) for batch in batches] == [4, 4, 2] and order(batches) == list(range(10))
+    torch.testing.assert_close(batches[1].images[1], torch.full((1, 4, 4), 5 / 255))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_processes_share_an_evaluation_without_counting_twice(world_size):
+    seen = [order(loader(numbered(10), rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert sorted(n for part in seen for n in part) == list(range(10))
+
+
+def test_training_drops_the_incomplete_batch_and_changes_its_order_each_epoch():
+    batches = loader(numbered(10), train=True, seed=3)
+    first = order(batches)
+    batches.set_epoch(1)
+    second = order(batches)
+    batches.set_epoch(0)
+    assert len(first) == 8 and len(set(first)) == 8 and first != second and order(batches) == first
+    assert order(loader(numbered(10), train=True, seed=4)) != first
+
+
+def test_processes_share_a_training_step_as_one_process_would_take_it():
+    alone = order(loader(numbered(16), train=True, batch_size=4))
+    pair = [order(loader(numbered(16), train=True, batch_size=2, rank=r, world_size=2)) for r in (0, 1)]
+    for step in range(4):
+        together = [n for p in pair for n in p[2 * step : 2 * step + 2]]
+        assert sorted(together) == sorted(alone[4 * step : 4 * step + 4])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_do_not_change_what_is_seen(workers):
+    expected = [b.images for b in loader(numbered(8, augment=True), train=True)]
+    found = [b.images for b in loader(numbered(8, augment=True), train=True, num_workers=workers)]
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch_and_said_so(caplog):
+    with caplog.at_level(logging.WARNING):
+        batches = list(loader(numbered(3), train=True, batch_size=8))
+    assert [len(batch.labels) for batch in batches] == [3]
+    assert "less than a batch of 8: each epoch is one batch of 3 pictures" in caplog.text
+
+
+def test_nothing_to_load_is_an_error():
+    with pytest.raises(DataError, match="no validation pictures"):
+        loader(numbered(0))
+
+
+def test_seeds_differ_between_samples_and_epochs():
+    sampler = EpochSampler(6, shuffle=True)
+    first = dict(sampler)
+    sampler.epoch = 1
+    assert len({*first.values(), *dict(sampler).values()}) == 12

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dataset import DataError, Listing
+from dataset.pictures import PictureDataset, open_picture
+from dataset.transforms import evaluation_transform, training_transform
+
+
+def grey(values):
+    return Image.fromarray(np.array(values, np.uint8))
+
+
+def test_rotated_by_exif_is_opened_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    file = tmp_path / "a.png"
+    grey([[10, 20, 30]]).save(file, exif=exif)
+    assert open_picture(file, 1).size == (1, 3)
+
+
+def test_transparent_pictures_lie_on_white(tmp_path):
+    file = tmp_path / "a.png"
+    Image.fromarray(np.array([[[200, 0, 0, 0], [200, 0, 0, 255]]], np.uint8), "RGBA").save(file)
+    assert np.asarray(open_picture(file, 3)).tolist() == [[[255, 255, 255], [200, 0, 0]]]
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path):
+    file = tmp_path / "a.png"
+    Image.fromarray(np.array([[0, 65535, 25700]], np.uint16)).save(file)
+    assert np.asarray(open_picture(file, 1)).tolist() == [[0, 255, 100]]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "LA"])
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_any_mode_becomes_grey_or_rgb(tmp_path, mode, in_chans):
+    file = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.new("RGB", (5, 4), (255, 255, 255)).convert(mode).save(file)
+    picture = open_picture(file, in_chans)
+    assert picture.mode == ("L" if in_chans == 1 else "RGB") and picture.size == (5, 4)
+    assert np.asarray(picture).min() >= 250
+
+
+@pytest.mark.parametrize("content", [b"", b"words, not pixels", b"\x89PNG\r\n\x1a\n cut"])
+def test_a_file_that_is_no_picture_is_named(tmp_path, content):
+    file = tmp_path / "broken.png"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"the picture .*broken.png cannot be read") as caught:
+        open_picture(file, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"missing.png cannot be read: No such file"):
+        open_picture(tmp_path / "missing.png", 3)
+
+
+def noise_set(transform):
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+    return PictureDataset(Listing(images, [0, 1, 0, 1], ["a", "b"]), transform=transform, in_chans=1, num_classes=2)
+
+
+def test_augmentation_depends_on_its_seed_alone():
+    data = noise_set(training_transform((32, 32), augment=True))
+    first = data[1, 7].image
+    torch.manual_seed(99)
+    torch.rand(5)
+    assert torch.equal(data[1, 7].image, first)
+    assert any(not torch.equal(data[1, seed].image, first) for seed in range(8, 14))
+    assert first.dtype == torch.uint8 and first.shape == (1, 32, 32)
+
+
+def test_drawing_a_sample_leaves_the_random_state_alone():
+    data = noise_set(training_transform((32, 32), augment=True))
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    _ = data[0, 3]
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_without_augmentation_training_and_evaluation_see_the_same():
+    train, val = (noise_set(t) for t in (training_transform((32, 32), augment=False), evaluation_transform((32, 32))))
+    assert torch.equal(train[2, 5].image, val[2].image)

@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+
+from engine.optim import build_optimizer, build_scheduler
+
+
+def rates(**options):
+    """Learning rate of each step of a run of 4 epochs of 2 steps, as shares of the full rate."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    config = {"sched": "step", "steps_per_epoch": 2, "epochs": 4, "lr_drop": 2, "warmup_epochs": 0.0, **options}
+    scheduler = build_scheduler(optimizer, **config)
+    found = []
+    for _ in range(8):
+        found.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_step_drops_to_a_tenth_after_so_many_epochs():
+    assert rates() == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1])
+
+
+def test_cosine_goes_from_one_to_zero():
+    assert rates(sched="cosine") == pytest.approx([(1 + math.cos(math.pi * i / 8)) / 2 for i in range(8)])
+
+
+def test_warmup_rises_linearly():
+    assert rates(warmup_epochs=2, lr_drop=9) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
+
+
+def test_a_later_first_epoch_starts_further_on():
+    assert rates(start_epoch=1)[:4] == pytest.approx([1, 1, 0.1, 0.1])
+
+
+def test_many_steps_drop_exactly_at_their_epoch():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = build_scheduler(optimizer, sched="step", steps_per_epoch=7, epochs=9, lr_drop=3, warmup_epochs=0)
+    factor = scheduler.lr_lambdas[0]
+    assert factor(20) == 1.0 and factor(21) == pytest.approx(0.1) and factor(42) == pytest.approx(0.01)
+
+
+def test_frozen_parameters_are_not_optimised_and_the_decay_is_honoured():
+    model = torch.nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    (group,) = build_optimizer(model, lr=0.1, weight_decay=0.3).param_groups
+    assert len(group["params"]) == 1 and group["weight_decay"] == 0.3
+
+
+def test_an_unknown_schedule_is_an_error():
+    with pytest.raises(ValueError, match="unknown schedule 'poly': choose one of step, cosine"):
+        rates(sched="poly")

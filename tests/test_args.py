@@ -1,0 +1,141 @@
+import shlex
+from pathlib import Path
+
+import pytest
+
+import args as flags
+from args import contradiction, data_config, expand_runs, model_config, parse_args
+
+LINES = (Path(__file__).parent / "published_commands.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("script", ["train", "test", "torchcam_vis"])
+def test_published_lines_parse(line, script):
+    words = shlex.split(line)
+    assert len(LINES) == 25
+    words = words[next(i for i, word in enumerate(words) if word.endswith(".py")) + 1 :]
+    run = expand_runs(parse_args(words, script))[0]
+    for flag, value in zip(words[::2], words[1::2], strict=True):
+        got = getattr(run, flag.removeprefix("--"))
+        if isinstance(got, bool):
+            assert got == (value == "true")
+        elif isinstance(got, (int, float)):
+            assert got == float(value)
+        else:
+            assert got == value
+
+
+def test_defaults_are_those_of_the_published_code_but_for_the_stated_ones():
+    run = expand_runs(parse_args([]))[0]
+    published = {
+        "model": "resnet18", "dataset": "MNIST", "channel": 512, "lr": 1e-4, "lr_drop": 70, "batch_size": 64,
+        "epochs": 10, "num_classes": 10, "img_size": (260, 260), "pre_trained": True, "use_slot": True,
+        "use_pre": False, "aug": False, "grad": False, "grad_min_level": 0, "iterated_evaluation_num": 1,
+        "cal_area_size": False, "thop": False, "loss_status": 1, "freeze_layers": 2, "hidden_dim": 64,
+        "slots_per_class": 3, "power": 2, "to_k_layer": 1, "lambda_value": 1.0, "vis": False, "vis_id": (0,),
+        "output_dir": "saved_model/", "num_workers": 4, "start_epoch": 0, "resume": None, "world_size": 1,
+        "dist_url": "env://", "attention": "paper", "sched": "step",
+    }  # fmt: skip
+    assert {name: getattr(run, name) for name in published} == published
+    assert run.weight_decay == 0.01 and run.device is None
+    assert run.given == frozenset()
+
+
+def fails(capsys, *words, script="train"):
+    with pytest.raises(SystemExit) as caught:
+        parse_args([*words], script)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and err.startswith(f"{script}.py: error: ")
+    return err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--loss_status", "0"], "invalid choice: 0 (choose from 1, -1)"),
+        (["--attention", "softmax"], "invalid choice: 'softmax' (choose from"),
+        (["--use_slot", "maybe"], "'maybe' is neither true nor false"),
+        (["--epochs", "ten"], "'ten' is not a whole number"),
+        (["--epochs", "0"], "0 is not a whole number of at least 1"),
+        (["--lr", "-1"], "-1 is not a number above 0"),
+        (["--lr", "nan"], "nan is not a number above 0"),
+        (["--img_size", "0"], "'0' is not a size in pixels"),
+        (["--num_classes", "3,,4"], "'' is not a whole number"),
+        (["--vis_id", "5-2"], "'5-2' is no list of numbers and ranges"),
+        (["--hidden_dim", "30"], "30 is not a multiple of 4"),
+        (["--no_such_flag", "1"], "unrecognized arguments: --no_such_flag 1"),
+        (["@no_such_file.txt"], "No such file or directory: 'no_such_file.txt'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_with_the_value(capsys, words, told):
+    assert told in fails(capsys, *words)
+
+
+def test_lists_are_for_training_alone(capsys):
+    assert "--power: test.py takes one value" in fails(capsys, "--power", "1,2", script="test")
+
+
+@pytest.mark.parametrize("text", ["true", "True", "yes", "1"])
+def test_true_has_many_names(text):
+    assert parse_args(["--use_pre", text]).use_pre is True
+
+
+@pytest.mark.parametrize(("text", "value"), [("260", (260, 260)), ("192x256", (192, 256))])
+def test_sizes(text, value):
+    assert parse_args(["--img_size", text]).img_size == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", (3,)), ("0,4", (0, 4)), ("7-9,2", (7, 8, 9, 2))])
+def test_lists_and_ranges_of_pictures(text, value):
+    assert parse_args(["--vis_id", text]).vis_id == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", None), ("true", "auto"), ("auto", "auto"), ("a.pth", "a.pth")])
+def test_resume_takes_a_file_or_auto(text, value):
+    assert parse_args(["--resume", text]).resume == value
+
+
+def test_argument_files_may_have_comments_and_are_overridden_by_what_follows(tmp_path):
+    file = tmp_path / "run.txt"
+    file.write_text("# a run\n--lr 0.5  # high\n--dataset_dir 'my pictures' --epochs 3\n\n")
+    run = parse_args([f"@{file}", "--epochs", "4"])
+    assert (run.lr, run.dataset_dir, run.epochs) == (0.5, "my pictures", 4)
+    assert run.given == {"lr", "dataset_dir", "epochs"}
+
+
+def test_lists_are_expanded_to_their_product_and_repeats():
+    runs = expand_runs(parse_args(["--lambda_value", "1,3", "--power", "1,2", "--iterated_evaluation_num", "2"]))
+    assert [(r.lambda_value, r.power, r.repeat, r.seed) for r in runs] == [
+        (lam, power, repeat, repeat) for lam in (1, 3) for power in (1, 2) for repeat in (0, 1)
+    ]
+    assert runs[-1].swept == {"lambda_value": 3.0, "power": 2.0} and runs[-1].slots_per_class == 3
+
+
+def test_a_single_run_is_no_sweep():
+    (run,) = expand_runs(parse_args([]))
+    assert run.swept == {} and run.repeat is None and run.seed == 0
+
+
+def test_classes_are_found_where_the_dataset_needs_all_and_none_were_asked_for():
+    asked, silent = (expand_runs(parse_args(words))[0] for words in (["--num_classes", "30"], []))
+    assert data_config(asked, first_classes=False)["num_classes"] == 30
+    assert data_config(silent, first_classes=False)["num_classes"] is None
+    assert data_config(silent, first_classes=True)["num_classes"] == 10
+
+
+def test_contradictions_name_both_values_and_concern_the_model_alone():
+    trained = expand_runs(parse_args(["--slots_per_class", "2", "--lambda_value", "1"]))[0]
+    config = model_config(trained, num_classes=10, in_chans=1)
+    same = parse_args(
+        ["--slots_per_class", "2", "--lambda_value", "10", "--epochs", "1", "--freeze_layers", "3"], "test"
+    )
+    other = parse_args(["--slots_per_class", "5"], "test")
+    assert contradiction(expand_runs(same)[0], config) is None
+    assert contradiction(expand_runs(other)[0], config) == "--slots_per_class 5, but the checkpoint has 2"
+
+
+def test_every_flag_is_explained():
+    for action in flags.build_parser("train")._actions:
+        assert action.help and len(action.help) > 10, action.dest

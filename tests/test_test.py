@@ -1,0 +1,141 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+NAME = "MNIST5k_use_slot_checkpoint.pth"
+
+
+@pytest.fixture
+def trained(tiny_run, tmp_path):
+    """A copy of the tiny run to write into."""
+    return shutil.copytree(tiny_run, tmp_path / "trained")
+
+
+def test_a_checkpoint_alone_is_enough(scripts, trained, records):
+    code, out, _ = scripts("test", f"--checkpoint {trained}/{NAME} --device cpu --num_workers 0 --batch_size 33")
+    assert code == 0
+    results = json.loads((trained / "results.json").read_text())
+    last = records(trained)[-1]
+    # the figures of training are found again, whatever the size of the batches
+    for key in ("top1", "top5", "loss", "ce", "attn_mean", "area"):
+        assert results[key] == pytest.approx(last[f"val_{key}"], rel=1e-4)
+    assert results["images"] == 200 and f"top-1 {results['top1']:.2%}" in out
+
+
+def test_flags_of_training_are_never_compared(scripts, tiny, trained):
+    flags = f"{tiny} --output_dir {trained} --epochs 99 --lambda_value 7 --power 1 --freeze_layers 4 --batch_size 8"
+    assert scripts("test", flags)[0] == 0
+    results = json.loads((trained / "results.json").read_text())
+    # a lambda and a power on the command line are what the loss shown is made of
+    assert results["loss"] == pytest.approx(results["ce"] + 7 * results["attn_mean"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--model resnet18", "--model resnet18, but the checkpoint has test_resnet"),
+        ("--num_classes 10", "--num_classes 10, but the checkpoint has 2"),
+        ("--slots_per_class 5", "--slots_per_class 5, but the checkpoint has 1"),
+        ("--hidden_dim 32", "--hidden_dim 32, but the checkpoint has 64"),
+        ("--to_k_layer 3", "--to_k_layer 3, but the checkpoint has 1"),
+        ("--loss_status -1", "--loss_status -1, but the checkpoint has 1"),
+        ("--attention paper", "--attention paper, but the checkpoint has qknorm"),
+        ("--use_slot false", "--use_slot False, but the checkpoint has True"),
+        ("--vis true --vis_id 200", "--vis_id 200: the split has pictures 0 to 199"),
+        ("--vis true --classes cat", "--classes cat: the model has no such class; it has 0, 1"),
+        ("--image /no/such.png", "/no/such.png cannot be read"),
+        ("--vis true --vis_dir /dev/null/out", "/dev/null/out cannot be written"),
+        ("--dataset Folder --dataset_dir .", "--dataset Folder has 3 channels, the model takes 1"),
+    ],
+)
+def test_wrong_input_is_one_line(fails, trained, flags, told):
+    assert told in fails("test", f"--checkpoint {trained}/{NAME} --device cpu --num_workers 0 {flags}")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "no such file"), (b"words", "not a checkpoint"), ("cut", "damaged or cut short"), ("other", "do not fit")],
+)
+def test_a_checkpoint_that_is_none_is_one_line(fails, trained, content, told):
+    path = trained / NAME
+    if content is None:
+        path.unlink()
+    elif content == "cut":
+        path.write_bytes(path.read_bytes()[:-500])
+    elif content == "other":
+        state = torch.load(path, weights_only=True)
+        state["model_config"]["hidden_dim"] = 32
+        torch.save(state, path)
+    else:
+        path.write_bytes(content)
+    assert told in fails("test", f"--checkpoint {path} --device cpu")
+    assert told in fails("test", f"--dataset MNIST5k --output_dir {trained} --device cpu")
+
+
+def test_vis_writes_the_published_files_and_a_figure(scripts, trained):
+    code, out, _ = scripts("test", f"--checkpoint {trained}/{NAME} --vis true --vis_id 0-1,7 --num_workers 0")
+    assert code == 0 and "3 picture(s)" in out
+    folders = trained / "vis" / "MNIST5k_use_slot"
+    assert sorted(p.name for p in folders.iterdir()) == ["0", "1", "7", "overview.png"]
+    assert sorted(p.name for p in (folders / "7").iterdir()) == [
+        "explanation.png", "image.png", "slot_0.png", "slot_1.png", "slot_mask_0.png", "slot_mask_1.png",
+    ]  # fmt: skip
+    sizes = {name: Image.open(folders / "7" / f"{name}.png").size for name in ("image", "slot_0", "slot_mask_0")}
+    assert sizes == {"image": (32, 32), "slot_0": (4, 4), "slot_mask_0": (32, 32)}
+    both = np.stack([np.asarray(Image.open(folders / "7" / f"slot_{c}.png")) for c in (0, 1)])
+    assert both.min() == 0 and both.max() == 255  # scaled over both classes together
+    # pictures 0 and 1 are the digits zero and one
+    assert not np.array_equal(*(np.asarray(Image.open(folders / n / "image.png")) for n in "01"))
+
+
+def test_nothing_is_written_into_the_packages(scripts, trained, tmp_path):
+    from pathlib import Path
+
+    root = Path(__file__).parents[1]
+    before = {p for package in ("sloter", "dataset", "engine", "tools") for p in (root / package).rglob("*")}
+    scripts("test", f"--checkpoint {trained}/{NAME} --vis true --num_workers 0 --vis_dir {tmp_path}/here")
+    after = {p for package in ("sloter", "dataset", "engine", "tools") for p in (root / package).rglob("*")}
+    assert {p for p in after - before if "__pycache__" not in p.parts} == set()
+    assert (tmp_path / "here" / "0" / "explanation.png").is_file()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])
+def test_any_picture_can_be_explained(scripts, trained, tmp_path, mode):
+    file = tmp_path / f"own_{mode}.png"
+    Image.effect_noise((91, 40), 80).convert(mode).save(file)
+    code, _, err = scripts("test", f"--checkpoint {trained}/{NAME} --image {file} --classes 1 --vis_dir {tmp_path}/v")
+    assert code == 0, err
+    assert sorted(p.name for p in (tmp_path / "v" / f"own_{mode}").iterdir()) == [
+        "explanation.png", "image.png", "slot_1.png", "slot_mask_1.png",
+    ]  # fmt: skip
+    assert not (trained / "results.json").is_file()
+
+
+def test_a_plain_classifier_has_no_maps_to_draw(scripts, fails, tiny, tmp_path):
+    assert scripts("train", tiny, f"--use_slot false --epochs 1 --img_size 16 --output_dir {tmp_path}")[0] == 0
+    path = tmp_path / "MNIST5k_no_slot_checkpoint.pth"
+    assert scripts("test", f"--checkpoint {path} --device cpu --num_workers 0")[0] == 0
+    assert "which has no maps of its own" in fails("test", f"--checkpoint {path} --vis true")
+
+
+def test_a_file_of_the_published_code_is_evaluated(scripts, tmp_path, real_data):
+    import argparse
+
+    from sloter.slot_model import build_model
+
+    model = build_model(
+        backbone="resnet18", num_classes=2, in_chans=1, img_size=(64, 64), slots_per_class=1, stem="3x3"
+    )
+    state = {f"{k}_l0" if ".gru." in k else k: v for k, v in model.state_dict().items()}
+    state["slot.initial_slots"] = state["slot.initial_slots"][None]
+    args = argparse.Namespace(model="resnet18", dataset="MNIST", num_classes="2", img_size=64, loss_status=1)
+    path = tmp_path / "MNIST_use_slot_checkpoint.pth"
+    torch.save({"model": state, "epoch": 9, "args": args}, path)
+    code, out, err = scripts("test", f"--checkpoint {path} --dataset_dir {real_data}/mnist --device cpu --vis true")
+    assert code == 0, err
+    assert "on 2115 pictures of MNIST" in out
+    assert (tmp_path / "vis" / "MNIST_use_slot" / "0" / "slot_mask_1.png").is_file()

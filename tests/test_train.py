@@ -1,0 +1,268 @@
+import csv
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tools import checkpoint
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(folder, name="MNIST5k_use_slot_checkpoint.pth"):
+    return checkpoint.load(Path(folder) / name)
+
+
+def assert_same_state(a, b):
+    assert a["epoch"] == b["epoch"] and a["scheduler"] == b["scheduler"]
+    assert all(torch.equal(a["model"][key], b["model"][key]) for key in a["model"])
+    for one, two in zip(a["optimizer"]["state"].values(), b["optimizer"]["state"].values(), strict=True):
+        assert all(torch.equal(torch.as_tensor(one[key]), torch.as_tensor(two[key])) for key in one)
+
+
+def test_a_run_leaves_checkpoints_a_log_and_curves(tiny_run, records):
+    assert {p.name for p in tiny_run.iterdir() if p.is_file()} >= {
+        "MNIST5k_use_slot_checkpoint.pth", "MNIST5k_use_slot_checkpoint_best.pth", "curves.png", "log.jsonl",
+    }  # fmt: skip
+    log = records(tiny_run)
+    assert [record["epoch"] for record in log] == [0, 1]
+    expected = {"loss", "ce", "attn_mean", "area_loss", "top1", "top5", "lr", "images_per_s", "seconds", "val_top1",
+                "val_loss", "val_area", "val_attn_mean"}  # fmt: skip
+    for record in log:
+        assert expected <= set(record)
+        assert all(isinstance(value, int | float | str) for value in record.values())
+        assert record["loss"] == pytest.approx(record["ce"] + record["area_loss"], rel=1e-5)
+    assert log[1]["ce"] < log[0]["ce"]
+    assert Image.open(tiny_run / "curves.png").size[0] > 600
+
+
+def test_a_checkpoint_brings_its_configuration_in_plain_types(tiny_run):
+    state = torch.load(tiny_run / "MNIST5k_use_slot_checkpoint.pth", weights_only=True)
+    assert state["model_config"]["backbone"] == "test_resnet" and state["model_config"]["out_stage"] == 2
+    assert state["data_config"]["class_names"] == ["0", "1"] and state["data_config"]["mean"] == (0.1307,)
+    assert state["train_config"]["lr"] == 2e-3
+
+
+@pytest.mark.parametrize("extra", ["", "--aug true --num_workers 2 --warmup_epochs 2 --lr_drop 1 --clip_grad 1"])
+def test_a_resumed_run_equals_the_uninterrupted_one(scripts, tiny, tmp_path, extra, records):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert scripts("train", tiny, extra, f"--epochs 3 --output_dir {whole}")[0] == 0
+    assert scripts("train", tiny, extra, f"--epochs 1 --output_dir {parts}")[0] == 0
+    code, out, _ = scripts("train", tiny, extra, f"--epochs 3 --output_dir {parts} --resume auto")
+    assert code == 0 and "epoch 1 is done" in out
+    assert_same_state(load(whole), load(parts))
+    keys = ("epoch", "loss", "top1", "val_top1", "val_loss", "lr")
+    both = [[{key: record[key] for key in keys} for record in records(folder)] for folder in (whole, parts)]
+    assert both[0] == both[1]
+
+
+def test_resume_auto_without_a_checkpoint_starts_from_the_beginning(scripts, tiny, tmp_path):
+    code, out, _ = scripts("train", tiny, f"--epochs 1 --output_dir {tmp_path} --resume auto")
+    assert code == 0 and "epoch 1/1" in out
+
+
+def test_a_finished_run_is_not_trained_again(scripts, tiny, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "copy")
+    code, out, _ = scripts("train", tiny, f"--epochs 2 --output_dir {folder} --resume auto")
+    assert code == 0 and "all 2 epochs are done" in out
+    assert_same_state(load(folder), load(tiny_run))
+
+
+def test_resuming_another_model_names_both_values(fails, tiny, tiny_run):
+    line = fails("train", tiny, f"--epochs 3 --output_dir {tiny_run} --resume auto --hidden_dim 32")
+    assert "hidden_dim 64, the flags say 32" in line
+
+
+def test_every_tenth_epoch_and_every_drop_leave_a_numbered_copy(scripts, tiny, tmp_path):
+    code, _, _ = scripts("train", tiny, f"--epochs 11 --lr_drop 4 --img_size 16 --output_dir {tmp_path} --aug false")
+    assert code == 0
+    numbered = sorted(p.name for p in tmp_path.glob("*checkpoint0*.pth"))
+    assert numbered == [f"MNIST5k_use_slot_checkpoint{epoch:04}.pth" for epoch in (3, 7, 9)]
+    assert load(tmp_path, numbered[2])["epoch"] == 9
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ("--use_slot false", "MNIST5k_no_slot"),
+        ("--loss_status -1", "MNIST5k_use_slot_negative"),
+        ("--cal_area_size true --lambda_value 10", "MNIST5k_use_slot_for_area_size_10.0_1"),
+    ],
+)
+def test_checkpoints_are_named_as_in_the_published_code(scripts, tiny, tmp_path, flags, name):
+    assert scripts("train", tiny, flags, f"--epochs 1 --output_dir {tmp_path}")[0] == 0
+    assert (tmp_path / f"{name}_checkpoint.pth").is_file()
+    code, out, _ = scripts("test", tiny, flags, f"--output_dir {tmp_path}")
+    assert code == 0 and f"{name}_checkpoint.pth on 200 pictures" in out
+
+
+def test_an_empty_output_dir_saves_nothing(scripts, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert scripts("train", tiny, "--epochs 1 --output_dir ''")[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_use_pre_starts_from_the_plain_classifier_and_freezes(scripts, tiny, tmp_path):
+    flags = f"{tiny} --epochs 1 --output_dir {tmp_path}"
+    assert scripts("train", flags, "--use_slot false")[0] == 0
+    code, _, err = scripts("train", flags, "--use_pre true --freeze_layers 2 --channel 2048")
+    assert code == 0 and "--channel 2048: the feature map of this backbone has 48 channels" in err
+    plain, slot = load(tmp_path, "MNIST5k_no_slot_checkpoint.pth")["model"], load(tmp_path)["model"]
+    backbone = [key for key in slot if key.startswith("backbone.")]
+    assert backbone and all(torch.equal(slot[key], plain[key]) for key in backbone)
+
+
+def test_use_pre_without_the_plain_classifier_says_how_to_make_it(scripts, fails, tiny, tmp_path):
+    line = fails("train", tiny, f"--epochs 1 --output_dir {tmp_path} --use_pre true")
+    assert "MNIST5k_no_slot_checkpoint.pth is not there" in line
+    made = line.partition("make it with: python train.py ")[2].removesuffix(" (see --help)")
+    assert scripts("train", made)[0] == 0
+    assert scripts("train", tiny, f"--epochs 1 --output_dir {tmp_path} --use_pre true")[0] == 0
+
+
+def test_backbone_weights_from_a_file(scripts, fails, tiny, tmp_path):
+    import timm
+
+    whole = timm.create_model("test_resnet", in_chans=1).state_dict()
+    torch.save(whole, tmp_path / "w.pth")
+    flags = f"--epochs 1 --output_dir {tmp_path} --backbone_weights {tmp_path}/w.pth --freeze_layers 1"
+    code, _, err = scripts("train", tiny, flags)
+    assert code == 0 and "its classifier of 1000 classes is left out" in err
+    frozen = load(tmp_path)["model"]["backbone.layer1.0.conv1.weight"]
+    assert torch.equal(frozen, whole["layer1.0.conv1.weight"])
+    del whole["layer1.0.conv1.weight"]
+    torch.save(whole, tmp_path / "w.pth")
+    assert "1 missing: layer1.0.conv1.weight" in fails("train", tiny, flags)
+
+
+def test_colour_pictures_take_the_statistics_of_pretrained_weights(scripts, tmp_path, picture_writer):
+    import timm
+
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            for i in range(4):
+                picture_writer(tmp_path / split / name / f"{i}.png")
+    torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), tmp_path / "w.pth")
+    flags = (
+        f"--dataset Folder --dataset_dir {tmp_path} --model tf_efficientnet_lite0 --img_size 64 --num_workers 0 "
+        f"--epochs 1 --batch_size 4 --slots_per_class 1 --device cpu --output_dir {tmp_path}/out"
+    )
+    code, _, err = scripts("train", flags, f"--backbone_weights {tmp_path}/w.pth")
+    assert code == 0, err
+    state = load(tmp_path / "out", "Folder_use_slot_checkpoint.pth")
+    assert state["data_config"]["mean"] == (0.5, 0.5, 0.5) and state["data_config"]["class_names"] == ["a", "b"]
+    assert scripts("train", flags, "--pre_trained false")[0] == 0
+    state = load(tmp_path / "out", "Folder_use_slot_checkpoint.pth")
+    assert state["data_config"]["mean"] == (0.485, 0.456, 0.406)
+
+
+def test_thop_prints_the_cost_and_trains_nothing(scripts, tmp_path):
+    flags = "--dataset MNIST5k --model resnest26d --pre_trained false --to_k_layer 3 --img_size 64 --thop true"
+    code, out, _ = scripts("train", flags, f"--output_dir {tmp_path}")
+    assert code == 0 and list(tmp_path.iterdir()) == []
+    backbone, head, whole = (line.split() for line in out.splitlines()[1:])
+    # one input channel instead of three saves 2 * 32 * 3 * 3 weights of the stem
+    assert backbone[1] == f"{15_020_448 - 2 * 32 * 9:,}"
+    assert head[1] == f"{131_136 + 64 * 30 + 12_480 + 24_960:,}"
+    value = lambda text: int(text.replace(",", ""))  # noqa: E731
+    assert value(whole[3]) == value(backbone[3]) + value(head[3])
+
+
+def test_a_sweep_gives_one_table_and_goes_on_where_it_was(scripts, tiny, tmp_path):
+    flags = f"{tiny} --epochs 1 --img_size 16 --slots_per_class 1,2 --iterated_evaluation_num 2 --output_dir {tmp_path}"
+    code, out, _ = scripts("train", flags)
+    assert code == 0 and "slots_per_class  runs  val_top1  val_top1_std" in out
+    with (tmp_path / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["slots_per_class"], row["runs"]) for row in rows] == [("1", "2"), ("2", "2")]
+    folder = tmp_path / "slots_per_class=2" / "run1"
+    before = (folder / "MNIST5k_use_slot_checkpoint.pth").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "slots_per_class=1" / "run0")
+    code, out, _ = scripts("train", flags)
+    assert code == 0 and out.count("(complete)") == 3 and out.count("epoch 1/1") == 1
+    assert (folder / "MNIST5k_use_slot_checkpoint.pth").stat().st_mtime_ns == before
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(fails, tiny, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "copy")
+    before = (folder / "MNIST5k_use_slot_checkpoint.pth").read_bytes()
+    line = fails("train", tiny, f"--epochs 4 --output_dir {folder} --lr 1e30")
+    assert "the loss is not finite in epoch 1, step" in line and "--clip_grad" in line
+    assert (folder / "MNIST5k_use_slot_checkpoint.pth").read_bytes() == before
+
+
+def test_a_set_smaller_than_a_batch_is_trained_as_one_batch(scripts, tiny, tmp_path):
+    code, _, err = scripts("train", tiny, f"--epochs 1 --batch_size 5000 --output_dir {tmp_path}")
+    assert code == 0 and "less than a batch of 5000: each epoch is one batch of 800 pictures" in err
+
+
+def start(command):
+    return subprocess.Popen(
+        [sys.executable, *command.split()], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not path.is_file():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+
+
+def test_ctrl_c_says_how_to_go_on_and_that_works(tiny, scripts, tmp_path):
+    process = start(f"train.py {tiny} --epochs 400 --output_dir {tmp_path}")
+    wait_for(tmp_path / "curves.png", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    again = out.partition("go on with: python train.py ")[2]
+    assert "--resume auto" in again
+    done = load(tmp_path)["epoch"] + 1
+    code, out, _ = scripts("train", again, f"--epochs {done + 1}")
+    assert code == 0 and f"epoch {done + 1}/{done + 1}" in out
+
+
+def test_a_kill_at_any_moment_leaves_a_loadable_checkpoint(tiny, tmp_path):
+    process = start(f"train.py {tiny} --epochs 400 --img_size 16 --output_dir {tmp_path}")
+    wait_for(tmp_path / "curves.png", process)
+    for _ in range(20):  # while it goes on saving
+        load(tmp_path)
+        time.sleep(0.03)
+    process.kill()
+    process.communicate(timeout=60)
+    assert load(tmp_path)["epoch"] >= 0
+
+
+BAD = [
+    ("--model resnet81", "unknown model 'resnet81': did you mean resnet18"),
+    ("--dataset MNIST50k", "unknown dataset 'MNIST50k': did you mean MNIST5k?"),
+    ("--attention soft", "invalid choice: 'soft'"),
+    ("--num_classes 11", "--num_classes 11: MNIST5k has 10 classes here; give at most that many"),
+    ("--img_size 8", "is too small for a grid"),
+    ("--out_stage 7", "there is no stage 7"),
+    ("--dataset CUB200", "--dataset CUB200 needs --dataset_dir"),
+    ("--dataset CUB200 --dataset_dir /no/such", "--dataset_dir /no/such: no such folder"),
+    ("--backbone_weights /no/such.pth", "/no/such.pth: no such file"),
+    ("--resume /no/such.pth", "/no/such.pth: no such file"),
+    ("--output_dir /dev/null/out", "the folder /dev/null/out cannot be written"),
+    ("--epochs many", "'many' is not a whole number"),
+    ("--loss_status 2", "invalid choice: 2"),
+    ("--world_size 4", "--world_size 4, but no launcher started this process: use torchrun --nproc_per_node=4"),
+    ("--device tpu9", "--device tpu9"),
+]
+
+
+@pytest.mark.parametrize(("flags", "told"), BAD)
+def test_wrong_input_is_one_line(fails, tiny, tmp_path, flags, told):
+    assert told in fails("train", tiny, f"--output_dir {tmp_path} {flags}")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_an_error(fails, tiny):
+    assert "--device cuda" in fails("train", tiny, "--device cuda")
