@@ -1,4 +1,4 @@
-"""Every flag of train.py, test.py and torchcam_vis.py: what it means, its checks, and what becomes of it.
+"""Every flag of the scripts, the published torchcam_vis.py among them: what it means, its checks, and what becomes of it.
 
 This file and the scripts alone know the Namespace; everything else takes plain keyword arguments, which
 :func:`data_config`, :func:`model_config` and their kin make of it. It imports nothing heavy, so that ``--help``
@@ -381,15 +381,15 @@ def _explanation_flags(group: Any) -> None:
         type=boolean,
         default=False,
         metavar="BOOL",
-        help="the published code's switch to keep the classifier for gradient methods; "
-        "torchcam_vis.py always does, so that it changes nothing",
+        help="the published code's switch to keep the classifier for gradient methods, "
+        "which a plain model always does here, so that it changes nothing",
     )
     add(
         "--grad_min_level",
         type=number(float, low=0),
         default=0.0,
         metavar="X",
-        help="torchcam_vis.py: raise scaled maps to at least this level, 0 to 1",
+        help="floor of the scaled maps of attribution methods, 0 to 1; slot maps have none",
     )
     add(
         "--cal_area_size",

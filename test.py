@@ -51,7 +51,9 @@ def main() -> None:
     run = completed(run, state)
     model = load_model(run, state, path).to(device)
     if (run.vis or run.image) and not state["model_config"]["use_slot"]:
-        raise ToolError(f"--vis true: {path} is a plain classifier, which has no maps of its own; see torchcam_vis.py")
+        raise ToolError(
+            f"--vis true: {path} is a plain classifier, which has no maps of its own; train one with --use_slot true"
+        )
     val_set = None if run.image else load_split(run, state)
     if val_set is not None:
         if run.vis and max(run.vis_id) >= len(val_set):
