@@ -80,10 +80,10 @@ def completed(run: argparse.Namespace, state: dict[str, Any]) -> argparse.Namesp
         "dataset": state["data_config"]["dataset"],
         "img_size": tuple(config["img_size"]),
         "num_classes": config["num_classes"],
-        "lambda_value": trained["lambda_value"],
-        "power": trained["power"],
     }
     flags = {**vars(run), **{name: value for name, value in known.items() if name not in run.given}}
+    # The loss shown is the one that was trained; the published test lines name other values.
+    flags |= {name: trained[name] for name in ("lambda_value", "power")}
     if flags["dataset"] == known["dataset"]:
         flags["dataset_dir"] = run.dataset_dir or trained.get("dataset_dir")
     return argparse.Namespace(**flags)
