@@ -1,4 +1,4 @@
-"""Every flag of the scripts, the published torchcam_vis.py among them: what it means, its checks, and what becomes of it.
+"""Every flag of the scripts: what it means, its checks, and what becomes of it.
 
 This file and the scripts alone know the Namespace; everything else takes plain keyword arguments, which
 :func:`data_config`, :func:`model_config` and their kin make of it. It imports nothing heavy, so that ``--help``
@@ -6,13 +6,16 @@ and a wrong flag are answered at once.
 """
 
 import argparse
+import difflib
 import itertools
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+MOST_PICTURES = 10_000  # that --vis_id may name at once
 SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")
 # A flag that describes the model, and the name of its value in a checkpoint.
 MODEL_FLAGS = {
@@ -33,10 +36,25 @@ class Parser(argparse.ArgumentParser):
     """argparse, but an error is one line and an argument file may have comments and several flags a line."""
 
     def error(self, message: str) -> NoReturn:
+        if file := re.fullmatch(r"\[Errno \d+\] (.*): '(.*)'", message):
+            self.exit(2, f"{self.prog}: error: the argument file {file[2]} cannot be read: {file[1]}\n")
+        if unknown := re.match(r"unrecognized arguments: (--\w+)", message):
+            near = difflib.get_close_matches(unknown[1], self._option_string_actions, n=1)
+            message += f": did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
-        return shlex.split(arg_line, comments=True)
+        try:
+            return shlex.split(arg_line, comments=True)
+        except ValueError as error:
+            self.error(f"the line '{arg_line}' of an argument file: {str(error).lower()}")
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but for flags that have none: their help says what happens without them."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def boolean(text: str) -> bool:
@@ -83,6 +101,8 @@ def numbers(text: str) -> tuple[int, ...]:
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
             raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers and ranges (0, or 0,4,7, or 0-9)")
+        if int(match[2] or match[1]) - int(match[1]) >= MOST_PICTURES:
+            raise argparse.ArgumentTypeError(f"'{text}' are more than {MOST_PICTURES} pictures at once")
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(chosen)
 
@@ -101,12 +121,12 @@ def build_parser(script: str) -> Parser:
         description=DESCRIPTIONS[script],
         fromfile_prefix_chars="@",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=Formatter,
         epilog="Flags can stand in a file, some a line, with # comments: @recipes/quickstart.txt",
     )
     _data_flags(parser.add_argument_group("data"))
     _model_flags(parser.add_argument_group("model"))
-    _training_flags(parser.add_argument_group("training"))
+    _training_flags(parser.add_argument_group("training (train.py)"))
     _file_flags(parser.add_argument_group("files"))
     _explanation_flags(parser.add_argument_group("explanations and measurements"))
     _machine_flags(parser.add_argument_group("machine"))
@@ -403,7 +423,7 @@ def _explanation_flags(group: Any) -> None:
         type=boolean,
         default=False,
         metavar="BOOL",
-        help="train.py: print parameters and multiply-adds of the model, and stop",
+        help="print parameters and multiply-adds of the model for one picture, and stop",
     )
 
 
@@ -442,13 +462,21 @@ def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argp
     Exits with one line and code 2 on a flag that is wrong.
     """
     parser = build_parser(script)
-    args = parser.parse_args(argv)
+    try:
+        args = parser.parse_args(argv)
+    except UnicodeDecodeError:
+        parser.error("an argument file is not text in UTF-8")
     silent = build_parser(script)
     for action in silent._actions:
         action.default = argparse.SUPPRESS
     args.given = frozenset(vars(silent.parse_args(argv)))
     if args.hidden_dim % 4:
         parser.error(f"argument --hidden_dim: {args.hidden_dim} is not a multiple of 4")
+    for name in SWEPT:
+        if len(set(getattr(args, name))) < len(getattr(args, name)):
+            parser.error(f"argument --{name}: a value is given twice; repeats are --iterated_evaluation_num")
+    if args.grad_min_level > 1:
+        parser.error(f"argument --grad_min_level: {args.grad_min_level} is above 1")
     if script != "train":
         for name in SWEPT:
             if len(getattr(args, name)) > 1:
@@ -528,4 +556,6 @@ def contradiction(run: argparse.Namespace, config: dict[str, Any]) -> str | None
 
 def command_line() -> str:
     """What was typed, for messages that say how to go on."""
-    return shlex.join(["python", *sys.argv])
+    processes = os.environ.get("LOCAL_WORLD_SIZE") if "RANK" in os.environ else None
+    launcher = ["torchrun", f"--nproc_per_node={processes}"] if processes else ["python"]
+    return shlex.join([*launcher, *sys.argv])

@@ -2,8 +2,9 @@
 
 import argparse
 import logging
+import re
 import sys
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,28 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from dataset import DataError
+from dataset.folder import picture_files
 from dataset.loaders import build_loader, normalise
 from dataset.pictures import PictureDataset, open_picture
 from dataset.registry import build_dataset, dataset_spec
 from dataset.transforms import evaluation_transform
+from engine import TrainingError
 from engine.evaluate import evaluate
 from engine.explain import explain_picture, interesting_classes
 from sloter import ModelError
-from sloter.backbone import FeatureModel
+from sloter.backbone import FeatureModel, body_parameters, grid_features
 from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import run_script
+from tools.cost import cost_table
 from tools.draw import ClassMap, OverviewRow, save_explanation_figure, save_map_files, save_overview
-from tools.logger import save_results, say, set_up_console
+from tools.logger import progress, save_results, say, set_up_console
 
 logger = logging.getLogger("test")
 
 SHOWN = 4  # likely classes in a figure, if --classes does not say which
+MOST_ROWS = 20  # pictures in an overview
 FEW = 10  # so many classes are all shown in an overview
 
 
@@ -50,16 +55,20 @@ def main() -> None:
         raise ToolError(f"{wrong} ({path}): leave the flag away, or give the checkpoint that it fits")
     run = completed(run, state)
     model = load_model(run, state, path).to(device)
-    if (run.vis or run.image) and not state["model_config"]["use_slot"]:
-        raise ToolError(
-            f"--vis true: {path} is a plain classifier, which has no maps of its own; train one with --use_slot true"
-        )
+    if run.thop:
+        body = {f"backbone.{name}" for name in body_parameters(model.backbone)}
+        image = torch.zeros(1, state["model_config"]["in_chans"], *run.img_size, device=device)
+        say(cost_table(model, body, partial(grid_features, model.backbone), image))
+        return
+    draws = run.vis or run.image or ("vis_id" in run.given and "vis" not in run.given)
+    if draws and not state["model_config"]["use_slot"]:
+        raise ToolError(f"{path} is a plain classifier, which has no maps of its own: train one with --use_slot true")
     val_set = None if run.image else load_split(run, state)
     if val_set is not None:
-        if run.vis and max(run.vis_id) >= len(val_set):
+        if draws and max(run.vis_id) >= len(val_set):
             raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(val_set) - 1}")
         score(run, state, model, val_set, path, device)
-    if (run.vis or run.image) and distributed.is_main():
+    if draws and distributed.is_main():
         explain(run, state, model, val_set, path, device)
 
 
@@ -105,10 +114,16 @@ def load_split(run: argparse.Namespace, state: dict[str, Any]) -> PictureDataset
     spec = dataset_spec(run.dataset)
     if spec.in_chans != state["model_config"]["in_chans"]:
         raise ToolError(f"--dataset {run.dataset} has {spec.in_chans} channels, the model takes "
-                        f"{state['model_config']['in_chans']}")  # fmt: skip
+                        f"{state['model_config']['in_chans']}: give data such as it was trained on")  # fmt: skip
     config = data_config(run, first_classes=True)  # the model has so many outputs, whatever the dataset finds
     with distributed.main_first():
-        return build_dataset(run.dataset, "val", **config)
+        val_set = build_dataset(run.dataset, "val", **config)
+    trained = state["data_config"].setdefault("class_names", val_set.class_names)  # published files bring none
+    if trained != val_set.class_names:
+        first = next(i for i, pair in enumerate(zip(trained, val_set.class_names, strict=True)) if pair[0] != pair[1])
+        logger.warning("the classes are not those of the training: class %d is %s here, was %s",
+                       first, val_set.class_names[first], trained[first])  # fmt: skip
+    return val_set
 
 
 def score(
@@ -144,25 +159,39 @@ def explain(
     chosen = [class_number(name, names) for name in run.classes] if run.classes else None
     in_chans = state["model_config"]["in_chans"]
     transform = evaluation_transform(run.img_size)
-    run_name = path.stem.replace("_checkpoint", "")
-    root = checkpoint.writable_folder(run.vis_dir or path.parent / "vis" / run_name)
+    default = path.parent / "vis" / path.stem.replace("_checkpoint", "")
+    if run.image:
+        default /= "images"  # apart from the pictures of the split, which have numbers
+    root = checkpoint.writable_folder(run.vis_dir or default)
     sources: list[tuple[str, Any, int | None]] = (
-        [(Path(file).stem, file, None) for file in run.image]
+        [(title, file, None) for title, file in titled(run.image).items()]
         if val_set is None
         else [(str(i), i, val_set.listing.labels[i]) for i in run.vis_id]
     )
     rows = []
-    for title, source, label in sources:
+    for title, source, label in progress(sources, "explain"):
         picture = open_picture(source, in_chans) if val_set is None else val_set.picture(source)
         folder = checkpoint.writable_folder(root / title)
         pixels = transform(picture).to(device)
         rows.append(draw(model, pixels, folder, state=state, title=title, label=label, classes=chosen))
     if len(rows) > 1:
-        count = min(len(row.columns) for row in rows)
-        rows = [replace(row, columns=row.columns[:count]) for row in rows]
-        save_overview(root / "overview.png", rows, negative=state["model_config"]["loss_status"] < 0)
+        negative = state["model_config"]["loss_status"] < 0
+        save_overview(root / "overview.png", rows[:MOST_ROWS], negative=negative)
     say(f"explanations of {len(rows)} picture(s): {root / sources[0][0] / 'explanation.png'}"
-        + (f" and so on, all in {root / 'overview.png'}" if len(rows) > 1 else ""))  # fmt: skip
+        + (f" and so on, {min(len(rows), MOST_ROWS)} in {root / 'overview.png'}" if len(rows) > 1 else ""))  # fmt: skip
+
+
+def titled(files: list[str]) -> dict[str, Path]:
+    """Picture files, those of folders among them, by a name that each has for itself."""
+    paths = [found for file in files for found in (picture_files(Path(file)) if Path(file).is_dir() else [Path(file)])]
+    if not paths:
+        raise DataError(f"--image {files[0]}: there are no pictures in this folder")
+    titles: dict[str, Path] = {}
+    for path in paths:
+        same = sum(title == path.stem or title.startswith(f"{path.stem}_") for title in titles)
+        title = path.stem if path.stem not in titles else f"{path.stem}_{same + 1}"
+        titles[title] = path
+    return titles
 
 
 def draw(
@@ -194,8 +223,9 @@ def draw(
     known = f"label {names[label]}, " if label is not None else ""
     caption = f"picture {title}: {known}taken for {names[best]} (p = {explanation.probabilities[best]:.3f})"
     save_explanation_figure(folder / "explanation.png", picture, columns(shown), title=caption, negative=negative)
+    say(caption)
     few = list(range(len(names))) if len(names) <= FEW else shown
-    return OverviewRow(picture, f"{title}: taken for {names[best]}", columns(classes or few))
+    return OverviewRow(picture, (title, f"taken for {names[best]}"), columns(classes or few))
 
 
 def class_names(state: dict[str, Any]) -> list[str]:
@@ -207,11 +237,11 @@ def class_number(name: str, names: list[str]) -> int:
     """The class of a name or a number."""
     if name in names:
         return names.index(name)
-    if name.isdigit() and int(name) < len(names):
+    if re.fullmatch("[0-9]+", name) and int(name) < len(names):
         return int(name)
     raise ToolError(f"--classes {name}: the model has no such class; it has {', '.join(names[:10])}"
                     + (f", ... ({len(names)} in all)" if len(names) > 10 else ""))  # fmt: skip
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "test.py", (ModelError, DataError)))
+    sys.exit(run_script(main, "test.py", (ModelError, DataError, TrainingError)))

@@ -22,10 +22,10 @@ from dataset.pictures import PictureDataset
 from dataset.registry import build_dataset, dataset_spec
 from engine import TrainingError
 from engine.evaluate import evaluate
-from engine.optim import build_optimizer, build_scheduler
+from engine.optim import build_optimizer, build_scheduler, restore_optimizer
 from engine.train import train_one_epoch
 from sloter import ModelError
-from sloter.backbone import FeatureModel, body_parameters, grid_features
+from sloter.backbone import FeatureModel, body_parameters, check_name, grid_features
 from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model
 from tools import ToolError, checkpoint, distributed, sweep
@@ -43,6 +43,8 @@ def main() -> None:
     device = distributed.pick_device(args.device)
     distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
     runs = expand_runs(args)
+    if len(runs) > 1 and (args.thop or args.resume not in (None, "auto")):
+        raise ToolError("--thop and --resume FILE are for a single run, not for a sweep")
     if args.thop:
         print_cost(runs[0])
         return
@@ -56,7 +58,7 @@ def main() -> None:
         return train(run, device)
 
     entries = [sweep.SweepRun(run.swept, run.repeat, plain_settings(run)) for run in runs]
-    sweep.run_all(args.output_dir, entries, train_in)
+    sweep.run_all(args.output_dir, entries, train_in, failures=(TrainingError,))
 
 
 @dataclass
@@ -80,13 +82,15 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """One run, from its flags to its last checkpoint; returns the record of its last epoch."""
     s = prepare(run, device)
     log = RunLog(Path(run.output_dir, "log.jsonl"), s.name, first_epoch=s.start) if run.output_dir else None
+    if log and distributed.is_main():
+        log.restore(s.record)
     parallel = distributed.wrap(s.model, device)
     negative = run.use_slot and run.loss_status < 0
     try:
         for epoch in range(s.start, run.epochs):
             s.train_loader.set_epoch(epoch)
             # Seeded anew each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
-            torch.manual_seed((run.seed * 1_000_003 + epoch) * 65_537 + distributed.rank())
+            torch.manual_seed(((run.seed * 1_000_003 + epoch) * 65_537 + distributed.rank()) % 2**63)
             figures = train_one_epoch(
                 parallel, s.train_loader, s.criterion, s.optimizer, s.scheduler,
                 epoch=epoch, epochs=run.epochs, device=device, clip_grad=run.clip_grad,
@@ -94,7 +98,7 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
             distributed.share_buffers(s.model)
             val = evaluate(s.model, s.val_loader, s.criterion, device=device, negative=negative)
             record = {"epoch": epoch, **figures, **{f"val_{k}": v for k, v in val.items() if k != "images"}}
-            say(epoch_line(record, run.epochs))
+            say(epoch_line(record, run.epochs, top5=len(s.configs["data_config"]["class_names"]) > 5))
             if log and distributed.is_main():
                 save(run, s, record)
                 log.add(record)
@@ -103,7 +107,7 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     except KeyboardInterrupt:
         say(interrupted(run, s))
         raise
-    if log:
+    if log and s.start < run.epochs:
         say(f"saved: {checkpoint.checkpoint_path(run.output_dir, s.name)}, and beside it log.jsonl and curves.png")
     return s.record
 
@@ -114,6 +118,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         checkpoint.writable_folder(run.output_dir)
     area_of = (run.lambda_value, run.slots_per_class) if run.cal_area_size else None
     name = checkpoint.run_name(run.dataset, use_slot=run.use_slot, loss_status=run.loss_status, area_of=area_of)
+    check_name(run.model)  # before the data, which may be long in coming
     before = load_state(run, name)
     train_set, val_set = load_split(run, "train"), load_split(run, "val")
     model, config, statistics = prepare_model(run, train_set, before)
@@ -124,20 +129,24 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     )  # fmt: skip
     train_loader, val_loader = make_loader(dataset=train_set, train=True), make_loader(dataset=val_set, train=False)
     optimizer = build_optimizer(model, lr=run.lr, weight_decay=run.weight_decay)
+    if before:
+        try:
+            restore_optimizer(optimizer, before["optimizer"], lr=run.lr, weight_decay=run.weight_decay)
+        except ValueError as error:
+            was = before["train_config"]["freeze_layers"]
+            raise ToolError(f"--resume: other layers were trained (--freeze_layers {was}), not those of now") from error
+    start = before["epoch"] + 1 if before else run.start_epoch
     scheduler = build_scheduler(
         optimizer, sched=run.sched, steps_per_epoch=len(train_loader), epochs=run.epochs, lr_drop=run.lr_drop,
-        warmup_epochs=run.warmup_epochs, start_epoch=0 if before else run.start_epoch,
+        warmup_epochs=run.warmup_epochs, start_epoch=start,
     )  # fmt: skip
     data = {"dataset": run.dataset, "class_names": train_set.class_names, **statistics}
     configs = {"model_config": config, "data_config": data, "train_config": plain_settings(run)}
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
-    session = Session(
-        name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start=run.start_epoch
-    )
+    session = Session(name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start)
     if before:
-        optimizer.load_state_dict(before["optimizer"])
-        scheduler.load_state_dict(before["scheduler"])
-        session.start, session.record, session.best = before["epoch"] + 1, before["metrics"], before["best_top1"]
+        session.record, session.best = before["metrics"], before["best_top1"]
+        say(f"going on from epoch {start}, which is done{changes(before['train_config'], configs['train_config'])}")
     processes = f", {distributed.world_size()} processes" if distributed.active() else ""
     say(f"{name}: {len(train_set)} training and {len(val_set)} validation pictures, {train_set.num_classes} classes, "
         f"{parameters(model)[0]:,} trainable parameters, {device.type}{processes}")  # fmt: skip
@@ -153,7 +162,6 @@ def save(run: argparse.Namespace, s: Session, record: dict[str, Any]) -> None:
         **s.configs,
         "model": s.model.state_dict(),
         "optimizer": s.optimizer.state_dict(),
-        "scheduler": s.scheduler.state_dict(),
         "epoch": epoch,
         "metrics": record,
         "best_top1": max(s.best, top1),
@@ -170,7 +178,7 @@ def load_split(run: argparse.Namespace, split: str) -> PictureDataset:
 
 def load_state(run: argparse.Namespace, name: str) -> dict[str, Any] | None:
     """The checkpoint to go on from; None starts from the beginning."""
-    last = checkpoint.checkpoint_path(run.output_dir, name)
+    last = checkpoint.checkpoint_path(run.output_dir, name) if run.output_dir else Path("/nowhere")
     if run.resume is None or (run.resume == "auto" and not last.is_file()):
         if run.output_dir and last.is_file():
             logger.warning("%s is there and will be replaced; --resume auto goes on from it instead", last)
@@ -179,7 +187,6 @@ def load_state(run: argparse.Namespace, name: str) -> dict[str, Any] | None:
     state = checkpoint.load(path)
     if "optimizer" not in state:
         raise ToolError(f"--resume {path}: written by the published code, it has no state to go on from")
-    say(f"going on from {path}: epoch {state['epoch'] + 1} is done")
     return state
 
 
@@ -193,7 +200,7 @@ def prepare_model(
     has_weights = bool(run.use_pre or run.backbone_weights or run.pre_trained)
     if not has_weights and "freeze_layers" in run.given and run.freeze_layers:
         logger.warning("--freeze_layers %d: nothing is frozen, the backbone starts without weights", run.freeze_layers)
-    torch.manual_seed(run.seed)
+    torch.manual_seed(run.seed % 2**63)
     model = build_model(**config, **weights, freeze_stages=run.freeze_layers if has_weights else 0)
     f = model.feature_shape(train_set.in_chans, run.img_size)[0]
     if "channel" in run.given and run.channel != f:
@@ -201,9 +208,10 @@ def prepare_model(
     spec = dataset_spec(run.dataset)
     statistics = {"mean": spec.mean, "std": spec.std} | statistics
     if before:
-        for key, value in config.items():
-            if value != before["model_config"][key]:
-                raise ToolError(f"--resume: its model has {key} {before['model_config'][key]}, the flags say {value}")
+        saved = before["model_config"]
+        wrong = [f"{key} {saved.get(key)}, not {value}" for key, value in config.items() if value != saved.get(key)]
+        if wrong or set(saved) - set(config):
+            raise ToolError(f"--resume: its model is not that of the flags, but has {'; '.join(wrong)}")
         model.load_state_dict(before["model"])
         statistics = {key: before["data_config"][key] for key in ("mean", "std")}
     return model, config, statistics
@@ -227,6 +235,14 @@ def initial_weights(run: argparse.Namespace, *, in_chans: int) -> tuple[dict[str
     return weights, {"mean": tuple(known.mean), "std": tuple(known.std)}, "timm"
 
 
+def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What a run that goes on does otherwise than before, of what makes a difference to its training."""
+    names = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "weight_decay", "clip_grad", "lambda_value",
+             "power", "aug", "seed", "epochs")  # fmt: skip
+    told = [f"{name} {now[name]}, before {before[name]}" for name in names if now[name] != before.get(name)]
+    return f" (changed: {'; '.join(told)})" if told else ""
+
+
 def load_pre(run: argparse.Namespace) -> dict[str, Any]:
     """The plain classifier whose backbone ``--use_pre`` starts from."""
     folder = run.pre_dir or run.output_dir
@@ -243,19 +259,21 @@ def load_pre(run: argparse.Namespace) -> dict[str, Any]:
 
 def interrupted(run: argparse.Namespace, s: Session) -> str:
     if not run.output_dir or not s.record:
-        return "\ninterrupted; no epoch was complete, or nothing was to be saved"
-    again = command_line() if "resume" in run.given else f"{command_line()} --resume auto"
-    return f"\ninterrupted; epoch {s.record['epoch'] + 1} of {run.epochs} is saved; go on with: {again}"
+        return "\nno epoch was complete, or nothing was to be saved"
+    again = f"{command_line()} --resume auto"  # the last flag counts
+    return f"\nepoch {s.record['epoch'] + 1} of {run.epochs} is saved; go on with: {again}"
 
 
 def print_cost(run: argparse.Namespace) -> None:
     """Parameters and multiply-adds for one picture, without weights and without training."""
-    train_set = load_split(run, "train")
-    model = build_model(**model_config(run, num_classes=train_set.num_classes, in_chans=train_set.in_chans)).eval()
+    spec = dataset_spec(run.dataset)
+    known = spec.first_classes or "num_classes" in run.given
+    num_classes = run.num_classes if known else load_split(run, "train").num_classes
+    model = build_model(**model_config(run, num_classes=num_classes, in_chans=spec.in_chans)).eval()
     if run.pre_trained or run.backbone_weights or run.use_pre:
         model.freeze(run.freeze_layers)
     body = {f"backbone.{name}" for name in body_parameters(model.backbone)}
-    image = torch.zeros(1, train_set.in_chans, *run.img_size)
+    image = torch.zeros(1, spec.in_chans, *run.img_size)
     say(cost_table(model, body, partial(grid_features, model.backbone), image))
 
 

@@ -24,6 +24,10 @@ def list_cub200(root: Path, split: str) -> Listing:
     labels = _read_table(root / "image_class_labels.txt")
     wanted = "1" if split == "train" else "0"
     chosen = [key for key, value in _read_table(root / "train_test_split.txt").items() if value.strip() == wanted]
+    for name, table in (("images.txt", files), ("image_class_labels.txt", labels)):
+        missing = [key for key in chosen if key not in table]
+        if missing:
+            raise DataError(f"{root / name} has no line for picture {missing[0]}")
     return Listing(
         [root / "images" / files[key] for key in chosen],
         [int(labels[key]) - 1 for key in chosen],

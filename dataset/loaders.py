@@ -39,7 +39,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return len(range(self.rank, self._end(), self.world_size))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
         order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
         seeds = torch.randint(2**62, (self.size,), generator=generator)
         for place in range(self.rank, self._end(), self.world_size):
@@ -66,12 +66,6 @@ class DeviceLoader:
         for images, labels, numbers in self.loader:
             images = images.to(self.device, non_blocking=True)
             yield Batch(normalise(images, self.mean, self.std), labels.to(self.device, non_blocking=True), numbers)
-
-    @property
-    def samples(self) -> int:
-        """Samples of this process in an epoch."""
-        batch_size = self.loader.batch_size or 1
-        return len(self.loader) * batch_size if self.loader.drop_last else len(self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the augmentation of an epoch."""

@@ -21,7 +21,10 @@ def list_mnist(root: Path, split: str) -> Listing:
     try:
         data = torchvision.datasets.MNIST(str(root), train=split == "train", download=True)
     except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:160]
+        raw = Path(root, "MNIST", "raw")
+        if raw.is_dir() and not any(raw.iterdir()):
+            raw.rmdir()  # torchvision makes it before it downloads
         raise DataError(
             f"MNIST is not in {root}/MNIST/raw and could not be downloaded ({reason}): put its four idx files "
             "there, or use --dataset MNIST5k, which ships with the project"

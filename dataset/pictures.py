@@ -26,7 +26,8 @@ class Sample(NamedTuple):
 def open_picture(path: str | Path, in_chans: int) -> Image.Image:
     """Open a picture of any size and mode upright, as grey (``in_chans`` 1) or RGB (3), 8 bits a channel.
 
-    Transparent pictures are laid over white; 16-bit grey is scaled to 8 bits.
+    Transparent pictures are laid over white; 16-bit grey is scaled to 8 bits, and 32-bit grey, which
+    has no known white, from its darkest to its brightest.
 
     Raises:
         DataError: the file is missing or not a readable picture.
@@ -38,9 +39,12 @@ def open_picture(path: str | Path, in_chans: int) -> Image.Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise DataError(f"the picture {path} cannot be read: {reason}") from error
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture, dtype=np.float64) / 257  # 65535 -> 255
-        picture = Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))  # 65535 -> 255
+    elif picture.mode in ("I", "F"):
+        values = np.asarray(picture, dtype=np.float64)
+        span = max(values.max() - values.min(), np.finfo(np.float64).tiny)
+        picture = Image.fromarray(((values - values.min()) / span * 255).round().astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")

@@ -93,7 +93,7 @@ def build_dataset(
     place = dataset_dir or spec.default_dir
     if spec.needs_dir and place is None:
         raise DataError(f"--dataset {name} needs --dataset_dir, the folder with its pictures")
-    if dataset_dir and spec.default_dir is None and spec.needs_dir and not Path(dataset_dir).is_dir():
+    if dataset_dir and spec.needs_dir and not Path(dataset_dir).is_dir():
         raise DataError(f"--dataset_dir {dataset_dir}: no such folder")
     listing = spec.list_split(Path(place) if place else None, split)
     found = len(listing.class_names)

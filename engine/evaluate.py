@@ -1,5 +1,6 @@
 """Accuracy, loss and size of the explanations over a whole split."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine import TrainingError
 from tools.logger import progress
 from tools.meters import SampleMeans
 from tools.metrics import explanation_area, topk_correct
@@ -40,6 +42,9 @@ def evaluate(
     Returns:
         ``loss``, ``ce``, ``attn_mean``, ``area_loss``, ``top1``, ``top5``, ``images`` and, of a slot model,
         ``area``.
+
+    Raises:
+        TrainingError: the loss is not finite.
     """
     model.eval()
     meter = SampleMeans(("ce", "attn_mean", "area", "top1", "top5"), device)
@@ -53,6 +58,8 @@ def evaluate(
     if not has_maps:
         del figures["area"]
     losses = {name: float(value) for name, value in criterion.combine(ce, attn_mean).items()}
+    if not math.isfinite(losses["loss"]):
+        raise TrainingError(f"the model is broken: its loss over {images} pictures is {losses['loss']}")
     return {**losses, **figures, "images": images}
 
 

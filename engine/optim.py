@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,20 @@ def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torc
     return torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=lr, weight_decay=weight_decay)
 
 
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, state: dict[str, Any], *, lr: float, weight_decay: float
+) -> None:  # fmt: skip
+    """Load the state of an optimizer, but with the learning rate and the weight decay of now.
+
+    Raises:
+        ValueError: it is of other parameters.
+    """
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        group["lr"], group["weight_decay"] = lr, weight_decay
+        group.pop("initial_lr", None)
+
+
 def build_scheduler(
     optimizer: torch.optim.Optimizer,
     *,
@@ -40,6 +55,8 @@ def build_scheduler(
 ) -> LambdaLR:
     """A schedule to be stepped after each optimizer step.
 
+    It is a function of the epoch alone and has no state to be saved: a run that goes on builds it anew.
+
     Args:
         optimizer: what it drives.
         sched: a key of :data:`SCHEDULES`.
@@ -47,7 +64,7 @@ def build_scheduler(
         epochs: length of the run.
         lr_drop: epochs between drops of the step schedule.
         warmup_epochs: the rate rises linearly over so many epochs first, on top of the schedule.
-        start_epoch: the epoch that the run starts with.
+        start_epoch: the epoch that the next step belongs to.
 
     Raises:
         ValueError: an unknown schedule.
@@ -57,9 +74,9 @@ def build_scheduler(
     factor = SCHEDULES[sched]
 
     def scale(step: int) -> float:
-        epoch = start_epoch + step / steps_per_epoch
-        warmup = min((step + 1) / (warmup_epochs * steps_per_epoch), 1.0) if warmup_epochs else 1.0
+        done = start_epoch * steps_per_epoch + step
+        warmup = min((done + 1) / (warmup_epochs * steps_per_epoch), 1.0) if warmup_epochs else 1.0
         # Rounding must not drop the rate a step early: 69.99999 is epoch 70.
-        return warmup * factor(round(epoch, 6), epochs, lr_drop)
+        return warmup * factor(round(done / steps_per_epoch, 6), epochs, lr_drop)
 
     return LambdaLR(optimizer, scale)

@@ -15,6 +15,7 @@ from tools.meters import SampleMeans
 from tools.metrics import topk_correct
 
 LOSSES = ("loss", "ce", "attn_mean", "area_loss")
+WHAT_TO_TRY = "what was saved before stays; try a lower --lr, --clip_grad 1, --warmup_epochs 1 or --attention qknorm"
 SHOW_EVERY = 0.5  # seconds between two looks at the figures, which wait for the device
 
 
@@ -57,7 +58,7 @@ def train_one_epoch(
     lr = 0.0
     with progress(loader, f"epoch {epoch + 1}/{epochs}") as bar:
         for step, batch in enumerate(bar):
-            output = model(batch.images)
+            output = _forward(model, batch.images)
             losses = criterion(output, batch.labels)
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
@@ -85,6 +86,17 @@ def train_one_epoch(
     return {**figures, "lr": lr, "images_per_s": images / seconds, "seconds": seconds}
 
 
+def _forward(model: nn.Module, images: Tensor) -> Any:
+    try:
+        return model(images)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            "batch norm cannot train on a single value: give a larger --batch_size or --img_size"
+        ) from error
+
+
 def _count(meter: SampleMeans, losses: dict[str, Tensor], logits: Tensor, labels: Tensor) -> None:
     count = len(labels)
     sums = {name: losses[name].detach() * count for name in LOSSES}
@@ -95,7 +107,4 @@ def _count(meter: SampleMeans, losses: dict[str, Tensor], logits: Tensor, labels
 def _stop_if_bad(first_bad: Tensor, epoch: int) -> None:
     step = int(first_bad)
     if step >= 0:
-        raise TrainingError(
-            f"the loss is not finite in epoch {epoch + 1}, step {step + 1}; what was saved before stays; "
-            "try a lower --lr, --clip_grad 1, --warmup_epochs 1 or --attention qknorm"
-        )
+        raise TrainingError(f"the loss is not finite in epoch {epoch + 1}, step {step + 1}; {WHAT_TO_TRY}")

@@ -4,6 +4,7 @@ Stages 1 to 4 are numbered by the resolution of their output, strides 4, 8, 16 a
 calls them; for token models of one resolution they are quarters of the blocks.
 """
 
+import contextlib
 import copy
 import difflib
 from typing import Any
@@ -14,9 +15,20 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from sloter import ModelError
-from sloter.weights import convert_weights, load_weights, pretrained_source
+from sloter.weights import WAYS_OUT, convert_weights, load_weights, pretrained_source
 
 TimmModel = Any  # an nn.Module with methods and attributes that timm's models share but nn.Module does not declare
+
+
+def check_name(name: str) -> None:
+    """Nothing if timm has a model of this name.
+
+    Raises:
+        ModelError: it has not; with the names that are near.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise ModelError(f"unknown model '{name}'" + (f": did you mean {', '.join(near)}?" if near else ""))
 
 
 def create_backbone(
@@ -47,9 +59,7 @@ def create_backbone(
     Raises:
         ModelError: an unknown model or stage, or weights that do not fit or cannot be had.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise ModelError(f"unknown model '{name}'" + (f": did you mean {', '.join(near)}?" if near else ""))
+    check_name(name)
     config = timm.get_pretrained_cfg(name)
     options: dict[str, Any] = {"num_classes": num_classes if out_stage is None else 0, "in_chans": in_chans}
     if config is not None and config.fixed_input_size:
@@ -66,6 +76,8 @@ def create_backbone(
         backbone.reset_classifier(num_classes, "avg")
     if weights is not None:
         load_weights(backbone, weights, beyond=whole, source=weights_source)
+    if not num_classes:
+        _freeze_unused(backbone, torch.zeros(1, in_chans, *img_size))
     return backbone
 
 
@@ -73,9 +85,9 @@ def _download(name: str, options: dict[str, Any]) -> TimmModel:
     source = pretrained_source(name)
     try:
         return timm.create_model(name, pretrained=True, **source, **options)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"the pretrained weights of '{name}' could not be loaded: {reason}") from error
+    except Exception as error:  # the hub's client raises the errors of several network libraries
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"the pretrained weights of '{name}' cannot be loaded ({reason}): {WAYS_OUT}") from error
 
 
 def _stages(backbone: TimmModel) -> list[dict[str, Any]]:
@@ -101,10 +113,28 @@ def _cut(backbone: TimmModel, out_stage: int | None) -> None:
     """Remove what the feature map does not need, so that no parameter is left without a gradient."""
     stages = _stages(backbone)
     if out_stage is not None:
-        backbone.prune_intermediate_layers([stage_index(backbone, out_stage)], prune_head=True)
+        try:
+            backbone.prune_intermediate_layers([stage_index(backbone, out_stage)], prune_head=True)
+        except (AttributeError, AssertionError, IndexError, TypeError) as error:
+            raise ModelError(f"{type(backbone).__name__} cannot end after a stage: leave --out_stage away") from error
     elif not backbone.num_classes and stages[-1]["num_chs"] == backbone.num_features:
         # EfficientNet and its kin end in a convolution beyond the last stage, which pruning would take away.
         backbone.prune_intermediate_layers(1, prune_head=True)
+
+
+def _freeze_unused(backbone: TimmModel, image: Tensor) -> None:
+    """Freeze what makes no difference to the features, such as a layer behind the pooling that no pruning removes."""
+    if backbone.num_features == _stages(backbone)[-1]["num_chs"]:
+        return  # pruned to the features already
+    training = backbone.training
+    named = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    with contextlib.suppress(RuntimeError):  # a size that the backbone cannot take is told elsewhere
+        features = backbone.eval().forward_features(image)
+        for parameter, gradient in zip(
+            named, torch.autograd.grad(features.sum(), named, allow_unused=True), strict=True
+        ):  # fmt: skip
+            parameter.requires_grad_(gradient is not None)
+    backbone.train(training)
 
 
 def grid_features(backbone: TimmModel, images: Tensor) -> Tensor:
@@ -137,9 +167,10 @@ class FeatureModel(nn.Module):
         try:
             with torch.no_grad():
                 shape = grid_features(self.eval().backbone, torch.zeros(1, in_chans, *img_size)).shape
-        except (RuntimeError, AssertionError, ValueError) as error:
+        except (RuntimeError, AssertionError, ValueError, AttributeError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(f"this backbone cannot take {img_size[0]}x{img_size[1]} pictures: {reason}") from error
+            size = f"{img_size[0]}x{img_size[1]}"
+            raise ModelError(f"this backbone gives no feature map of {size} pictures: {reason}") from error
         finally:
             self.train(training)
         if 0 in shape:
@@ -182,7 +213,10 @@ def body_parameters(backbone: TimmModel) -> list[str]:
 
 def _body(backbone: TimmModel) -> TimmModel:
     body = copy.deepcopy(backbone)
-    body.reset_classifier(0, "")
+    try:
+        body.reset_classifier(0, "")
+    except (AssertionError, AttributeError, TypeError):
+        body.reset_classifier(0)  # a family that cannot leave its pooling away: it has no parameters
     _cut(body, None)
     return body
 
@@ -194,8 +228,11 @@ def frozen_parameters(backbone: TimmModel, stages: int) -> set[str]:
     end = stage_index(backbone, stages)
     module = _stages(backbone)[end]["module"]
     order = [name for name, _ in body.named_modules()]
-    if end == len(_stages(backbone)) - 1 or module not in order:  # the last stage, or one beyond --out_stage
+    later = [entry["module"] for entry in _stages(backbone)[end:]]
+    if end == len(_stages(backbone)) - 1 or not set(later) & set(order):  # the last stage, or one beyond --out_stage
         return set(names)
+    if module not in order or not hasattr(body, "group_matcher"):
+        raise ModelError(f"timm does not say which layers of {type(backbone).__name__} make a stage: --freeze_layers 0")
     group = group_parameters(body, body.group_matcher(coarse=True), reverse=True)  # parameter name -> group
     inside = [name for name in names if name.startswith(f"{module}.")]
     if not inside:  # an activation without parameters: the stage ends at the last parameter registered before it

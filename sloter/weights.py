@@ -1,5 +1,7 @@
 """Where the weights of a backbone come from: timm's hub, or a state dict that was read before."""
 
+import contextlib
+import http.client
 import logging
 import sys
 import threading
@@ -31,34 +33,43 @@ def pretrained_source(name: str) -> dict[str, Any]:
     config = timm.get_pretrained_cfg(name)
     if config is None or not (config.hf_hub_id or config.url):
         raise ModelError(f"timm has no pretrained weights for '{name}': {WAYS_OUT}")
-    for file in ("model.safetensors", "pytorch_model.bin") if config.hf_hub_id else ():
+    files = ("model.safetensors", "pytorch_model.bin")
+    for file in files if config.hf_hub_id else ():
         cached = huggingface_hub.try_to_load_from_cache(str(config.hf_hub_id), file)
         if isinstance(cached, str):
             return {"pretrained_cfg_overlay": {"file": cached}}
-    address = huggingface_hub.constants.ENDPOINT if config.hf_hub_id else str(config.url)
-    if huggingface_hub.constants.HF_HUB_OFFLINE or not _answers(address):
-        reason = f"no answer from {address}"
-        raise ModelError(f"the pretrained weights of '{name}' cannot be downloaded ({reason}): {WAYS_OUT}")
+    addresses = [str(config.url)]
+    if config.hf_hub_id:
+        addresses = [huggingface_hub.hf_hub_url(str(config.hf_hub_id), file) for file in files]
+    fault = "switched off by HF_HUB_OFFLINE" if huggingface_hub.constants.HF_HUB_OFFLINE else _fault(addresses)
+    if fault is not None:
+        raise ModelError(f"the pretrained weights of '{name}' cannot be downloaded ({fault}): {WAYS_OUT}")
     return {}
 
 
-def _answers(address: str) -> bool:
-    """Whether a server answers at all, within :data:`PATIENCE`; name look-ups ignore socket time-outs, so a thread."""
-    reached = threading.Event()
+def _fault(addresses: list[str]) -> str | None:
+    """Why none of the addresses can be had, None if one can; asked briefly, and in a thread, since name look-ups
+    ignore time-outs."""
+    faults: list[str | None] = []
 
-    def knock() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE).close()
-        except urllib.error.HTTPError:
-            pass  # an answer, even if a refusal: the download itself will say what is wrong
-        except (OSError, ValueError):
-            return
-        reached.set()
+    def ask() -> None:
+        for address in addresses:
+            try:
+                urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE).close()
+            except urllib.error.HTTPError as error:
+                faults.append(f"{address} answers {error.code}")
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                faults.append(f"no answer from {address}: {getattr(error, 'reason', error)}")
+            else:
+                faults.append(None)
+                return
 
-    thread = threading.Thread(target=knock, daemon=True)
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    return reached.is_set()
+    if None in faults:
+        return None
+    return faults[0] if faults else f"no answer from {addresses[0]} in {PATIENCE:.0f} seconds"
 
 
 def convert_weights(backbone: Any, state: dict[str, Tensor], *, in_chans: int) -> dict[str, Tensor]:
@@ -67,12 +78,14 @@ def convert_weights(backbone: Any, state: dict[str, Tensor], *, in_chans: int) -
     Position embeddings are resized, and a first convolution for another number of channels is adapted.
     """
     filter_fn = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
-    state = dict(filter_fn(state, backbone) if filter_fn else state)
+    if filter_fn is not None:
+        with contextlib.suppress(Exception):  # weights of another family: load_weights will list what does not fit
+            state = dict(filter_fn(dict(state), backbone))
     own = backbone.state_dict()
     for stem in _names(backbone.pretrained_cfg.get("first_conv")):
         key = f"{stem}.weight"
-        if key in state and key in own and state[key].shape[1] != own[key].shape[1]:
-            state[key] = adapt_input_conv(in_chans, state[key])
+        if key in state and key in own and state[key].ndim == 4 and state[key].shape[1] != own[key].shape[1]:
+            state = {**state, key: adapt_input_conv(in_chans, state[key])}
     return state
 
 

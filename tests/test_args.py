@@ -65,8 +65,12 @@ def fails(capsys, *words, script="train"):
         (["--num_classes", "3,,4"], "'' is not a whole number"),
         (["--vis_id", "5-2"], "'5-2' is no list of numbers and ranges"),
         (["--hidden_dim", "30"], "30 is not a multiple of 4"),
+        (["--power", "1,1"], "--power: a value is given twice"),
+        (["--grad_min_level", "5"], "5.0 is above 1"),
+        (["--vis_id", "0-100000000000"], "are more than 10000 pictures at once"),
         (["--no_such_flag", "1"], "unrecognized arguments: --no_such_flag 1"),
-        (["@no_such_file.txt"], "No such file or directory: 'no_such_file.txt'"),
+        (["--img_sze", "3"], "unrecognized arguments: --img_sze 3: did you mean --img_size?"),
+        (["@no_such_file.txt"], "the argument file no_such_file.txt cannot be read: No such file or directory"),
     ],
 )
 def test_a_wrong_flag_is_one_line_with_the_value(capsys, words, told):
@@ -103,6 +107,12 @@ def test_argument_files_may_have_comments_and_are_overridden_by_what_follows(tmp
     run = parse_args([f"@{file}", "--epochs", "4"])
     assert (run.lr, run.dataset_dir, run.epochs) == (0.5, "my pictures", 4)
     assert run.given == {"lr", "dataset_dir", "epochs"}
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"--vis_dir 'open", "no closing quotation"), (b"\xff\xfe", "UTF-8")])
+def test_an_argument_file_that_is_none_is_one_line(capsys, tmp_path, content, told):
+    (tmp_path / "run.txt").write_bytes(content)
+    assert told in fails(capsys, f"@{tmp_path}/run.txt")
 
 
 def test_lists_are_expanded_to_their_product_and_repeats():

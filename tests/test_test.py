@@ -115,6 +115,31 @@ def test_any_picture_can_be_explained(scripts, trained, tmp_path, mode):
     assert not (trained / "results.json").is_file()
 
 
+def test_pictures_of_the_same_name_and_of_folders_are_kept_apart(scripts, trained, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.effect_noise((32, 32), 90).save(tmp_path / folder / "x.png")
+    code, out, _ = scripts("test", f"--checkpoint {trained}/{NAME} --image {tmp_path}/a/x.png {tmp_path}/b")
+    assert code == 0 and out.count("taken for") == 2
+    place = trained / "vis" / "MNIST5k_use_slot" / "images"  # apart from the numbered pictures of the split
+    assert sorted(p.name for p in place.iterdir()) == ["overview.png", "x", "x_2"]
+    first, second = (np.asarray(Image.open(place / name / "image.png")) for name in ("x", "x_2"))
+    assert not np.array_equal(first, second)
+
+
+def test_other_class_names_than_those_of_the_training_are_told(scripts, trained):
+    state = torch.load(trained / NAME, weights_only=True)
+    state["data_config"]["class_names"] = ["0", "seven"]
+    torch.save(state, trained / NAME)
+    code, _, err = scripts("test", f"--checkpoint {trained}/{NAME} --num_workers 0")
+    assert code == 0 and "class 1 is 1 here, was seven" in err
+
+
+def test_thop_prints_the_cost(scripts, trained):
+    code, out, _ = scripts("test", f"--checkpoint {trained}/{NAME} --thop true")
+    assert code == 0 and out.splitlines()[1].startswith("backbone") and not (trained / "results.json").exists()
+
+
 def test_a_plain_classifier_has_no_maps_to_draw(scripts, fails, tiny, tmp_path):
     assert scripts("train", tiny, f"--use_slot false --epochs 1 --img_size 16 --output_dir {tmp_path}")[0] == 0
     path = tmp_path / "MNIST5k_no_slot_checkpoint.pth"

@@ -12,12 +12,12 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from tools import ToolError
 
 FORMAT = "scouter-1"
+REQUIRED = ("model_config", "data_config", "train_config", "model", "epoch")
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 MNIST = {"mean": (0.1307,), "std": (0.3081,)}
 
@@ -59,10 +59,13 @@ def write_atomically(path: Path, data: bytes) -> None:
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Save plain types and tensors, whole or not at all."""
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        torch.save({"format": FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with part.open("wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+        raise ToolError(f"{path} cannot be written ({_first_line(error)}); what it held before stays") from error
     os.replace(part, path)
 
 
@@ -113,7 +116,7 @@ def read_file(path: str | Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _unreadable(path, error, refused="nsupported" in str(error)) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # what a damaged file makes torch and pickle raise is without number
         raise _unreadable(path, error) from error
 
 
@@ -144,11 +147,14 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     content = read_file(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
+        missing = [key for key in REQUIRED if key not in content]
+        if missing:
+            raise ToolError(f"{path}: not a whole checkpoint, it has no {', '.join(missing)}")
         return content
     if isinstance(content, dict) and "model" in content and isinstance(content.get("args"), argparse.Namespace):
         try:
             return from_published(content)
-        except (KeyError, ValueError, AttributeError) as error:
+        except (KeyError, ValueError, AttributeError, TypeError) as error:
             raise ToolError(f"{path}: looks like a checkpoint of the published code, but {error!r} is off") from error
     raise ToolError(f"{path}: not a SCOUTER checkpoint (no model and configuration in it)")
 

@@ -30,6 +30,7 @@ def run_script(main: Callable[[], None], script: str, errors: tuple[type[Excepti
     except OSError as error:
         return _fail(script, f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:
+        print(f"{script}: interrupted", file=sys.stderr, flush=True)
         return INTERRUPTED
     finally:
         close()

@@ -12,8 +12,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+TITLE = 18  # characters above a small picture
 ALPHA = 0.4  # of the published overlays
 POSITIVE = LinearSegmentedColormap.from_list("positive", [(0.84, 0.1, 0.0, 0.0), (0.84, 0.1, 0.0, 0.9)])
 NEGATIVE = LinearSegmentedColormap.from_list("negative", [(0.0, 0.2, 0.85, 0.0), (0.0, 0.2, 0.85, 0.9)])
@@ -106,7 +108,8 @@ def _legend(ax: Any, negative: bool) -> None:
     text = (
         f"colour: what speaks\n{kind} the class\n\n"
         "above: attention,\nwhere its slots look\n\n"
-        f"below: evidence;\n{sign}its sum\nis the logit"
+        f"below: evidence;\n{sign}its sum\nis the logit\n\n"
+        f"no colour: nothing\nspeaks {kind} it"
     )
     ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=ax.transAxes)
 
@@ -116,31 +119,37 @@ class OverviewRow:
     """One picture of an overview."""
 
     picture: Image.Image
-    title: str
+    title: tuple[str, str]  # what it is, what it was taken for
     columns: Sequence[ClassMap]
 
 
 def save_overview(path: Path, rows: Sequence[OverviewRow], *, negative: bool) -> None:
-    """Pictures below each other, each with the evidence of the same number of classes; a row shares one scale.
+    """Pictures below each other, each with the evidence of some classes; a row shares one scale.
 
     The true class is framed.
     """
-    width = 1 + len(rows[0].columns)
-    figure = plt.figure(figsize=(1.1 * width, 1.35 * len(rows)), layout="constrained")
+    width = 1 + max(len(row.columns) for row in rows)
+    figure = plt.figure(figsize=(1.1 * width, 1.45 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), width, squeeze=False)
+    what = "blue: evidence against the class" if negative else "red: evidence for the class"
+    figure.suptitle(f"{what}, one scale a row; framed: the true class", fontsize=8)
     for line, row in zip(axes, rows, strict=True):
         line[0].imshow(row.picture.convert("RGB"))
-        line[0].set_title(row.title, fontsize=7)
+        line[0].set_title("\n".join(map(_short, row.title)), fontsize=7)
         scale = Normalize(0.0, max(max(float(c.evidence.max()) for c in row.columns), 1e-12))
-        for ax, column in zip(line[1:], row.columns, strict=True):
+        for ax, column in zip(line[1:], row.columns, strict=False):  # a row may have fewer classes than another
             _overlay(ax, row.picture, column.evidence, NEGATIVE if negative else POSITIVE, scale)
-            ax.set_title(f"{column.name} p={column.probability:.2f}", fontsize=7)
+            ax.set_title(f"{_short(column.name)}\np = {column.probability:.2f}", fontsize=7)
             if column.is_true:
                 frame = {"fill": False, "edgecolor": "green", "linewidth": 3, "transform": ax.transAxes}
                 ax.add_patch(plt.Rectangle((0, 0), 1, 1, **frame))
     for ax in axes.flat:
         ax.set_axis_off()
     _save_figure(path, figure)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TITLE else f"{text[: TITLE - 1]}…"
 
 
 def _overlay(ax: Any, picture: Image.Image, values: np.ndarray, colours: Any, scale: Normalize) -> Any:
@@ -165,9 +174,10 @@ def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
                 ax.plot(epochs, values, style, color=f"C{number % 10}", marker=".", label=f"{run}, {what}")
         ax.set_title(title)
         ax.set_xlabel("epoch")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_xlim(0.5, max(record["epoch"] for record in records) + 1.5)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=7)
+    axes[0].legend(fontsize=7, handlelength=4)
     _save_figure(path, figure)
 
 

@@ -8,11 +8,12 @@ def topk_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     """How many labels are among the k highest of (b, c) logits; k is cut to c.
 
     A tie counts against the sample as far as it must: a class with the same logit and a lower index comes first.
+    A logit that is not finite is never right.
     """
     own = logits.gather(1, labels[:, None])  # (b, 1)
     index = torch.arange(logits.shape[1], device=logits.device)  # (c)
     ahead = (logits > own) | ((logits == own) & (index < labels[:, None]))  # (b, c)
-    return (ahead.sum(1) < k).sum()
+    return ((ahead.sum(1) < k) & own.squeeze(1).isfinite()).sum()
 
 
 def min_max(maps: Tensor) -> Tensor:

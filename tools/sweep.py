@@ -35,15 +35,25 @@ class SweepRun:
     settings: Mapping[str, Any]
 
 
-def run_all(root: str, runs: Sequence[SweepRun], train: Callable[[int, str], dict[str, Any]]) -> None:
+def run_all(
+    root: str,
+    runs: Sequence[SweepRun],
+    train: Callable[[int, str], dict[str, Any]],
+    *,
+    failures: tuple[type[Exception], ...] = (),
+) -> None:
     """Train the runs that are not complete yet, each in its folder, and show and save the table of all.
 
     Args:
         root: the folder of the sweep; empty to save nothing.
         runs: all of them.
         train: (number of the run, its folder) to the record of its last epoch.
+        failures: what a run may end with without ending the others.
+
+    Raises:
+        ToolError: some runs failed; the table of the others is there.
     """
-    rows = []
+    rows, failed = [], []
     for number, run in enumerate(runs):
         folder = run_folder(root, run.swept, run.repeat) if root else ""
         settings = {name: value for name, value in run.settings.items() if name not in FREE}
@@ -54,17 +64,25 @@ def run_all(root: str, runs: Sequence[SweepRun], train: Callable[[int, str], dic
             if root and is_main():
                 writable_folder(folder)
                 _write(Path(folder, SETTINGS), settings)
-            record = train(number, folder)
+            try:
+                record = train(number, folder)
+            except failures as error:
+                say(f"run {number + 1}/{len(runs)} failed: {error}")
+                failed.append(f"{what} ({error})")
+                continue
             if root and is_main():
                 _write(Path(folder, DONE), record)
             barrier()
         rows.append({**run.swept, "repeat": run.repeat or 0, "seed": run.settings["seed"], **record})
-    table = summarise(rows, list(runs[0].swept), [name for name in FIGURES if name in rows[0]])
-    say(format_table(table))
-    if root and is_main():
-        save_csv(Path(root, "sweep_runs.csv"), rows)
-        save_csv(Path(root, "sweep.csv"), table)
-        say(f"this table: {Path(root, 'sweep.csv')}; every run: {Path(root, 'sweep_runs.csv')}")
+    if rows:
+        table = summarise(rows, list(runs[0].swept), [name for name in FIGURES if name in rows[0]])
+        say(format_table(table))
+        if root and is_main():
+            save_csv(Path(root, "sweep_runs.csv"), rows)
+            save_csv(Path(root, "sweep.csv"), table)
+            say(f"this table: {Path(root, 'sweep.csv')}; every run: {Path(root, 'sweep_runs.csv')}")
+    if failed:
+        raise ToolError(f"{len(failed)} of {len(runs)} runs failed: {failed[0]}")
 
 
 def run_folder(root: str, swept: Mapping[str, Any], repeat: int | None) -> str:

@@ -32,6 +32,13 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path):
     assert np.asarray(open_picture(file, 1)).tolist() == [[0, 255, 100]]
 
 
+@pytest.mark.parametrize(("mode", "values"), [("F", [[0.0, 0.5, 1.0]]), ("I", [[0, 200, 400]])])
+def test_grey_without_a_known_white_is_stretched(tmp_path, mode, values):
+    file = tmp_path / "a.tif"
+    Image.fromarray(np.array(values, np.float32 if mode == "F" else np.int32)).save(file)
+    assert np.asarray(open_picture(file, 1)).tolist() == [[0, 128, 255]]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "LA"])
 @pytest.mark.parametrize("in_chans", [1, 3])
 def test_any_mode_becomes_grey_or_rgb(tmp_path, mode, in_chans):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from engine.optim import build_optimizer, build_scheduler
+from engine.optim import build_optimizer, build_scheduler, restore_optimizer
 
 
 def rates(**options):
@@ -31,8 +31,21 @@ def test_warmup_rises_linearly():
     assert rates(warmup_epochs=2, lr_drop=9) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
 
 
-def test_a_later_first_epoch_starts_further_on():
-    assert rates(start_epoch=1)[:4] == pytest.approx([1, 1, 0.1, 0.1])
+@pytest.mark.parametrize("options", [{}, {"sched": "cosine"}, {"warmup_epochs": 3}])
+def test_a_run_that_goes_on_has_the_rates_of_the_uninterrupted_one(options):
+    assert rates(start_epoch=1, **options)[:6] == pytest.approx(rates(**options)[2:])
+
+
+def test_a_restored_optimizer_keeps_its_state_but_takes_the_rate_of_now():
+    parameter = torch.nn.Parameter(torch.ones(1))
+    old, new = (torch.optim.AdamW([parameter], lr=lr, weight_decay=lr) for lr in (0.1, 0.2))
+    parameter.sum().backward()
+    old.step()
+    build_scheduler(old, sched="step", steps_per_epoch=2, epochs=4, lr_drop=2, warmup_epochs=0)
+    restore_optimizer(new, old.state_dict(), lr=0.2, weight_decay=0.3)
+    scheduler = build_scheduler(new, sched="step", steps_per_epoch=2, epochs=4, lr_drop=2, warmup_epochs=0)
+    assert scheduler.get_last_lr() == [0.2] and new.param_groups[0]["weight_decay"] == 0.3
+    assert new.state[parameter]["step"] == 1
 
 
 def test_many_steps_drop_exactly_at_their_epoch():

@@ -95,6 +95,11 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_step():
         run_epoch(model, loader)
 
 
+def test_an_evaluation_that_is_not_finite_is_no_result():
+    with pytest.raises(TrainingError, match="the model is broken: its loss over 1 pictures is nan"):
+        evaluate(Table([[float("nan"), 0.0]]), batches(([0], [0])), Criterion(), device=torch.device("cpu"))
+
+
 def test_the_gradient_is_clipped_to_its_whole_norm():
     model = Table([[0.0, 0.0]])
     run_epoch(model, batches(([0], [0])), lr=1.0, clip_grad=0.1)

@@ -109,9 +109,22 @@ def test_a_stage_that_is_not_there_is_an_error():
 
 
 def test_a_size_that_the_backbone_cannot_take_is_one_line():
-    with pytest.raises(ModelError, match="cannot take 40x40 pictures") as caught:
+    with pytest.raises(ModelError, match="no feature map of 40x40 pictures") as caught:
         build_model(backbone="inception_v3", num_classes=2, img_size=(40, 40))
     assert "\n" not in str(caught.value)
+
+
+def test_families_without_stages_say_so_instead_of_freezing_all():
+    for name in ("poolformer_s12", "hrnet_w18_small"):
+        with pytest.raises(ModelError, match="make a stage: --freeze_layers 0"):
+            build_model(backbone=name, num_classes=2, img_size=SIZE, freeze_stages=1)
+
+
+def test_layers_behind_the_features_are_not_trained():
+    model = build_model(backbone="ghostnet_100", num_classes=2, img_size=SIZE)
+    model(torch.randn(2, 3, *SIZE)).logits.sum().backward()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert not model.backbone.conv_head.weight.requires_grad
 
 
 def test_the_stem_of_the_published_mnist_models():

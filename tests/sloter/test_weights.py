@@ -1,4 +1,6 @@
+import http.server
 import logging
+import threading
 import time
 
 import pytest
@@ -61,7 +63,7 @@ def test_what_is_missing_unexpected_or_of_another_shape_is_listed():
 
 def test_without_a_network_pretrained_weights_fail_fast_and_name_both_ways_out(monkeypatch, tmp_path):
     # A closed port on this machine: whatever the network, nobody answers.
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("sloter.weights.huggingface_hub.hf_hub_url", lambda repo, file: f"http://127.0.0.1:9/{file}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     start = time.monotonic()
     with pytest.raises(ModelError) as caught:
@@ -72,9 +74,47 @@ def test_without_a_network_pretrained_weights_fail_fast_and_name_both_ways_out(m
     assert "\n" not in message
 
 
+class Refusing(http.server.BaseHTTPRequestHandler):
+    code = 503
+
+    def do_HEAD(self):
+        self.send_response(self.code)
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize("code", [404, 503])
+def test_a_hub_that_refuses_is_given_up_and_both_ways_out_are_named(monkeypatch, tmp_path, code):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Refusing,), {"code": code}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setattr("sloter.weights.huggingface_hub.hf_hub_url", lambda repo, file: f"{address}/{repo}/{file}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
+    with pytest.raises(ModelError, match=rf"answers {code}\): .*--pre_trained false.*--backbone_weights FILE"):
+        build(backbone="resnet18", pretrained=True)
+    assert time.monotonic() - start < 15
+    server.shutdown()
+
+
+def test_weights_of_another_family_are_listed_too():
+    donor = timm.create_model("test_efficientnet").state_dict()
+    with pytest.raises(ModelError, match=r"does not fit the backbone 'convnext_atto': .* missing"):
+        build(backbone="convnext_atto", weights=donor)
+
+
 def test_a_server_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr("sloter.weights.PATIENCE", 0.2)
-    monkeypatch.setattr("sloter.weights.urllib.request.urlopen", lambda *a, **k: time.sleep(30))
+
+    def hangs(*args, **options):
+        time.sleep(30)
+        raise OSError
+
+    monkeypatch.setattr("sloter.weights.urllib.request.urlopen", hangs)
     start = time.monotonic()
     with pytest.raises(ModelError, match="no answer"):
         pretrained_source("resnet34")

@@ -9,6 +9,8 @@ import torch
 from sloter.slot_model import build_model
 from tools import ToolError, checkpoint
 
+WHOLE = {"model": {}, "model_config": {}, "data_config": {}, "train_config": {}, "epoch": 1}
+
 
 def published_model(tmp_path, *, mnist=True, use_slot=True):
     """A file as the published code writes it, from random weights, and the model it should become."""
@@ -51,7 +53,7 @@ def test_files_of_the_published_code_load(tmp_path, mnist, use_slot):
 
 def test_a_round_trip_keeps_types_and_tensors(tmp_path):
     path = tmp_path / "a.pth"
-    content = {"model": {"w": torch.arange(3.0)}, "model_config": {"img_size": (2, 3), "out_stage": None}, "epoch": 1}
+    content = {**WHOLE, "model": {"w": torch.arange(3.0)}, "model_config": {"img_size": (2, 3), "out_stage": None}}
     checkpoint.save(path, content)
     loaded = checkpoint.load(path)
     assert loaded["model_config"] == content["model_config"] and torch.equal(loaded["model"]["w"], torch.arange(3.0))
@@ -91,6 +93,8 @@ def test_a_namespace_cannot_smuggle_anything_in(tmp_path):
         (b"", "not a"),
         (b"just words", "not a checkpoint"),
         ({"weights": torch.zeros(1)}, "not a SCOUTER checkpoint"),
+        ({"format": "scouter-1", "model": {}}, "it has no model_config, data_config, train_config, epoch"),
+        ({"model": {}, "args": argparse.Namespace(num_classes=None)}, "looks like a checkpoint of the published code"),
         ([1, 2], "not a SCOUTER checkpoint"),
     ],
 )
@@ -105,19 +109,33 @@ def test_what_is_no_checkpoint_is_said(tmp_path, content, told):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
-def test_a_file_cut_short_is_said(tmp_path, keep):
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_file_cut_short_anywhere_is_said(tmp_path, archive):
     path = tmp_path / "a.pth"
-    checkpoint.save(path, {"model": {"w": torch.randn(1000)}})
+    torch.save({"model": {"w": torch.randn(300)}}, path, _use_new_zipfile_serialization=archive)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(ToolError, match=r"a.pth: not a"):
-        checkpoint.load(path)
+    for keep in range(0, len(data) - 1, 40):
+        path.write_bytes(data[:keep])
+        with pytest.raises(ToolError, match=r"a.pth: (not a|refused)"):
+            checkpoint.load(path)
+
+
+def test_a_full_disk_keeps_the_previous_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.pth"
+    checkpoint.save(path, {"epoch": 1})
+
+    def full(content, file):
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    with monkeypatch.context() as patched, pytest.raises(ToolError, match="cannot be written"):
+        patched.setattr(torch, "save", full)
+        checkpoint.save(path, {"epoch": 2})
+    assert torch.load(path, weights_only=True)["epoch"] == 1
 
 
 def test_a_save_that_dies_leaves_the_previous_file(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
-    checkpoint.save(path, {"model": {}, "epoch": 1})
+    checkpoint.save(path, {**WHOLE, "epoch": 1})
 
     def dies(content, file):
         file.write(b"half of it")
@@ -125,9 +143,9 @@ def test_a_save_that_dies_leaves_the_previous_file(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(torch, "save", dies)
-        checkpoint.save(path, {"model": {}, "epoch": 2})
+        checkpoint.save(path, {**WHOLE, "epoch": 2})
     assert checkpoint.load(path)["epoch"] == 1
-    checkpoint.save(path, {"model": {}, "epoch": 3})
+    checkpoint.save(path, {**WHOLE, "epoch": 3})
     assert checkpoint.load(path)["epoch"] == 3 and [p.name for p in tmp_path.iterdir()] == ["a.pth"]
 
 

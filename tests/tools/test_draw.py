@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.draw import ClassMap, save_curves, save_explanation_figure, save_map_files
+from tools.draw import ClassMap, OverviewRow, save_curves, save_explanation_figure, save_map_files, save_overview
 
 
 def test_map_files_are_scaled_over_all_classes_together(tmp_path):
@@ -42,6 +42,14 @@ def test_support_is_red_and_denial_blue(tmp_path, negative):
     red = ((pixels[..., 0] - pixels[..., 2]) > 80).sum()
     blue = ((pixels[..., 2] - pixels[..., 0]) > 80).sum()
     assert (blue > 5000 and red == 0) if negative else (red > 5000 and blue == 0)
+
+
+def test_an_overview_shows_rows_of_different_length(tmp_path):
+    values = np.ones((2, 2), np.float32)
+    column = ClassMap("a name that is much too long for it", 1.0, 0.9, values, values, True)
+    rows = [OverviewRow(Image.new("L", (9, 9)), ("a", "taken for b"), [column] * count) for count in (2, 3)]
+    save_overview(tmp_path / "overview.png", rows, negative=False)
+    assert Image.open(tmp_path / "overview.png").size == (round(1.1 * 4 * 120), round((1.45 * 2 + 0.3) * 120))
 
 
 def test_curves_are_drawn_for_a_single_epoch_too(tmp_path):

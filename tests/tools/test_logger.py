@@ -29,8 +29,25 @@ def test_a_resumed_run_replaces_what_it_trains_again(tmp_path):
     assert [(r["epoch"], r["first"]) for r in read_records(path)] == [(0, 0), (1, 1)]
 
 
+def test_two_runs_at_a_time_do_not_erase_each_other(tmp_path):
+    path = tmp_path / "log.jsonl"
+    a, b = (RunLog(path, run, first_epoch=0) for run in "ab")
+    for epoch in range(2):
+        a.add({"epoch": epoch})
+        b.add({"epoch": epoch})
+    assert sorted((r["run"], r["epoch"]) for r in read_records(path)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_a_record_that_a_kill_kept_out_is_restored_once(tmp_path):
+    path = tmp_path / "log.jsonl"
+    RunLog(path, "a", first_epoch=0).add({"epoch": 0})
+    for _ in range(2):
+        RunLog(path, "a", first_epoch=2).restore({"epoch": 1, "loss": 3.0})
+    assert [r["epoch"] for r in read_records(path)] == [0, 1]
+
+
 def test_lines_that_are_no_records_are_passed_over(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"run": "a", "epoch": 0}\n{"run": "a", "ep')
+    (tmp_path / "log.jsonl").write_text('{"run": "a", "epoch": 0}\n{"other": 1}\n{"run": "a", "ep')
     assert len(read_records(tmp_path / "log.jsonl")) == 1 and read_records(tmp_path / "none.jsonl") == []
 
 

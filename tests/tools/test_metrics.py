@@ -12,6 +12,10 @@ def test_topk_by_hand():
     assert topk_correct(logits, labels, 5).item() == 3
 
 
+def test_a_logit_that_is_no_number_is_never_right():
+    assert topk_correct(torch.full((4, 10), float("nan")), torch.arange(4), 5).item() == 0
+
+
 def test_topk_agrees_with_sorting():
     torch.manual_seed(0)
     logits, labels = torch.randn(50, 9), torch.randint(9, (50,))

@@ -60,6 +60,20 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path):
     assert trained == [0, 1, 2, 2, 3]
 
 
+def test_a_run_that_fails_does_not_end_the_others(tmp_path, capsys):
+    def fails_at_one(number, folder):
+        if number == 1:
+            raise RuntimeError("the loss is not finite")
+        return train(number, folder)
+
+    with pytest.raises(ToolError, match=r"1 of 4 runs failed: power 1.0, seed 1 \(the loss is not finite\)"):
+        run_all(str(tmp_path), runs(), fails_at_one, failures=(RuntimeError,))
+    with (tmp_path / "sweep_runs.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 3
+    run_all(str(tmp_path), runs(), train, failures=(RuntimeError,))
+    assert "run 2/4: power 1.0, seed 1\n" in capsys.readouterr().out
+
+
 def test_a_folder_of_another_sweep_is_not_mixed_in(tmp_path):
     run_all(str(tmp_path), runs(), train)
     with pytest.raises(ToolError, match=r"\(lr 0.1, now 0.2\): give another --output_dir"):
