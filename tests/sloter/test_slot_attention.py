@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from sloter.slot_attention import PaperScores, QKNormScores, SlotAttention
-from tools.checkpoint import published_state_dict
+from tools.published import published_state_dict
 
 
 def example(attention, *, c=3, s=2, d=8, n=15, b=2, **options):
