@@ -146,13 +146,13 @@ def _data_flags(group: Any) -> None:
         "--dataset",
         default="MNIST",
         metavar="NAME",
-        help="MNIST5k (ships with the project), MNIST, ImageNet, ConText, CUB200 or Folder (train/"
-        " and val/ of class folders)",
+        help="MNIST5k (ships with the project), MNIST, FashionMNIST, KMNIST, ImageNet, ConText, CUB200 or Folder "
+        "(class folders in train/ and val/ or test/, or class folders alone)",
     )
     add(
         "--dataset_dir",
         metavar="DIR",
-        help="folder of the data; MNIST without it: ./data/mnist, downloaded if missing; MNIST5k "
+        help="folder of the data; MNIST and its heirs without it: ./data/mnist, downloaded if missing; MNIST5k "
         "needs none; the others need it",
     )
     add(
@@ -160,9 +160,8 @@ def _data_flags(group: Any) -> None:
         type=comma_list(number(int, low=1)),
         default="10",
         metavar="N[,N...]",
-        help="classes; of MNIST, ImageNet and CUB200 the first N are taken; ConText and Folder use"
-        " all they find, so that it may only be more, and is found if not given; a comma list"
-        " sweeps",
+        help="classes; ConText and Folder use all they find, so that it may only be more, and is found if not given; "
+        "of the others the first N are taken; a comma list sweeps",
     )
     add(
         "--img_size",
@@ -170,6 +169,19 @@ def _data_flags(group: Any) -> None:
         default="260",
         metavar="PIXELS",
         help="pictures are resized to this, 260 or 192x256 (height x width), without keeping their aspect",
+    )
+    add(
+        "--val_ratio",
+        type=number(float, low=0, above=True),
+        default=0.2,
+        metavar="X",
+        help="share of each class that validates, for a Folder of class folders that are not split",
+    )
+    add(
+        "--bad_images",
+        choices=("error", "skip"),
+        default="error",
+        help="pictures that cannot be used: stop and name them, or leave them out and say so",
     )
     add(
         "--aug",
@@ -475,6 +487,8 @@ def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argp
     for name in SWEPT:
         if len(set(getattr(args, name))) < len(getattr(args, name)):
             parser.error(f"argument --{name}: a value is given twice; repeats are --iterated_evaluation_num")
+    if args.val_ratio >= 1:
+        parser.error(f"argument --val_ratio: {args.val_ratio} leaves nothing to train on")
     if args.grad_min_level > 1:
         parser.error(f"argument --grad_min_level: {args.grad_min_level} is above 1")
     if script != "train":
@@ -521,6 +535,8 @@ def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, An
         "dataset_dir": run.dataset_dir,
         "num_classes": run.num_classes if first_classes or "num_classes" in run.given else None,
         "img_size": run.img_size,
+        "val_ratio": run.val_ratio,
+        "bad_images": run.bad_images,
     }
 
 

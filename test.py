@@ -89,6 +89,7 @@ def completed(run: argparse.Namespace, state: dict[str, Any]) -> argparse.Namesp
         "dataset": state["data_config"]["dataset"],
         "img_size": tuple(config["img_size"]),
         "num_classes": config["num_classes"],
+        "val_ratio": state["data_config"].get("val_ratio", run.val_ratio),
     }
     flags = {**vars(run), **{name: value for name, value in known.items() if name not in run.given}}
     # The loss shown is the one that was trained; the published test lines name other values.

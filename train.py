@@ -140,7 +140,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         optimizer, sched=run.sched, steps_per_epoch=len(train_loader), epochs=run.epochs, lr_drop=run.lr_drop,
         warmup_epochs=run.warmup_epochs, start_epoch=start,
     )  # fmt: skip
-    data = {"dataset": run.dataset, "class_names": train_set.class_names, **statistics}
+    data = {"dataset": run.dataset, "class_names": train_set.class_names, "val_ratio": run.val_ratio, **statistics}
     configs = {"model_config": config, "data_config": data, "train_config": plain_settings(run)}
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
     session = Session(name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start)

@@ -18,13 +18,14 @@ def _read_table(path: Path) -> dict[int, str]:
 
 
 def list_cub200(root: Path, split: str) -> Listing:
-    """Pictures by ``train_test_split.txt``; class ids 1..N become 0..N-1."""
+    """Pictures by ``train_test_split.txt``, with their boxes; class ids 1..N become 0..N-1."""
     names = _read_table(root / "classes.txt")
     files = _read_table(root / "images.txt")
     labels = _read_table(root / "image_class_labels.txt")
     wanted = "1" if split == "train" else "0"
     chosen = [key for key, value in _read_table(root / "train_test_split.txt").items() if value.strip() == wanted]
-    for name, table in (("images.txt", files), ("image_class_labels.txt", labels)):
+    boxes = _read_boxes(root / "bounding_boxes.txt")
+    for name, table in (("images.txt", files), ("image_class_labels.txt", labels), ("bounding_boxes.txt", boxes)):
         missing = [key for key in chosen if key not in table]
         if missing:
             raise DataError(f"{root / name} has no line for picture {missing[0]}")
@@ -32,4 +33,17 @@ def list_cub200(root: Path, split: str) -> Listing:
         [root / "images" / files[key] for key in chosen],
         [int(labels[key]) - 1 for key in chosen],
         [names[key].partition(".")[2].replace("_", " ") for key in sorted(names)],
+        [boxes[key] for key in chosen],
     )
+
+
+def _read_boxes(path: Path) -> dict[int, tuple[float, float, float, float]]:
+    """Left, top, right, bottom of each picture, from lines ``<id> <left> <top> <width> <height>``."""
+    boxes = {}
+    for key, text in _read_table(path).items():
+        try:
+            left, top, width, height = (float(value) for value in text.split())
+        except ValueError as error:
+            raise DataError(f"{path} has for picture {key} no four numbers but '{text.strip()}'") from error
+        boxes[key] = (left, top, left + width, top + height)
+    return boxes

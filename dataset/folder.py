@@ -1,9 +1,12 @@
-"""Class folders: ``train/`` and ``val/`` (or ``test/``), each with one folder of pictures a class."""
+"""Pictures in folders, one folder a class."""
 
 from pathlib import Path
 
+import numpy as np
+
 from dataset import DataError, Listing
 
+SPLIT_SEED = 0  # not --seed: repeats of a run share their split
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
@@ -30,7 +33,7 @@ def list_class_folders(folders: list[Path], class_names: list[str]) -> Listing:
     """The pictures of folders, one class each, in the order given."""
     pictures, labels = [], []
     for label, folder in enumerate(folders):
-        files = picture_files(folder)
+        files = picture_files(folder) if folder.is_dir() else []
         pictures += files
         labels += [label] * len(files)
     if not pictures:
@@ -38,8 +41,15 @@ def list_class_folders(folders: list[Path], class_names: list[str]) -> Listing:
     return Listing(pictures, labels, class_names)
 
 
-def list_folder(root: Path, split: str) -> Listing:
-    """A user's own pictures; the classes are the folders of ``train/``."""
+def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
+    """A user's own pictures: ``train/`` and ``val/`` (or ``test/``) of class folders, or class folders alone.
+
+    Class folders alone are split at random, the same way each time: of each class a share of ``val_ratio``
+    validates, at least one picture and never the only one.
+    """
+    if not (root / "train").is_dir():
+        folders = class_folders(root)
+        return _stratified_split(list_class_folders(folders, [f.name for f in folders]), split, val_ratio)
     names = [folder.name for folder in class_folders(root / "train")]
     if split == "train":
         place = root / "train"
@@ -48,4 +58,15 @@ def list_folder(root: Path, split: str) -> Listing:
         extra = [folder.name for folder in class_folders(place) if folder.name not in names]
         if extra:
             raise DataError(f"{place} has classes that {root / 'train'} has not: {', '.join(extra[:5])}")
-    return list_class_folders([place / name for name in names if (place / name).is_dir()], names)
+    return list_class_folders([place / name for name in names], names)
+
+
+def _stratified_split(listing: Listing, split: str, val_ratio: float) -> Listing:
+    labels, chosen = np.array(listing.labels), []
+    for label in range(len(listing.class_names)):
+        members = np.flatnonzero(labels == label)
+        # Each class has a generator of its own: another class that grows does not move this one's pictures.
+        order = np.random.default_rng([SPLIT_SEED, label]).permutation(members)
+        count = min(max(1, round(val_ratio * len(members))), len(members) - 1) if len(members) else 0
+        chosen += sorted(order[:count] if split == "val" else order[count:])
+    return listing.subset([int(i) for i in chosen])

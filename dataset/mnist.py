@@ -1,4 +1,4 @@
-"""MNIST (LeCun et al. 1998) as torchvision stores it, and the 5,000 of its digits that ship with the project."""
+"""MNIST (LeCun et al. 1998) and its heirs as torchvision stores them, and the digits that ship with the project."""
 
 from pathlib import Path
 
@@ -13,23 +13,40 @@ TRAIN_PER_CLASS = 400  # of 500; see mnist5k/README.md
 
 
 def list_mnist(root: Path, split: str) -> Listing:
-    """The full MNIST under ``root/MNIST/raw``, downloaded if it is missing.
+    """The digits under ``root/MNIST/raw``."""
+    return _list(torchvision.datasets.MNIST, root, split, DIGITS, way_out=", or use --dataset MNIST5k")
+
+
+def list_fashion_mnist(root: Path, split: str) -> Listing:
+    """Fashion-MNIST (Xiao et al. 2017) under ``root/FashionMNIST/raw``."""
+    return _list(torchvision.datasets.FashionMNIST, root, split, torchvision.datasets.FashionMNIST.classes)
+
+
+def list_kmnist(root: Path, split: str) -> Listing:
+    """Kuzushiji-MNIST (Clanuwat et al. 2018) under ``root/KMNIST/raw``."""
+    return _list(torchvision.datasets.KMNIST, root, split, torchvision.datasets.KMNIST.classes)
+
+
+def _list(
+    kind: type[torchvision.datasets.MNIST], root: Path, split: str, class_names: list[str], *, way_out: str = ""
+) -> Listing:
+    """A set in MNIST's format, downloaded if it is missing.
 
     Raises:
         DataError: it is missing and cannot be downloaded, or its files are damaged.
     """
+    name = kind.__name__
+    raw = Path(root, name, "raw")
     try:
-        data = torchvision.datasets.MNIST(str(root), train=split == "train", download=True)
+        data = kind(str(root), train=split == "train", download=True)
     except (RuntimeError, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:160]
-        raw = Path(root, "MNIST", "raw")
         if raw.is_dir() and not any(raw.iterdir()):
             raw.rmdir()  # torchvision makes it before it downloads
         raise DataError(
-            f"MNIST is not in {root}/MNIST/raw and could not be downloaded ({reason}): put its four idx files "
-            "there, or use --dataset MNIST5k, which ships with the project"
+            f"{name} is not in {raw} and could not be downloaded ({reason}): put its four idx files there{way_out}"
         ) from error
-    return Listing(data.data.numpy(), data.targets.tolist(), DIGITS)
+    return Listing(data.data.numpy(), data.targets.tolist(), list(class_names))
 
 
 def list_mnist5k(root: Path | None, split: str) -> Listing:

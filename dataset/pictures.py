@@ -1,16 +1,18 @@
 """From files and arrays to uint8 tensors: opening, converting, resizing, seeded augmentation."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset import DataError, Listing
+from dataset.boxes import boxes_in_frame
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -23,22 +25,42 @@ class Sample(NamedTuple):
     number: int  # of the picture in the dataset
 
 
-def open_picture(path: str | Path, in_chans: int) -> Image.Image:
+# What Pillow raises for files that are missing, forbidden, damaged, no pictures, or too large to be meant.
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+def reason(error: Exception) -> str:
+    """The cause of an error in a few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] | None = None) -> Image.Image:
     """Open a picture of any size and mode upright, as grey (``in_chans`` 1) or RGB (3), 8 bits a channel.
 
     Transparent pictures are laid over white; 16-bit grey is scaled to 8 bits, and 32-bit grey, which
     has no known white, from its darkest to its brightest.
 
+    Args:
+        path: the file.
+        in_chans: 1 or 3.
+        at_least: (H, W) that will do; a large JPEG is then decoded at a half, a quarter or an eighth.
+
     Raises:
         DataError: the file is missing or not a readable picture.
     """
     try:
-        with Image.open(path) as file:
-            picture: Image.Image = ImageOps.exif_transpose(file)
-            picture.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise DataError(f"the picture {path} cannot be read: {reason}") from error
+        with warnings.catch_warnings():
+            # Large is no fault; what is twice as large as this warning's limit raises an error.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                if at_least is not None:
+                    file.draft(None, (max(at_least), max(at_least)))  # upright or lying, both sides will do
+                picture: Image.Image = ImageOps.exif_transpose(file)
+                picture.load()
+    except UNREADABLE as error:
+        raise DataError(f"the picture {path} cannot be read: {reason(error)}") from error
     if picture.mode.startswith("I;16"):
         picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))  # 65535 -> 255
     elif picture.mode in ("I", "F"):
@@ -58,12 +80,15 @@ class PictureDataset(Dataset[Sample]):
     Args:
         listing: the pictures of one split.
         transform: a PIL picture to a uint8 tensor (ch, H, W).
+        img_size: (H, W) of what the transform gives.
         in_chans: 1 for grey, 3 for RGB.
         num_classes: outputs a classifier of it needs.
     """
 
-    def __init__(self, listing: Listing, *, transform: Transform, in_chans: int, num_classes: int) -> None:
-        self.listing, self.transform = listing, transform
+    def __init__(
+        self, listing: Listing, *, transform: Transform, img_size: tuple[int, int], in_chans: int, num_classes: int
+    ) -> None:  # fmt: skip
+        self.listing, self.transform, self.img_size = listing, transform, img_size
         self.in_chans, self.num_classes = in_chans, num_classes
         self.class_names = [*listing.class_names]
         # Outputs that no category of the data fills still need a name where maps are drawn.
@@ -89,13 +114,22 @@ class PictureDataset(Dataset[Sample]):
         return Sample(image, self.listing.labels[index], index)
 
     def picture(self, index: int) -> Image.Image:
-        """The picture as it is stored, before the transform."""
+        """The picture before the transform; a large JPEG as large as the transform needs it."""
         source = self.listing.pictures[index]
         if isinstance(source, np.ndarray):
             return Image.fromarray(source).convert("L" if self.in_chans == 1 else "RGB")
-        return open_picture(source, self.in_chans)
+        return open_picture(source, self.in_chans, at_least=self.img_size)
 
-    def name(self, index: int) -> str:
-        """What to call a picture: its file, or its number where it has none."""
+    def boxes(self, index: int) -> Tensor | None:
+        """(m, 4) left, top, right, bottom of the objects, in pixels of the resized picture; None without boxes."""
+        if self.listing.boxes is None:
+            return None
+        with Image.open(Path(self.listing.pictures[index])) as picture:
+            size, orientation = picture.size, picture.getexif().get(ExifTags.Base.Orientation, 1)
+        source = self.listing.boxes[index]
+        return boxes_in_frame(source, stored_size=size, orientation=orientation, img_size=self.img_size)
+
+    def path(self, index: int) -> str:
+        """The file of a picture, or its number where it has none."""
         source = self.listing.pictures[index]
         return f"number {index}" if isinstance(source, np.ndarray) else str(source)

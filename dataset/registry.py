@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from dataset import DataError, Listing
+from dataset.check import usable
 from dataset.context import list_context
 from dataset.cub200 import list_cub200
 from dataset.folder import list_folder
 from dataset.imagenet import list_imagenet
-from dataset.mnist import list_mnist, list_mnist5k
+from dataset.mnist import list_fashion_mnist, list_kmnist, list_mnist, list_mnist5k
 from dataset.pictures import PictureDataset
 from dataset.transforms import evaluation_transform, training_transform
 
@@ -30,13 +31,15 @@ class DatasetSpec:
         first_classes: the first N classes may be taken; otherwise all that are found are needed.
         default_dir: where it is without ``--dataset_dir``; None if that must be given.
         needs_dir: False for data that ship with the project.
+        splits_at_random: whether it takes ``val_ratio``.
         in_chans, mean, std: channels, and their statistics for values in [0, 1].
     """
 
-    list_split: Callable[[Any, str], Listing]
+    list_split: Callable[..., Listing]
     first_classes: bool = True
     default_dir: str | None = None
     needs_dir: bool = True
+    splits_at_random: bool = False
     in_chans: int = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -46,11 +49,15 @@ _GREY: dict[str, Any] = {"in_chans": 1, "mean": (0.1307,), "std": (0.3081,)}
 
 DATASETS: dict[str, DatasetSpec] = {
     "MNIST": DatasetSpec(list_mnist, default_dir="./data/mnist", **_GREY),
+    "FashionMNIST": DatasetSpec(
+        list_fashion_mnist, default_dir="./data/mnist", in_chans=1, mean=(0.2860,), std=(0.3530,)
+    ),
+    "KMNIST": DatasetSpec(list_kmnist, default_dir="./data/mnist", in_chans=1, mean=(0.1918,), std=(0.3483,)),
     "MNIST5k": DatasetSpec(list_mnist5k, needs_dir=False, **_GREY),
     "ImageNet": DatasetSpec(list_imagenet),
     "ConText": DatasetSpec(list_context, first_classes=False),
     "CUB200": DatasetSpec(list_cub200),
-    "Folder": DatasetSpec(list_folder, first_classes=False),
+    "Folder": DatasetSpec(list_folder, first_classes=False, splits_at_random=True),
 }
 
 
@@ -75,6 +82,8 @@ def build_dataset(
     num_classes: int | None,
     img_size: tuple[int, int],
     augment: bool = False,
+    val_ratio: float = 0.2,
+    bad_images: str = "error",
 ) -> PictureDataset:
     """One split of a dataset.
 
@@ -85,9 +94,11 @@ def build_dataset(
         num_classes: outputs wanted; None takes what is found.
         img_size: (H, W) of the samples.
         augment: apply the training augmentation.
+        val_ratio: share that validates, of class folders that are not split.
+        bad_images: ``error`` to stop at pictures that cannot be used, ``skip`` to leave them out and say so.
 
     Raises:
-        DataError: an unknown dataset, data that are not there, or more or fewer classes than can be.
+        DataError: an unknown dataset, data that are not there or not usable, more or fewer classes than can be.
     """
     spec = dataset_spec(name)
     place = dataset_dir or spec.default_dir
@@ -95,28 +106,31 @@ def build_dataset(
         raise DataError(f"--dataset {name} needs --dataset_dir, the folder with its pictures")
     if dataset_dir and spec.needs_dir and not Path(dataset_dir).is_dir():
         raise DataError(f"--dataset_dir {dataset_dir}: no such folder")
-    listing = spec.list_split(Path(place) if place else None, split)
-    found = len(listing.class_names)
-    if num_classes is None:
-        num_classes = found
-    elif spec.first_classes and num_classes < found:
-        listing = _first_classes(listing, num_classes)
-    elif spec.first_classes and num_classes > found:
-        raise DataError(f"--num_classes {num_classes}: {name} has {found} classes here; give at most that many")
-    elif num_classes < found:
-        raise DataError(f"--num_classes {num_classes}: {name} has {found} categories here; give at least that many")
-    elif num_classes > found and split == "train":
-        logger.warning("num_classes %d, but %s has %d categories: the others stay empty", num_classes, place, found)
+    options = {"val_ratio": val_ratio} if spec.splits_at_random else {}
+    listing = spec.list_split(Path(place) if place else None, split, **options)
+    listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)
+    if not isinstance(listing.pictures, np.ndarray):
+        listing = usable(listing, bad_images)
     transform = training_transform(img_size, augment=augment) if split == "train" else evaluation_transform(img_size)
-    return PictureDataset(listing, transform=transform, in_chans=spec.in_chans, num_classes=num_classes)
-
-
-def _first_classes(listing: Listing, count: int) -> Listing:
-    chosen = [i for i, label in enumerate(listing.labels) if label < count]
-    pictures = listing.pictures
-    return replace(
-        listing,
-        pictures=pictures[chosen] if isinstance(pictures, np.ndarray) else [pictures[i] for i in chosen],
-        labels=[listing.labels[i] for i in chosen],
-        class_names=listing.class_names[:count],
+    return PictureDataset(
+        listing, transform=transform, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes
     )
+
+
+def _choose_classes(
+    listing: Listing, num_classes: int | None, *, name: str, spec: DatasetSpec, split: str
+) -> tuple[Listing, int]:
+    """The pictures of the classes wanted, and the number of outputs for them."""
+    found = len(listing.class_names)
+    if num_classes is None or num_classes == found:
+        return listing, found
+    if spec.first_classes:
+        if num_classes > found:
+            raise DataError(f"--num_classes {num_classes}: {name} has {found} classes here; give at most that many")
+        chosen = [i for i, label in enumerate(listing.labels) if label < num_classes]
+        return replace(listing.subset(chosen), class_names=listing.class_names[:num_classes]), num_classes
+    if num_classes < found:
+        raise DataError(f"--num_classes {num_classes}: {name} has {found} categories here; give at least that many")
+    if split == "train":
+        logger.warning("num_classes %d, but %s has %d categories here: the others stay empty", num_classes, name, found)
+    return listing, num_classes

@@ -208,6 +208,25 @@ def test_colour_pictures_take_the_statistics_of_pretrained_weights(scripts, tmp_
     assert state["data_config"]["mean"] == (0.485, 0.456, 0.406)
 
 
+def test_a_folder_with_bad_pictures(scripts, fails, tmp_path, picture_writer):
+    for name in ("ill", "well"):
+        for i in range(6):
+            picture_writer(tmp_path / "data" / name / f"{i}.png", colour=(40 * i, 90, 200 if name == "ill" else 10))
+    (tmp_path / "data" / "ill" / "5.png").write_bytes(b"")
+    flags = (
+        f"--dataset Folder --dataset_dir {tmp_path}/data --val_ratio 0.4 --model test_resnet --pre_trained false "
+        f"--out_stage 2 --img_size 16 --num_workers 0 --batch_size 4 --epochs 1 --device cpu --output_dir {tmp_path}/out"
+    )
+    assert "5.png (the file is empty)" in fails("train", flags)
+    code, out, err = scripts("train", flags, "--bad_images skip")
+    assert code == 0 and "2 classes" in out and "pictures are left out" in err
+    # the share that validates comes from the checkpoint, the choice of what to do with bad pictures does not
+    code, out, _ = scripts(
+        "test", f"--checkpoint {tmp_path}/out/Folder_use_slot_checkpoint.pth --bad_images skip --num_workers 0"
+    )
+    assert code == 0 and " on 4 pictures of Folder" in out
+
+
 def test_thop_prints_the_cost_and_trains_nothing(scripts, tmp_path):
     flags = "--dataset MNIST5k --model resnest26d --pre_trained false --to_k_layer 3 --img_size 64 --thop true"
     code, out, _ = scripts("train", flags, f"--output_dir {tmp_path}")

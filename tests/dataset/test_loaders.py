@@ -14,7 +14,9 @@ def numbered(count, augment=False):
     """Pictures whose pixels are their number."""
     images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
     transform = training_transform((4, 4), augment=True) if augment else evaluation_transform((4, 4))
-    return PictureDataset(Listing(images, [0] * count, ["a"]), transform=transform, in_chans=1, num_classes=1)
+    return PictureDataset(
+        Listing(images, [0] * count, ["a"]), transform=transform, img_size=(4, 4), in_chans=1, num_classes=1
+    )
 
 
 def loader(dataset, **options):

@@ -65,7 +65,9 @@ def test_a_picture_that_is_not_there_is_named(tmp_path):
 
 def noise_set(transform):
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
-    return PictureDataset(Listing(images, [0, 1, 0, 1], ["a", "b"]), transform=transform, in_chans=1, num_classes=2)
+    return PictureDataset(
+        Listing(images, [0, 1, 0, 1], ["a", "b"]), transform=transform, img_size=(32, 32), in_chans=1, num_classes=2
+    )
 
 
 def test_augmentation_depends_on_its_seed_alone():

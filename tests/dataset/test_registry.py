@@ -2,6 +2,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dataset import DataError
@@ -35,6 +36,8 @@ def cub(tmp_path, picture_writer):
     write("images.txt", [f"{key} {names[label]}/p_{key}.jpg" for key, label, _ in rows])
     write("image_class_labels.txt", [f"{key} {label + 1}" for key, label, _ in rows])
     write("train_test_split.txt", [f"{key} {train}" for key, _, train in rows])
+    # the pictures are 40 x 30: this box begins left of them and ends below
+    write("bounding_boxes.txt", [f"{key} -5.0 10.0 25.0 100.0" for key, _, _ in rows])
     return tmp_path
 
 
@@ -64,7 +67,7 @@ def test_a_folder_of_class_folders(folder):
     data = build(dataset_dir=str(folder))
     assert len(data) == 7 and data.num_classes == 3 and data.class_names == ["ant", "bee", "cat"]
     sample = data[3]
-    assert sample.image.shape == (3, 20, 24) and sample.label == 1 and data.name(3).endswith("bee/0.png")
+    assert sample.image.shape == (3, 20, 24) and sample.label == 1 and data.path(3).endswith("bee/0.png")
     assert len(build(split="val", dataset_dir=str(folder))) == 4
 
 
@@ -81,6 +84,8 @@ def test_cub200_in_its_own_layout(cub):
     data = build("CUB200", dataset_dir=str(cub), num_classes=2)
     assert data.listing.labels == [0, 1] and data.class_names == ["Black Swan", "Blue Jay"]
     assert [p.name for p in data.listing.pictures] == ["p_1.jpg", "p_3.jpg"]
+    # 20 of 40 pixels wide and 20 of 30 high, in pictures of 24 x 20
+    torch.testing.assert_close(data.boxes(0), torch.tensor([[0.0, 20 / 3, 12.0, 20.0]]))
     with pytest.raises(DataError, match="--num_classes 4: CUB200 has 3 classes here; give at most that many"):
         build("CUB200", dataset_dir=str(cub), num_classes=4)
 
@@ -89,6 +94,22 @@ def test_real_cub200(real_data):
     train, val = (build("CUB200", split, dataset_dir=str(real_data / "CUB_200_2011")) for split in ("train", "val"))
     assert (len(train), len(val), train.num_classes) == (750, 652, 25)
     assert train.class_names[0] == "Black footed Albatross" and train[0].image.shape == (3, 20, 24)
+    for index in range(0, 652, 50):
+        (box,) = val.boxes(index).tolist()
+        assert 0 <= box[0] < box[2] <= 24 and 0 <= box[1] < box[3] <= 20
+
+
+def test_cub200_with_a_line_missing_is_said(cub):
+    lines = (cub / "images.txt").read_text().splitlines()
+    (cub / "images.txt").write_text("\n".join(lines[1:]))
+    with pytest.raises(DataError, match=r"images.txt has no line for picture 1"):
+        build("CUB200", dataset_dir=str(cub))
+
+
+def test_cub200_with_a_picture_missing_is_said(cub):
+    (cub / "images" / "001.Black_Swan" / "p_1.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 of 3 pictures cannot be used: .*p_1.jpg \(No such file or directory\)"):
+        build("CUB200", dataset_dir=str(cub))
 
 
 def test_imagenet_by_sorted_wnids_and_with_their_names(tmp_path, picture_writer):
@@ -98,6 +119,88 @@ def test_imagenet_by_sorted_wnids_and_with_their_names(tmp_path, picture_writer)
     data = build("ImageNet", "val", dataset_dir=str(tmp_path), num_classes=2)
     assert data.class_names == ["tench", "goldfish"]
     assert [p.parent.name for p in data.listing.pictures] == ["n01440764", "n01443537"]
+
+
+VOC = """<annotation><size><width>80</width><height>60</height></size>
+<object><bndbox><xmin>20</xmin><ymin>0</ymin><xmax>60</xmax><ymax>30</ymax></bndbox></object>
+<object><bndbox><xmin>0</xmin><ymin>30</ymin><xmax>90</xmax><ymax>60</ymax></bndbox></object></annotation>"""
+
+
+@pytest.fixture
+def ilsvrc(tmp_path, picture_writer):
+    """The layout that is downloaded: a flat val, the solution above, the boxes beside."""
+    data = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
+    for wnid in ("n01443537", "n01440764", "n01484850"):
+        picture_writer(data / "train" / wnid / f"{wnid}_1.JPEG")
+    wnids = ["n01484850", "n01440764", "n01443537", "n01440764"]
+    rows = ["ImageId,PredictionString"]
+    annotations = tmp_path / "ILSVRC" / "Annotations" / "CLS-LOC" / "val"
+    annotations.mkdir(parents=True)
+    for i, wnid in enumerate(wnids):
+        name = f"ILSVRC2012_val_{i:08}"
+        picture_writer(data / "val" / f"{name}.JPEG")
+        rows.append(f"{name},{wnid} 1 2 3 4 {wnid} 5 6 7 8")
+        (annotations / f"{name}.xml").write_text(VOC)
+    (tmp_path / "LOC_val_solution.csv").write_text("\n".join(rows) + "\n")
+    return data
+
+
+def test_imagenet_with_a_flat_validation_folder(ilsvrc):
+    data = build("ImageNet", "val", dataset_dir=str(ilsvrc), num_classes=2)
+    assert data.class_names == ["tench", "goldfish"] and data.listing.labels == [0, 1, 0]
+    assert [p.stem[-1] for p in data.listing.pictures] == ["1", "2", "3"]
+    # of 80 x 60 to 24 x 20; the second box overruns its picture
+    expected = torch.tensor([[6.0, 0.0, 18.0, 10.0], [0.0, 10.0, 24.0, 20.0]])
+    torch.testing.assert_close(data.boxes(0), expected)
+
+
+def test_imagenet_with_a_flat_validation_folder_and_no_solution_is_said(ilsvrc):
+    (ilsvrc.parents[2] / "LOC_val_solution.csv").unlink()
+    with pytest.raises(DataError, match=r"has neither class folders nor a LOC_val_solution.csv"):
+        build("ImageNet", "val", dataset_dir=str(ilsvrc))
+
+
+def test_real_imagenet_and_its_boxes(real_data):
+    place = str(real_data / "imagenet/ILSVRC/Data/CLS-LOC")
+    val = build("ImageNet", "val", dataset_dir=place, num_classes=10, img_size=(112, 224))
+    assert len(val) == 500 and val.num_classes == 10
+    for index in range(0, 500, 25):
+        boxes = val.boxes(index)
+        assert len(boxes) >= 1 and (boxes[:, 2] > boxes[:, 0]).all()
+        assert boxes[:, 2].max() <= 224 and boxes[:, 3].max() <= 112
+    assert build("ImageNet", "train", dataset_dir=place).boxes(0) is None
+
+
+@pytest.fixture
+def unsplit(tmp_path, picture_writer):
+    for name, count in (("ill", 3), ("well", 10), ("rare", 1)):
+        for i in range(count):
+            picture_writer(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+def test_class_folders_alone_are_split_within_each_class_and_always_alike(unsplit):
+    options = {"dataset_dir": str(unsplit), "val_ratio": 0.3}
+    train, val = (build(split=split, **options) for split in ("train", "val"))
+    assert train.class_names == ["ill", "rare", "well"]
+    assert np.bincount(train.listing.labels).tolist() == [2, 1, 7]
+    assert np.bincount(val.listing.labels, minlength=3).tolist() == [1, 0, 3]
+    both = [*train.listing.pictures, *val.listing.pictures]
+    assert len(set(both)) == 14 and build(split="val", **options).listing.pictures == val.listing.pictures
+
+
+@pytest.mark.parametrize("name", ["FashionMNIST", "KMNIST"])
+def test_the_heirs_of_mnist_are_read_by_the_same_loader(name, tmp_path):
+    raw = tmp_path / name / "raw"
+    raw.mkdir(parents=True)
+    for prefix, count in (("train", 6), ("t10k", 3)):
+        header = (0x803).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in (count, 28, 28))
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + bytes(range(count)) * 784)
+        labels = (0x801).to_bytes(4, "big") + count.to_bytes(4, "big") + bytes(range(count))
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(labels)
+    train, val = (build(name, split, dataset_dir=str(tmp_path), num_classes=10) for split in ("train", "val"))
+    assert (len(train), len(val)) == (6, 3) and train.listing.labels == [0, 1, 2, 3, 4, 5]
+    assert len(train.class_names) == 10 and train[0].image.shape == (1, 20, 24)
 
 
 def test_context_is_split_as_scikit_learn_splits(tmp_path, picture_writer):
@@ -117,7 +220,7 @@ def test_context_is_split_as_scikit_learn_splits(tmp_path, picture_writer):
     ("name", "options", "told"),
     [
         ("Mnist5K", {}, "unknown dataset 'Mnist5K': did you mean MNIST5k"),
-        ("photos", {}, "choose one of MNIST, MNIST5k, ImageNet"),
+        ("photos", {}, "choose one of MNIST, FashionMNIST, KMNIST, MNIST5k, ImageNet"),
         ("CUB200", {}, "--dataset CUB200 needs --dataset_dir"),
         ("CUB200", {"dataset_dir": "/no/such/place"}, "--dataset_dir /no/such/place: no such folder"),
         ("MNIST5k", {"num_classes": 11}, "--num_classes 11: MNIST5k has 10 classes"),

@@ -1,0 +1,118 @@
+"""Pictures as they come: each kind has an outcome, and what cannot be used is named before anything starts."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset import DataError, Listing
+from dataset.check import find_in_two_classes, find_unusable, usable, why_unusable
+
+
+def noise(size=(40, 30)):
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def save(path, **options):
+    noise().save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("grey.jpg", lambda p: noise().convert("L").save(p)),
+        ("palette.png", lambda p: noise().convert("P").save(p)),
+        ("palette.gif", lambda p: noise().convert("P").save(p)),
+        ("rgba.png", lambda p: noise().convert("RGBA").save(p)),
+        ("cmyk.jpg", lambda p: noise().convert("CMYK").save(p)),
+        ("deep.png", lambda p: Image.fromarray(np.arange(100, dtype=np.uint16).reshape(10, 10)).save(p)),
+        ("progressive.jpg", lambda p: noise().save(p, progressive=True)),
+        ("flat.png", lambda p: noise((40, 1)).save(p)),
+        ("flat.jpg", lambda p: noise((40, 1)).save(p)),
+        ("bitmap.bmp", lambda p: noise().save(p)),
+        ("a picture of another suffix.jpg", lambda p: noise().save(p, format="PNG")),
+        ("more behind its end.jpg", lambda p: (noise().save(p), p.write_bytes(p.read_bytes() + bytes(9000)))),
+    ],
+)
+def test_odd_but_usable(tmp_path, name, write):
+    write(tmp_path / name)
+    assert why_unusable(tmp_path / name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "told"),
+    [
+        ("empty.jpg", lambda p: p.write_bytes(b""), "the file is empty"),
+        ("text.jpg", lambda p: p.write_text("words"), "cannot identify image file"),
+        ("cut.jpg", lambda p: p.write_bytes(save(p).read_bytes()[:-900]), "runcated"),
+        ("cut.png", lambda p: p.write_bytes(save(p).read_bytes()[:-900]), ""),
+        ("cut.bmp", lambda p: p.write_bytes(save(p).read_bytes()[:-900]), "truncated"),
+        ("missing.jpg", lambda p: None, "No such file or directory"),
+        ("folder.jpg", lambda p: p.mkdir(), "Is a directory"),
+    ],
+)
+def test_unusable(tmp_path, name, write, told):
+    write(tmp_path / name)
+    fault = why_unusable(tmp_path / name)
+    assert fault and told in fault and "\n" not in fault
+
+
+def test_a_decompression_bomb_is_not_opened(tmp_path, monkeypatch):
+    save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # 1,200 pixels are more than twice that
+    assert "decompression bomb" in why_unusable(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # large, but no bomb
+    assert why_unusable(tmp_path / "large.png") is None
+
+
+def test_a_picture_that_may_not_be_read(tmp_path, monkeypatch):
+    path = save(tmp_path / "secret.png")
+
+    def forbidden(*args, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", forbidden)
+    assert why_unusable(path) == "Permission denied"
+
+
+def listing(tmp_path):
+    good, twin, other = (save(tmp_path / f"{name}.png") for name in ("good", "twin", "other"))
+    noise((41, 30)).save(other)
+    bad = tmp_path / "bad.png"
+    bad.write_text("words")
+    return Listing([good, bad, twin, other], [0, 1, 1, 0], ["a", "b"])
+
+
+def test_by_default_a_bad_picture_stops_and_is_named(tmp_path):
+    with pytest.raises(
+        DataError, match=r"1 of 4 pictures cannot be used: .*bad.png \(cannot identify .*skip"
+    ) as caught:
+        usable(listing(tmp_path), "error")
+    assert "\n" not in str(caught.value)
+
+
+def test_skipping_counts_and_lists_what_is_left_out(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        kept = usable(listing(tmp_path), "skip")
+    assert [p.stem for p in kept.pictures] == ["good", "twin", "other"] and kept.labels == [0, 1, 0]
+    assert "1 of 4 pictures are left out" in caplog.text and "bad.png" in caplog.text
+
+
+def test_a_picture_in_two_classes_is_told(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        usable(listing(tmp_path), "skip")
+    assert "1 pictures are in two classes" in caplog.text
+    assert "good.png" in caplog.text and "twin.png" in caplog.text
+
+
+def test_a_picture_twice_in_one_class_is_no_contradiction(tmp_path):
+    paths = [save(tmp_path / f"{i}.png") for i in range(2)]
+    assert find_in_two_classes(paths, [0, 0]) == [] and find_in_two_classes(paths, [0, 1]) == [tuple(paths)]
+
+
+def test_real_pictures_are_all_usable(real_data):
+    files = sorted((real_data / "CUB_200_2011" / "images" / "001.Black_footed_Albatross").iterdir())
+    assert len(files) == 60 and find_unusable(files) == {}
