@@ -343,6 +343,12 @@ def _training_flags(group: Any) -> None:
         help="power of the mean attention in the loss; a comma list sweeps",
     )
     add(
+        "--class_weights",
+        choices=("none", "balanced"),
+        default="none",
+        help="weight of pictures in the loss: all alike, or inverse to the size of their class",
+    )
+    add(
         "--seed",
         type=number(int, low=0),
         default=0,

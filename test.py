@@ -33,7 +33,7 @@ from sloter.slot_model import build_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import run_script
 from tools.cost import cost_table
-from tools.draw import ClassMap, OverviewRow, save_explanation_figure, save_map_files, save_overview
+from tools.draw import ClassMap, OverviewRow, save_confusion, save_explanation_figure, save_map_files, save_overview
 from tools.logger import progress, save_results, say, set_up_console
 
 logger = logging.getLogger("test")
@@ -139,16 +139,27 @@ def score(
     )  # fmt: skip
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
     negative = state["model_config"].get("loss_status", 1) < 0
-    figures = evaluate(model, loader, criterion, device=device, negative=negative)
+    confusion = torch.zeros(2 * [val_set.num_classes], dtype=torch.long, device=device)
+    figures = evaluate(model, loader, criterion, device=device, negative=negative, confusion=confusion)
     say(f"{path.name} on {figures['images']} pictures of {run.dataset}: "
         f"top-1 {figures['top1']:.2%}, top-5 {figures['top5']:.2%}, loss {figures['loss']:.4f}, "
         f"attention {figures['attn_mean']:.4f}"
         + (f", area {figures['area']:.4f}" if "area" in figures else ""))  # fmt: skip
+    counts = confusion.cpu()
+    per_class = {
+        name: float(row[label]) / int(row.sum())
+        for label, (name, row) in enumerate(zip(val_set.class_names, counts, strict=True))
+        if row.sum()
+    }
+    worst, best = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
+    say(f"by class: {per_class[worst]:.2%} ({worst}) to {per_class[best]:.2%} ({best})")
     if distributed.is_main():
         record = {"checkpoint": path.name, "dataset": run.dataset, "epoch": state["epoch"], **figures,
-                  "lambda_value": run.lambda_value, "power": run.power}  # fmt: skip
+                  "lambda_value": run.lambda_value, "power": run.power, "per_class": per_class}  # fmt: skip
         save_results(path.with_name("results.json"), record)
-        say(f"saved: {path.with_name('results.json')}")
+        picture = path.with_name(f"{path.stem.replace('_checkpoint', '')}_confusion.png")
+        save_confusion(picture, counts.numpy(), val_set.class_names)
+        say(f"saved: {path.with_name('results.json')}, {picture}")
 
 
 def explain(

@@ -26,7 +26,7 @@ from engine.optim import build_optimizer, build_scheduler, restore_optimizer
 from engine.train import train_one_epoch
 from sloter import ModelError
 from sloter.backbone import FeatureModel, body_parameters, check_name, grid_features
-from sloter.loss import ScouterLoss
+from sloter.loss import ScouterLoss, balanced_weights
 from sloter.slot_model import build_model
 from tools import ToolError, checkpoint, distributed, sweep
 from tools.console import run_script
@@ -142,7 +142,9 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     )  # fmt: skip
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "val_ratio": run.val_ratio, **statistics}
     configs = {"model_config": config, "data_config": data, "train_config": plain_settings(run)}
-    criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
+    counts = torch.bincount(torch.tensor(train_set.listing.labels), minlength=train_set.num_classes)
+    weights = balanced_weights(counts) if run.class_weights == "balanced" else None
+    criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power, class_weights=weights).to(device)
     session = Session(name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start)
     if before:
         session.record, session.best = before["metrics"], before["best_top1"]
@@ -150,9 +152,20 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     processes = f", {distributed.world_size()} processes" if distributed.active() else ""
     say(f"{name}: {len(train_set)} training and {len(val_set)} validation pictures, {train_set.num_classes} classes, "
         f"{parameters(model)[0]:,} trainable parameters, {device.type}{processes}")  # fmt: skip
+    tell_imbalance(counts, train_set.class_names, weighted=weights is not None)
     if session.start >= run.epochs:
         say(f"all {run.epochs} epochs are done; give a larger --epochs to go on")
     return session
+
+
+def tell_imbalance(counts: torch.Tensor, names: list[str], *, weighted: bool) -> None:
+    """Say so where the largest class has at least twice as many training pictures as the smallest."""
+    present = counts[counts > 0]
+    if present.max() < 2 * present.min():
+        return
+    large, small = (names[int((counts == extreme).nonzero()[0])] for extreme in (present.max(), present.min()))
+    say(f"classes of unequal size: {int(present.max())} training pictures of {large}, {int(present.min())} of {small}; "
+        + ("weighted in the loss" if weighted else "--class_weights balanced weighs them"))  # fmt: skip
 
 
 def save(run: argparse.Namespace, s: Session, record: dict[str, Any]) -> None:
@@ -238,7 +251,7 @@ def initial_weights(run: argparse.Namespace, *, in_chans: int) -> tuple[dict[str
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     """What a run that goes on does otherwise than before, of what makes a difference to its training."""
     names = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "weight_decay", "clip_grad", "lambda_value",
-             "power", "aug", "seed", "epochs")  # fmt: skip
+             "power", "class_weights", "aug", "seed", "epochs")  # fmt: skip
     told = [f"{name} {now[name]}, before {before[name]}" for name in names if now[name] != before.get(name)]
     return f" (changed: {'; '.join(told)})" if told else ""
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine import TrainingError
+from tools.distributed import sum_over_processes
 from tools.logger import progress
 from tools.meters import SampleMeans
-from tools.metrics import explanation_area, topk_correct
+from tools.metrics import confusion_counts, explanation_area, topk_correct
 
 
 class Criterion(Protocol):
@@ -28,6 +29,7 @@ def evaluate(
     *,
     device: torch.device,
     negative: bool = False,
+    confusion: Tensor | None = None,
 ) -> dict[str, float]:
     """Evaluate on every sample of every process once; the model is left in evaluation mode.
 
@@ -38,6 +40,7 @@ def evaluate(
             neither on the size of the batches nor on the number of processes.
         device: where the batches are.
         negative: whether the maps of a slot model deny their class; see :func:`explanation_area`.
+        confusion: (c, c) zeros on the device that are filled with counts, true classes by predicted ones.
 
     Returns:
         ``loss``, ``ce``, ``attn_mean``, ``area_loss``, ``top1``, ``top5``, ``images`` and, of a slot model,
@@ -53,7 +56,11 @@ def evaluate(
         output = model(batch.images)
         has_maps = output.attn is not None
         meter.add(_sums(output, batch.labels, negative), len(batch.labels))
+        if confusion is not None:
+            confusion += confusion_counts(output.logits, batch.labels)
     figures, images = meter.compute()
+    if confusion is not None:
+        sum_over_processes(confusion)
     ce, attn_mean = (torch.tensor(figures.pop(name), dtype=torch.float64) for name in ("ce", "attn_mean"))
     if not has_maps:
         del figures["area"]

@@ -1,9 +1,20 @@
 """The SCOUTER loss (section 3.3 of the paper): cross entropy plus a price on attention."""
 
+import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from sloter.slot_model import SlotOutput
+
+
+def balanced_weights(counts: Tensor) -> Tensor:
+    """Class weights that make classes count alike: inverse to their (c) numbers of pictures, 1 on average over these.
+
+    A class without pictures gets 1; no picture will ask for it.
+    """
+    present = counts > 0
+    weights = counts.sum() / (present.sum() * counts.clamp_min(1))
+    return torch.where(present, weights, torch.ones_like(weights))
 
 
 class ScouterLoss(nn.Module):
@@ -12,11 +23,19 @@ class ScouterLoss(nn.Module):
     ``attn_mean`` is the mean of the attention over pictures, slots and places. Because of the power the loss of
     a batch is not the mean of its parts, so in training mode the mean is taken over all processes: a global
     batch has one loss however it is split.
+
+    Args:
+        lambda_value: price of attention.
+        power: of the mean attention.
+        class_weights: (c), the weight of a picture of each class in the cross entropy, with mean 1 over the training
+            pictures; None weighs all alike. The mean is over pictures, not over weights, for the same reason.
     """
 
-    def __init__(self, *, lambda_value: float, power: float) -> None:
+    def __init__(self, *, lambda_value: float, power: float, class_weights: Tensor | None = None) -> None:
         super().__init__()
         self.lambda_value, self.power = lambda_value, power
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights)
 
     def forward(self, output: SlotOutput, target: Tensor) -> dict[str, Tensor]:
         """Loss of a batch.
@@ -28,7 +47,8 @@ class ScouterLoss(nn.Module):
         Returns:
             Scalars ``loss``, ``ce``, ``attn_mean`` and ``area_loss`` (``attn_mean ** power``).
         """
-        ce = F.cross_entropy(output.logits.float(), target)
+        ce = F.cross_entropy(output.logits.float(), target, reduction="none")  # (b)
+        ce = ce.mean() if self.class_weights is None else (ce * self.class_weights[target]).mean()
         attn_mean = ce.new_zeros(()) if output.attn is None else output.attn.mean()
         return self.combine(ce, self._over_processes(attn_mean))
 

@@ -24,6 +24,9 @@ def test_a_checkpoint_alone_is_enough(scripts, trained, records):
     for key in ("top1", "top5", "loss", "ce", "attn_mean", "area"):
         assert results[key] == pytest.approx(last[f"val_{key}"], rel=1e-4)
     assert results["images"] == 200 and f"top-1 {results['top1']:.2%}" in out
+    assert set(results["per_class"]) == {"0", "1"}  # of equal size: their mean is the whole
+    assert sum(results["per_class"].values()) / 2 == pytest.approx(results["top1"])
+    assert Image.open(trained / "MNIST5k_use_slot_confusion.png").size[0] > 400
 
 
 def test_flags_of_training_are_never_compared(scripts, tiny, trained):

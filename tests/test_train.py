@@ -215,16 +215,31 @@ def test_a_folder_with_bad_pictures(scripts, fails, tmp_path, picture_writer):
     (tmp_path / "data" / "ill" / "5.png").write_bytes(b"")
     flags = (
         f"--dataset Folder --dataset_dir {tmp_path}/data --val_ratio 0.4 --model test_resnet --pre_trained false "
-        f"--out_stage 2 --img_size 16 --num_workers 0 --batch_size 4 --epochs 1 --device cpu --output_dir {tmp_path}/out"
+        f"--out_stage 2 --img_size 16 --num_workers 0 --batch_size 4 --epochs 1 --device cpu "
+        f"--output_dir {tmp_path}/out"
     )
     assert "5.png (the file is empty)" in fails("train", flags)
     code, out, err = scripts("train", flags, "--bad_images skip")
-    assert code == 0 and "2 classes" in out and "pictures are left out" in err
+    assert code == 0 and "2 classes" in out and "pictures are left out" in err and "unequal" not in out
     # the share that validates comes from the checkpoint, the choice of what to do with bad pictures does not
     code, out, _ = scripts(
         "test", f"--checkpoint {tmp_path}/out/Folder_use_slot_checkpoint.pth --bad_images skip --num_workers 0"
     )
     assert code == 0 and " on 4 pictures of Folder" in out
+
+
+def test_classes_of_unequal_size_are_told_and_can_be_weighted(scripts, tmp_path, picture_writer):
+    for name, count in (("rare", 3), ("usual", 12)):
+        for i in range(count):
+            picture_writer(tmp_path / "data" / name / f"{i}.png", colour=(20 * i, 90, 200 if name == "rare" else 10))
+    flags = (
+        f"--dataset Folder --dataset_dir {tmp_path}/data --model test_resnet --pre_trained false --out_stage 2 "
+        "--img_size 16 --num_workers 0 --batch_size 12 --epochs 1 --device cpu --lr 1e-30 --output_dir ''"
+    )
+    code, out, _ = scripts("train", flags)
+    assert code == 0 and "10 training pictures of usual, 2 of rare; --class_weights balanced weighs them" in out
+    code, out, _ = scripts("train", flags, "--class_weights balanced")
+    assert code == 0 and "weighted in the loss" in out
 
 
 def test_thop_prints_the_cost_and_trains_nothing(scripts, tmp_path):

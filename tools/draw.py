@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+NAMED, NUMBERED = 50, 25  # classes up to which a confusion matrix has names and numbers
 TITLE = 18  # characters above a small picture
 ALPHA = 0.4  # of the published overlays
 POSITIVE = LinearSegmentedColormap.from_list("positive", [(0.84, 0.1, 0.0, 0.0), (0.84, 0.1, 0.0, 0.9)])
@@ -157,6 +158,28 @@ def _overlay(ax: Any, picture: Image.Image, values: np.ndarray, colours: Any, sc
     extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
     ax.imshow(picture.convert("L"), cmap="gray", vmin=-120, vmax=255)
     return ax.imshow(values, cmap=colours, norm=scale, extent=extent, interpolation="bilinear")
+
+
+def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str]) -> None:
+    """A confusion matrix (c, c), true classes by predicted ones, coloured by the share of the true class.
+
+    Numbers are written for few classes, names for not too many.
+    """
+    c = len(names)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(max(4.0, 0.32 * c + 2), 16.0)
+    figure = plt.figure(figsize=(side + 1, side), layout="constrained")
+    ax = figure.subplots()
+    figure.colorbar(ax.imshow(shares, cmap="Blues", vmin=0, vmax=1), ax=ax, shrink=0.8, label="share of the true class")
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    if c <= NAMED:
+        ax.set_xticks(range(c), [_short(name) for name in names], rotation=90, fontsize=7)
+        ax.set_yticks(range(c), [_short(name) for name in names], fontsize=7)
+    for row, column in np.argwhere(counts) if c <= NUMBERED else ():
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
+    _save_figure(path, figure)
 
 
 def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -16,6 +16,12 @@ def topk_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     return ((ahead.sum(1) < k) & own.squeeze(1).isfinite()).sum()
 
 
+def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
+    """(c, c) counts of a batch: rows are the true classes, columns those with the highest of (b, c) logits."""
+    c = logits.shape[1]
+    return torch.bincount(labels * c + logits.argmax(1), minlength=c * c).view(c, c)
+
+
 def min_max(maps: Tensor) -> Tensor:
     """Scale (b, ...) maps to [0, 1] over everything of a sample together; a constant sample becomes 0."""
     flat = maps.flatten(1)

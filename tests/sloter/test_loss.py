@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sloter.loss import ScouterLoss
+from sloter.loss import ScouterLoss, balanced_weights
 from sloter.slot_model import SlotOutput
 
 
@@ -24,6 +24,20 @@ def test_a_plain_classifier_pays_cross_entropy_alone():
     assert losses["loss"].item() == pytest.approx(math.log(1 + math.exp(-2)))
     losses["loss"].backward()
     assert logits.grad.isfinite().all()
+
+
+def test_balanced_weights_are_inverse_to_the_size_and_one_on_average():
+    counts = torch.tensor([6, 2, 0, 4])
+    weights = balanced_weights(counts)
+    torch.testing.assert_close(weights, torch.tensor([12 / 18, 12 / 6, 1.0, 12 / 12]))
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
+
+
+def test_class_weights_multiply_each_picture():
+    logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
+    criterion = ScouterLoss(lambda_value=0, power=1, class_weights=torch.tensor([0.5, 2.0]))
+    losses = criterion(SlotOutput(logits), torch.tensor([0, 1]))
+    assert losses["ce"].item() == pytest.approx((0.5 * math.log(2) + 2.0 * math.log(4 / 3)) / 2)
 
 
 def test_the_gradient_presses_on_attention():

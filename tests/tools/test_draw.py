@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.draw import ClassMap, OverviewRow, save_curves, save_explanation_figure, save_map_files, save_overview
+from tools.draw import (
+    ClassMap,
+    OverviewRow,
+    save_confusion,
+    save_curves,
+    save_explanation_figure,
+    save_map_files,
+    save_overview,
+)
 
 
 def test_map_files_are_scaled_over_all_classes_together(tmp_path):
@@ -50,6 +58,15 @@ def test_an_overview_shows_rows_of_different_length(tmp_path):
     rows = [OverviewRow(Image.new("L", (9, 9)), ("a", "taken for b"), [column] * count) for count in (2, 3)]
     save_overview(tmp_path / "overview.png", rows, negative=False)
     assert Image.open(tmp_path / "overview.png").size == (round(1.1 * 4 * 120), round((1.45 * 2 + 0.3) * 120))
+
+
+@pytest.mark.parametrize("c", [2, 30, 120])
+def test_a_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path, c):
+    counts = np.eye(c, dtype=int) * 9
+    counts[0, 1] = 3
+    save_confusion(tmp_path / "confusion.png", counts, [f"class {i}" for i in range(c)])
+    pixels = np.asarray(Image.open(tmp_path / "confusion.png").convert("RGB")).astype(int)
+    assert 400 < len(pixels) < 2000 and ((pixels[..., 2] - pixels[..., 0]) > 60).mean() > 0.004
 
 
 def test_curves_are_drawn_for_a_single_epoch_too(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tools.metrics import explanation_area, min_max, topk_correct
+from tools.metrics import confusion_counts, explanation_area, min_max, topk_correct
 
 
 def test_topk_by_hand():
@@ -21,6 +21,12 @@ def test_topk_agrees_with_sorting():
     logits, labels = torch.randn(50, 9), torch.randint(9, (50,))
     expected = (logits.topk(3).indices == labels[:, None]).any(1).sum()
     assert topk_correct(logits, labels, 3) == expected
+
+
+def test_confusion_by_hand():
+    logits = torch.tensor([[9.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 5.0], [9.0, 0.0, 5.0]])
+    counts = confusion_counts(logits, torch.tensor([0, 0, 2, 0]))
+    assert counts.tolist() == [[2, 1, 0], [0, 0, 0], [0, 0, 1]]
 
 
 def test_min_max_is_over_everything_of_a_picture():
