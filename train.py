@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shlex
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -262,7 +263,7 @@ def load_pre(run: argparse.Namespace) -> dict[str, Any]:
     path = checkpoint.checkpoint_path(folder, checkpoint.run_name(run.dataset, use_slot=False, loss_status=1))
     if not path.is_file():
         flags = {**run.swept, "use_slot": "false", "use_pre": "false", "output_dir": folder}
-        makes = " ".join([command_line(), *(f"--{name} {value}" for name, value in flags.items())])
+        makes = " ".join([command_line(), *(f"--{name} {shlex.quote(str(value))}" for name, value in flags.items())])
         raise ToolError(f"--use_pre true: {path} is not there; make it with: {makes}")
     pre = checkpoint.load(path)
     if pre["model_config"]["backbone"] != run.model:

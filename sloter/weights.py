@@ -47,21 +47,33 @@ def pretrained_source(name: str) -> dict[str, Any]:
     return {}
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves redirects to other servers alone: the hub answers with one, and what it leads to may refuse a HEAD."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+def _head(address: str) -> str | None:
+    """Why an address cannot be had, None if it can."""
+    request = urllib.request.Request(address, method="HEAD")
+    try:
+        urllib.request.build_opener(_NoRedirect).open(request, timeout=PATIENCE).close()
+    except urllib.error.HTTPError as error:
+        return None if error.code < 400 else f"{address} answers {error.code}"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return f"no answer from {address}: {getattr(error, 'reason', error)}"
+    return None
+
+
 def _fault(addresses: list[str]) -> str | None:
-    """Why none of the addresses can be had, None if one can; asked briefly, and in a thread, since name look-ups
-    ignore time-outs."""
+    """Why none of the addresses can be had, None if one can; in a thread, since name look-ups ignore time-outs."""
     faults: list[str | None] = []
 
     def ask() -> None:
         for address in addresses:
-            try:
-                urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE).close()
-            except urllib.error.HTTPError as error:
-                faults.append(f"{address} answers {error.code}")
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                faults.append(f"no answer from {address}: {getattr(error, 'reason', error)}")
-            else:
-                faults.append(None)
+            faults.append(_head(address))
+            if faults[-1] is None:
                 return
 
     thread = threading.Thread(target=ask, daemon=True)

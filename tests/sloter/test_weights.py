@@ -74,31 +74,47 @@ def test_without_a_network_pretrained_weights_fail_fast_and_name_both_ways_out(m
     assert "\n" not in message
 
 
-class Refusing(http.server.BaseHTTPRequestHandler):
-    code = 503
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub on this machine that answers every request with one code, and is asked in place of the real one."""
+    servers = []
 
-    def do_HEAD(self):
-        self.send_response(self.code)
-        self.end_headers()
+    def start(code):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_HEAD(self):
+                self.send_response(code)
+                self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+                self.end_headers()
 
-    do_GET = do_HEAD
+            do_GET = do_HEAD
 
-    def log_message(self, *args):
-        pass
+            def log_message(self, *args):
+                pass
+
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{servers[-1].server_address[1]}"
+        monkeypatch.setattr("sloter.weights.huggingface_hub.hf_hub_url", lambda repo, file: f"{address}/{repo}/{file}")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    yield start
+    for server in servers:
+        server.shutdown()
 
 
 @pytest.mark.parametrize("code", [404, 503])
-def test_a_hub_that_refuses_is_given_up_and_both_ways_out_are_named(monkeypatch, tmp_path, code):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Refusing,), {"code": code}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setattr("sloter.weights.huggingface_hub.hf_hub_url", lambda repo, file: f"{address}/{repo}/{file}")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+def test_a_hub_that_refuses_is_given_up_and_both_ways_out_are_named(hub, code):
+    hub(code)
     start = time.monotonic()
     with pytest.raises(ModelError, match=rf"answers {code}\): .*--pre_trained false.*--backbone_weights FILE"):
         build(backbone="resnet18", pretrained=True)
     assert time.monotonic() - start < 15
-    server.shutdown()
+
+
+@pytest.mark.parametrize("code", [200, 302])
+def test_a_hub_that_answers_or_sends_elsewhere_is_there(hub, code):
+    hub(code)
+    assert pretrained_source("resnet18") == {}
 
 
 def test_weights_of_another_family_are_listed_too():
@@ -109,12 +125,7 @@ def test_weights_of_another_family_are_listed_too():
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr("sloter.weights.PATIENCE", 0.2)
-
-    def hangs(*args, **options):
-        time.sleep(30)
-        raise OSError
-
-    monkeypatch.setattr("sloter.weights.urllib.request.urlopen", hangs)
+    monkeypatch.setattr("sloter.weights._head", lambda address: time.sleep(30))
     start = time.monotonic()
     with pytest.raises(ModelError, match="no answer"):
         pretrained_source("resnet34")
