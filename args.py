@@ -530,6 +530,16 @@ def plain_settings(run: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in sorted(vars(run).items()) if name != "given"}
 
 
+def name_config(run: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of ``run_name``: what the published code puts into the name of a checkpoint."""
+    return {
+        "dataset": run.dataset,
+        "use_slot": run.use_slot,
+        "loss_status": run.loss_status,
+        "area_of": (run.lambda_value, run.slots_per_class) if run.cal_area_size else None,
+    }
+
+
 def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, Any]:
     """Keywords of ``build_dataset`` but for the split.
 

@@ -1,6 +1,7 @@
 """Evaluate a trained model, and with --vis true draw why it decided as it did."""
 
 import argparse
+import itertools
 import logging
 import re
 import sys
@@ -8,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from args import contradiction, data_config, expand_runs, parse_args
+from args import contradiction, data_config, expand_runs, name_config, parse_args
 
 if __name__ == "__main__":
     parse_args(script="test")  # before the heavy imports, so that --help and a wrong flag are answered at once
@@ -74,9 +75,7 @@ def main() -> None:
 
 def named_checkpoint(run: argparse.Namespace) -> Path:
     """The checkpoint that train.py saves with the same flags."""
-    area_of = (run.lambda_value, run.slots_per_class) if run.cal_area_size else None
-    name = checkpoint.run_name(run.dataset, use_slot=run.use_slot, loss_status=run.loss_status, area_of=area_of)
-    path = checkpoint.checkpoint_path(run.output_dir, name)
+    path = checkpoint.checkpoint_path(run.output_dir, checkpoint.run_name(**name_config(run)))
     if not path.is_file():
         raise ToolError(f"{path}: no such file; train.py with the same flags makes it, --checkpoint names another")
     return path
@@ -157,7 +156,7 @@ def score(
         record = {"checkpoint": path.name, "dataset": run.dataset, "epoch": state["epoch"], **figures,
                   "lambda_value": run.lambda_value, "power": run.power, "per_class": per_class}  # fmt: skip
         save_results(path.with_name("results.json"), record)
-        picture = path.with_name(f"{path.stem.replace('_checkpoint', '')}_confusion.png")
+        picture = path.with_name(f"{checkpoint.run_of(path)}_confusion.png")
         save_confusion(picture, counts.numpy(), val_set.class_names)
         say(f"saved: {path.with_name('results.json')}, {picture}")
 
@@ -171,7 +170,7 @@ def explain(
     chosen = [class_number(name, names) for name in run.classes] if run.classes else None
     in_chans = state["model_config"]["in_chans"]
     transform = evaluation_transform(run.img_size)
-    default = path.parent / "vis" / path.stem.replace("_checkpoint", "")
+    default = path.parent / "vis" / checkpoint.run_of(path)
     if run.image:
         default /= "images"  # apart from the pictures of the split, which have numbers
     root = checkpoint.writable_folder(run.vis_dir or default)
@@ -200,9 +199,8 @@ def titled(files: list[str]) -> dict[str, Path]:
         raise DataError(f"--image {files[0]}: there are no pictures in this folder")
     titles: dict[str, Path] = {}
     for path in paths:
-        same = sum(title == path.stem or title.startswith(f"{path.stem}_") for title in titles)
-        title = path.stem if path.stem not in titles else f"{path.stem}_{same + 1}"
-        titles[title] = path
+        numbered = (f"{path.stem}_{number}" for number in itertools.count(2))
+        titles[next(title for title in itertools.chain([path.stem], numbered) if title not in titles)] = path
     return titles
 
 

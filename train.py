@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from args import command_line, data_config, expand_runs, model_config, parse_args, plain_settings
+from args import command_line, data_config, expand_runs, model_config, name_config, parse_args, plain_settings
 
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
@@ -117,8 +117,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     """Everything between the flags and the first step, the state of a resumed run included."""
     if run.output_dir and distributed.is_main():
         checkpoint.writable_folder(run.output_dir)
-    area_of = (run.lambda_value, run.slots_per_class) if run.cal_area_size else None
-    name = checkpoint.run_name(run.dataset, use_slot=run.use_slot, loss_status=run.loss_status, area_of=area_of)
+    name = checkpoint.run_name(**name_config(run))
     check_name(run.model)  # before the data, which may be long in coming
     before = load_state(run, name)
     train_set, val_set = load_split(run, "train"), load_split(run, "val")
@@ -192,9 +191,10 @@ def load_split(run: argparse.Namespace, split: str) -> PictureDataset:
 
 def load_state(run: argparse.Namespace, name: str) -> dict[str, Any] | None:
     """The checkpoint to go on from; None starts from the beginning."""
-    last = checkpoint.checkpoint_path(run.output_dir, name) if run.output_dir else Path("/nowhere")
-    if run.resume is None or (run.resume == "auto" and not last.is_file()):
-        if run.output_dir and last.is_file():
+    last = checkpoint.checkpoint_path(run.output_dir, name)
+    is_there = bool(run.output_dir) and last.is_file()
+    if run.resume is None or (run.resume == "auto" and not is_there):
+        if is_there:
             logger.warning("%s is there and will be replaced; --resume auto goes on from it instead", last)
         return None
     path = last if run.resume == "auto" else Path(run.resume)

@@ -42,9 +42,8 @@ def list_imagenet(root: Path, split: str) -> Listing:
 
 def _annotations(root: Path) -> Path | None:
     """``ILSVRC/Annotations/CLS-LOC/val`` beside ``ILSVRC/Data/CLS-LOC``."""
-    above = root.resolve().parents
-    folder = above[1] / "Annotations" / "CLS-LOC" / "val" if len(above) > 1 else root
-    return folder if folder.is_dir() and folder != root else None
+    folder = root.resolve() / ".." / ".." / "Annotations" / "CLS-LOC" / "val"
+    return folder if folder.is_dir() else None
 
 
 def _list_flat_val(root: Path, wnids: list[str], names: list[str]) -> Listing:

@@ -130,6 +130,15 @@ def test_pictures_of_the_same_name_and_of_folders_are_kept_apart(scripts, traine
     assert not np.array_equal(first, second)
 
 
+def test_a_numbered_name_does_not_take_that_of_another_picture(scripts, trained, tmp_path):
+    for file in ("x_3.png", "a/x.png", "b/x.png"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        Image.effect_noise((32, 32), 90).save(tmp_path / file)
+    files = " ".join(str(tmp_path / file) for file in ("x_3.png", "a/x.png", "b/x.png"))
+    assert scripts("test", f"--checkpoint {trained}/{NAME} --image {files} --vis_dir {tmp_path}/v")[0] == 0
+    assert sorted(p.name for p in (tmp_path / "v").iterdir()) == ["overview.png", "x", "x_2", "x_3"]
+
+
 def test_other_class_names_than_those_of_the_training_are_told(scripts, trained):
     state = torch.load(trained / NAME, weights_only=True)
     state["data_config"]["class_names"] = ["0", "seven"]

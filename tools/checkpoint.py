@@ -42,6 +42,11 @@ def checkpoint_path(folder: str | Path, run: str, suffix: str = "") -> Path:
     return Path(folder) / f"{run}_checkpoint{suffix}.pth"
 
 
+def run_of(path: Path) -> str:
+    """The run that a checkpoint's name tells of, with what sets a numbered or best copy apart."""
+    return path.stem.replace("_checkpoint", "")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a kill at any moment leaves either the old one or the new one."""
     part = path.with_name(path.name + ".part")
