@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 MOST_PICTURES = 10_000  # that --vis_id may name at once
+AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
+BENCHMARKS = ("data",)
 SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")
 # A flag that describes the model, and the name of its value in a checkpoint.
 MODEL_FLAGS = {
@@ -86,6 +88,17 @@ def comma_list(item: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     return lambda text: tuple(item(part.strip()) for part in text.split(","))
 
 
+def one_of(*names: str) -> Callable[[str], str]:
+    """One of some names, for lists of them."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(names)}")
+        return text
+
+    return parse
+
+
 def size(text: str) -> tuple[int, int]:
     """``260`` or ``192x256`` (height x width)."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
@@ -115,9 +128,9 @@ def resume(text: str) -> str | None:
 
 
 def build_parser(script: str) -> Parser:
-    """The parser of a script; all three know all flags, since the published lines give them to all three."""
+    """The parser of a script; all know all flags, since the published lines give them to all three."""
     parser = Parser(
-        prog=f"{script}.py",
+        prog="python -m tools.benchmark" if script == "benchmark" else f"{script}.py",
         description=DESCRIPTIONS[script],
         fromfile_prefix_chars="@",
         allow_abbrev=False,
@@ -130,12 +143,15 @@ def build_parser(script: str) -> Parser:
     _file_flags(parser.add_argument_group("files"))
     _explanation_flags(parser.add_argument_group("explanations and measurements"))
     _machine_flags(parser.add_argument_group("machine"))
+    if script == "benchmark":
+        _benchmark_flags(parser)
     return parser
 
 
 DESCRIPTIONS = {
     "train": "Train SCOUTER, or with --use_slot false the plain classifier it is compared with.",
     "test": "Evaluate a trained model, and with --vis true draw why it decided as it did.",
+    "benchmark": "Measure how fast the parts are, beside what they are compared with, in one run.",
     "torchcam_vis": "Draw the maps of the usual attribution methods for a plain classifier.",
 }
 
@@ -189,6 +205,19 @@ def _data_flags(group: Any) -> None:
         default=False,
         metavar="BOOL",
         help="augment training pictures as the paper does: flips, affine, blur, each with probability one half",
+    )
+    add(
+        "--aug_policy",
+        type=comma_list(one_of(*AUG_POLICIES)),
+        metavar="NAME[,NAME...]",
+        help="stronger augmentation of training pictures, with or without --aug: trivial (TrivialAugment), erasing "
+        "(random erasing), mixup, cutmix; training accuracy then counts a mixed picture as what it has most of",
+    )
+    add(
+        "--cache",
+        choices=("none", "ram"),
+        default="none",
+        help="ram: keep resized pictures in memory after the first epoch, if they take at most half of what is free",
     )
     add(
         "--num_workers",
@@ -454,6 +483,14 @@ def _machine_flags(group: Any) -> None:
         "cuda, is an error on a machine without one)",
     )
     add(
+        "--channels_last",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="keep feature maps channels-last in memory: the same results, and faster with many backbones, "
+        "above all depthwise convolutions on a CPU",
+    )
+    add(
         "--world_size",
         type=number(int, low=1),
         default=1,
@@ -469,6 +506,13 @@ def _machine_flags(group: Any) -> None:
         help="given by old launchers; the environment decides",
     )
     add("--dist_url", default="env://", metavar="URL", help="how the processes meet; env:// takes it from the launcher")
+
+
+def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("parts", nargs="*", choices=BENCHMARKS, metavar="part", help=f"of {', '.join(BENCHMARKS)}; all without any")
+    add("--quick", type=boolean, default=False, metavar="BOOL", help="fewer pictures and rounds")
+    add("--json", metavar="FILE", help="write the tables there, too")
 
 
 def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argparse.Namespace:

@@ -23,7 +23,7 @@ from dataset.folder import picture_files
 from dataset.loaders import build_loader, normalise
 from dataset.pictures import PictureDataset, open_picture
 from dataset.registry import build_dataset, dataset_spec
-from dataset.transforms import evaluation_transform
+from dataset.transforms import resized
 from engine import TrainingError
 from engine.evaluate import evaluate
 from engine.explain import explain_picture, interesting_classes
@@ -36,6 +36,7 @@ from tools.console import run_script
 from tools.cost import cost_table
 from tools.draw import ClassMap, OverviewRow, save_confusion, save_explanation_figure, save_map_files, save_overview
 from tools.logger import progress, save_results, say, set_up_console
+from tools.memory import keep_freed_memory
 
 logger = logging.getLogger("test")
 
@@ -48,6 +49,8 @@ def main() -> None:
     args = parse_args(script="test")
     set_up_console("test.py")
     device = distributed.pick_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
@@ -55,7 +58,7 @@ def main() -> None:
     if wrong := contradiction(run, state["model_config"]):
         raise ToolError(f"{wrong} ({path}): leave the flag away, or give the checkpoint that it fits")
     run = completed(run, state)
-    model = load_model(run, state, path).to(device)
+    model = load_model(run, state, path).to(device).to(memory_format=memory_format(run))
     if run.thop:
         body = {f"backbone.{name}" for name in body_parameters(model.backbone)}
         image = torch.zeros(1, state["model_config"]["in_chans"], *run.img_size, device=device)
@@ -110,6 +113,10 @@ def load_model(run: argparse.Namespace, state: dict[str, Any], path: Path) -> Fe
     return model.eval()
 
 
+def memory_format(run: argparse.Namespace) -> torch.memory_format:
+    return torch.channels_last if run.channels_last else torch.contiguous_format
+
+
 def load_split(run: argparse.Namespace, state: dict[str, Any]) -> PictureDataset:
     spec = dataset_spec(run.dataset)
     if spec.in_chans != state["model_config"]["in_chans"]:
@@ -134,7 +141,7 @@ def score(
     loader = build_loader(
         val_set, batch_size=run.batch_size, train=False, device=device, mean=state["data_config"]["mean"],
         std=state["data_config"]["std"], num_workers=run.num_workers, rank=distributed.rank(),
-        world_size=distributed.world_size(),
+        world_size=distributed.world_size(), memory_format=memory_format(run),
     )  # fmt: skip
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
     negative = state["model_config"].get("loss_status", 1) < 0
@@ -169,7 +176,6 @@ def explain(
     names = class_names(state)
     chosen = [class_number(name, names) for name in run.classes] if run.classes else None
     in_chans = state["model_config"]["in_chans"]
-    transform = evaluation_transform(run.img_size)
     default = path.parent / "vis" / checkpoint.run_of(path)
     if run.image:
         default /= "images"  # apart from the pictures of the split, which have numbers
@@ -183,7 +189,7 @@ def explain(
     for title, source, label in progress(sources, "explain"):
         picture = open_picture(source, in_chans) if val_set is None else val_set.picture(source)
         folder = checkpoint.writable_folder(root / title)
-        pixels = transform(picture).to(device)
+        pixels = resized(picture, run.img_size).to(device)
         rows.append(draw(model, pixels, folder, state=state, title=title, label=label, classes=chosen))
     if len(rows) > 1:
         negative = state["model_config"]["loss_status"] < 0

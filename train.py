@@ -18,9 +18,11 @@ import timm
 import torch
 
 from dataset import DataError
-from dataset.loaders import DeviceLoader, build_loader
+from dataset.cache import cache_pictures
+from dataset.loaders import DeviceLoader, build_loader, usable_workers
 from dataset.pictures import PictureDataset
 from dataset.registry import build_dataset, dataset_spec
+from dataset.transforms import batch_mixing
 from engine import TrainingError
 from engine.evaluate import evaluate
 from engine.optim import build_optimizer, build_scheduler, restore_optimizer
@@ -34,6 +36,7 @@ from tools.console import run_script
 from tools.cost import cost_table, parameters
 from tools.draw import save_curves
 from tools.logger import RunLog, epoch_line, say, set_up_console
+from tools.memory import keep_freed_memory
 
 logger = logging.getLogger("train")
 
@@ -42,6 +45,8 @@ def main() -> None:
     args = parse_args()
     set_up_console("train.py")
     device = distributed.pick_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
     runs = expand_runs(args)
     if len(runs) > 1 and (args.thop or args.resume not in (None, "auto")):
@@ -122,12 +127,19 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     before = load_state(run, name)
     train_set, val_set = load_split(run, "train"), load_split(run, "val")
     model, config, statistics = prepare_model(run, train_set, before)
-    model.to(device)
+    memory_format = torch.channels_last if run.channels_last else torch.contiguous_format
+    model.to(device).to(memory_format=memory_format)
+    if run.cache == "ram":
+        cache_pictures(
+            [train_set, val_set], workers=usable_workers(run.num_workers), copies=distributed.local_world_size()
+        )
     make_loader = partial(
         build_loader, batch_size=run.batch_size, device=device, num_workers=run.num_workers, seed=run.seed,
-        rank=distributed.rank(), world_size=distributed.world_size(), **statistics,
+        rank=distributed.rank(), world_size=distributed.world_size(), memory_format=memory_format, **statistics,
     )  # fmt: skip
-    train_loader, val_loader = make_loader(dataset=train_set, train=True), make_loader(dataset=val_set, train=False)
+    mixing = batch_mixing(run.aug_policy or (), train_set.num_classes)
+    train_loader = make_loader(dataset=train_set, train=True, mixing=mixing)
+    val_loader = make_loader(dataset=val_set, train=False)
     optimizer = build_optimizer(model, lr=run.lr, weight_decay=run.weight_decay)
     if before:
         try:
@@ -186,7 +198,7 @@ def save(run: argparse.Namespace, s: Session, record: dict[str, Any]) -> None:
 def load_split(run: argparse.Namespace, split: str) -> PictureDataset:
     config = data_config(run, first_classes=dataset_spec(run.dataset).first_classes)
     with distributed.main_first():
-        return build_dataset(run.dataset, split, augment=run.aug, **config)
+        return build_dataset(run.dataset, split, augment=run.aug, policies=run.aug_policy or (), **config)
 
 
 def load_state(run: argparse.Namespace, name: str) -> dict[str, Any] | None:
@@ -252,7 +264,7 @@ def initial_weights(run: argparse.Namespace, *, in_chans: int) -> tuple[dict[str
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     """What a run that goes on does otherwise than before, of what makes a difference to its training."""
     names = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "weight_decay", "clip_grad", "lambda_value",
-             "power", "class_weights", "aug", "seed", "epochs")  # fmt: skip
+             "power", "class_weights", "aug", "aug_policy", "seed", "epochs")  # fmt: skip
     told = [f"{name} {now[name]}, before {before[name]}" for name in names if now[name] != before.get(name)]
     return f" (changed: {'; '.join(told)})" if told else ""
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
+from torchvision.transforms.v2 import Transform
 
 from dataset import DataError
-from dataset.pictures import PictureDataset
+from dataset.pictures import PictureDataset, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class Batch(NamedTuple):
     """What the loops see."""
 
     images: Tensor  # (b, ch, H, W) float, normalised
-    labels: Tensor  # (b)
+    labels: Tensor  # (b), or (b, c) shares of the classes where pictures are mixed
     numbers: Tensor  # (b), of the pictures in the dataset
 
 
@@ -50,31 +51,57 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.size // self.world_size * self.world_size if self.shuffle else self.size
 
 
+def collate(samples: list[Sample]) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (b, ch, H, W) uint8, labels (b), numbers (b).
+
+    The images keep the channels-last memory in which pictures are decoded: putting them in planes costs more than
+    all the rest of this, and the device does it in passing.
+    """
+    images = torch.stack([sample.image.permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2)  # (b, ch, H, W)
+    return images, torch.tensor([s.label for s in samples]), torch.tensor([s.number for s in samples])
+
+
 class DeviceLoader:
-    """Moves the uint8 batches of a loader to the device and normalises them there."""
+    """Moves the uint8 batches of a loader to the device; normalises and, in training, mixes them there."""
 
     def __init__(
-        self, loader: DataLoader, sampler: EpochSampler, *, device: torch.device, mean: Tensor, std: Tensor
-    ) -> None:  # fmt: skip
+        self,
+        loader: DataLoader,
+        sampler: EpochSampler,
+        *,
+        device: torch.device,
+        mean: Tensor,
+        std: Tensor,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        mixing: Transform | None = None,
+    ) -> None:
         self.loader, self.sampler, self.device = loader, sampler, device
         self.mean, self.std = mean.to(device), std.to(device)
+        self.memory_format, self.mixing = memory_format, mixing
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        for images, labels, numbers in self.loader:
-            images = images.to(self.device, non_blocking=True)
-            yield Batch(normalise(images, self.mean, self.std), labels.to(self.device, non_blocking=True), numbers)
+        for pixels, classes, numbers in self.loader:
+            pixels = pixels.to(self.device, non_blocking=True)
+            images = normalise(pixels, self.mean, self.std, memory_format=self.memory_format)
+            labels = classes.to(self.device, non_blocking=True)
+            if self.mixing is not None:
+                images, labels = self.mixing(images, labels)
+            yield Batch(images, labels, numbers)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the augmentation of an epoch."""
         self.sampler.epoch = epoch
 
 
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise(
+    images: Tensor, mean: Tensor, std: Tensor, *, memory_format: torch.memory_format = torch.contiguous_format
+) -> Tensor:
     """(b, ch, H, W) uint8 to float with the given statistics of values in [0, 1], each (ch, 1, 1)."""
-    return (images.float() / 255 - mean) / std
+    floats = torch.empty_like(images, dtype=torch.float32, memory_format=memory_format).copy_(images)
+    return floats.div_(255).sub_(mean).div_(std)  # in place: memory for each step would take longer than the steps
 
 
 def build_loader(
@@ -89,10 +116,13 @@ def build_loader(
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    memory_format: torch.memory_format = torch.contiguous_format,
+    mixing: Transform | None = None,
 ) -> DeviceLoader:
     """A loader for training (shuffled, whole batches only) or evaluation (in order, every sample once).
 
-    A training set smaller than a batch is trained as one batch, and said so.
+    A training set smaller than a batch is trained as one batch, and said so. ``memory_format`` is that of the
+    batches, ``mixing`` what is done to them on the device (:func:`dataset.transforms.batch_mixing`).
 
     Raises:
         DataError: the dataset is empty.
@@ -105,17 +135,26 @@ def build_loader(
         raise DataError(f"{len(dataset)} training pictures cannot be shared by {world_size} processes")
     if train and not whole:
         logger.warning("less than a batch of %d: each epoch is one batch of %d pictures", batch_size, len(sampler))
-    workers = min(num_workers, os.cpu_count() or 1)
+    workers = usable_workers(num_workers)
     loader = DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         drop_last=whole,
+        collate_fn=collate,
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        # Its workers' seeds are drawn when they start, so not from the global state, which an epoch sets for the model.
+        generator=torch.Generator(),
     )
     shape = (-1, 1, 1)
     return DeviceLoader(
-        loader, sampler, device=device, mean=torch.tensor(mean).view(shape), std=torch.tensor(std).view(shape)
-    )
+        loader, sampler, device=device, mean=torch.tensor(mean).view(shape), std=torch.tensor(std).view(shape),
+        memory_format=memory_format, mixing=mixing,
+    )  # fmt: skip
+
+
+def usable_workers(num_workers: int) -> int:
+    """So many processes load: more than there are cores would only wait for each other."""
+    return min(num_workers, os.cpu_count() or 1)

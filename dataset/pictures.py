@@ -1,7 +1,6 @@
 """From files and arrays to uint8 tensors: opening, converting, resizing, seeded augmentation."""
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +9,12 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms.v2 import Transform
 
 from dataset import DataError, Listing
 from dataset.boxes import boxes_in_frame
-
-Transform = Callable[[Image.Image], Tensor]
+from dataset.cache import PictureCache
+from dataset.transforms import resized
 
 
 class Sample(NamedTuple):
@@ -79,20 +79,27 @@ class PictureDataset(Dataset[Sample]):
 
     Args:
         listing: the pictures of one split.
-        transform: a PIL picture to a uint8 tensor (ch, H, W).
-        img_size: (H, W) of what the transform gives.
+        img_size: (H, W) that they are resized to.
         in_chans: 1 for grey, 3 for RGB.
         num_classes: outputs a classifier of it needs.
+        augment: a random change of a resized picture (ch, H, W) uint8; None leaves them as they are.
     """
 
     def __init__(
-        self, listing: Listing, *, transform: Transform, img_size: tuple[int, int], in_chans: int, num_classes: int
-    ) -> None:  # fmt: skip
-        self.listing, self.transform, self.img_size = listing, transform, img_size
+        self,
+        listing: Listing,
+        *,
+        img_size: tuple[int, int],
+        in_chans: int,
+        num_classes: int,
+        augment: Transform | None = None,
+    ) -> None:
+        self.listing, self.img_size, self.augment = listing, img_size, augment
         self.in_chans, self.num_classes = in_chans, num_classes
         self.class_names = [*listing.class_names]
         # Outputs that no category of the data fills still need a name where maps are drawn.
         self.class_names += [str(label) for label in range(len(self.class_names), num_classes)]
+        self.cache: PictureCache | None = None
 
     def __len__(self) -> int:
         return len(self.listing.labels)
@@ -104,14 +111,26 @@ class PictureDataset(Dataset[Sample]):
         what was drawn before.
         """
         index, seed = item if isinstance(item, tuple) else (item, None)
-        picture = self.picture(index)
-        if seed is None:
-            image = self.transform(picture)
-        else:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                image = self.transform(picture)
+        image = self.pixels(index)
+        if self.augment is not None:
+            with torch.random.fork_rng(devices=[], enabled=seed is not None):
+                if seed is not None:
+                    torch.manual_seed(seed)
+                image = self.augment(image)
         return Sample(image, self.listing.labels[index], index)
+
+    def use_cache(self, cache: PictureCache) -> None:
+        """Keep resized pictures there from now on."""
+        self.cache = cache
+
+    def pixels(self, index: int) -> Tensor:
+        """(ch, H, W) uint8, the resized picture without augmentation; not to be changed in place."""
+        if self.cache is not None and (cached := self.cache.get(index)) is not None:
+            return cached
+        pixels = resized(self.picture(index), self.img_size)
+        if self.cache is not None:
+            self.cache.put(index, pixels)
+        return pixels
 
     def picture(self, index: int) -> Image.Image:
         """The picture before the transform; a large JPEG as large as the transform needs it."""

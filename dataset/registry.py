@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from dataset.folder import list_folder
 from dataset.imagenet import list_imagenet
 from dataset.mnist import list_fashion_mnist, list_kmnist, list_mnist, list_mnist5k
 from dataset.pictures import PictureDataset
-from dataset.transforms import evaluation_transform, training_transform
+from dataset.transforms import augmentation
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ def build_dataset(
     num_classes: int | None,
     img_size: tuple[int, int],
     augment: bool = False,
+    policies: Sequence[str] = (),
     val_ratio: float = 0.2,
     bad_images: str = "error",
 ) -> PictureDataset:
@@ -93,7 +94,8 @@ def build_dataset(
         dataset_dir: where the data are; None for the dataset's own place.
         num_classes: outputs wanted; None takes what is found.
         img_size: (H, W) of the samples.
-        augment: apply the training augmentation.
+        augment: apply the paper's augmentation to training pictures.
+        policies: stronger ones, keys of ``dataset.transforms.POLICIES``.
         val_ratio: share that validates, of class folders that are not split.
         bad_images: ``error`` to stop at pictures that cannot be used, ``skip`` to leave them out and say so.
 
@@ -111,10 +113,8 @@ def build_dataset(
     listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)
     if not isinstance(listing.pictures, np.ndarray):
         listing = usable(listing, bad_images)
-    transform = training_transform(img_size, augment=augment) if split == "train" else evaluation_transform(img_size)
-    return PictureDataset(
-        listing, transform=transform, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes
-    )
+    changed = augmentation(img_size, paper=augment, policies=policies) if split == "train" else None
+    return PictureDataset(listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=changed)
 
 
 def _choose_classes(

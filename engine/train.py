@@ -99,6 +99,7 @@ def _forward(model: nn.Module, images: Tensor) -> Any:
 
 def _count(meter: SampleMeans, losses: dict[str, Tensor], logits: Tensor, labels: Tensor) -> None:
     count = len(labels)
+    labels = labels if labels.ndim == 1 else labels.argmax(1)  # a mixed picture counts as what it has most of
     sums = {name: losses[name].detach() * count for name in LOSSES}
     correct = {"top1": topk_correct(logits.detach(), labels, 1), "top5": topk_correct(logits.detach(), labels, 5)}
     meter.add({**sums, **correct}, count)

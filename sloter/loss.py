@@ -42,13 +42,13 @@ class ScouterLoss(nn.Module):
 
         Args:
             output: logits (b, c) and, of a slot model, attn (b, c, s, h, w).
-            target: (b), class indices.
+            target: (b), class indices, or (b, c), the share of each class.
 
         Returns:
             Scalars ``loss``, ``ce``, ``attn_mean`` and ``area_loss`` (``attn_mean ** power``).
         """
-        ce = F.cross_entropy(output.logits.float(), target, reduction="none")  # (b)
-        ce = ce.mean() if self.class_weights is None else (ce * self.class_weights[target]).mean()
+        # Summed and divided by b, not by the weights: see class_weights.
+        ce = F.cross_entropy(output.logits.float(), target, weight=self.class_weights, reduction="none").mean()
         attn_mean = ce.new_zeros(()) if output.attn is None else output.attn.mean()
         return self.combine(ce, self._over_processes(attn_mean))
 

@@ -49,7 +49,14 @@ def test_a_checkpoint_brings_its_configuration_in_plain_types(tiny_run):
     assert state["train_config"]["lr"] == 2e-3
 
 
-@pytest.mark.parametrize("extra", ["", "--aug true --num_workers 2 --warmup_epochs 2 --lr_drop 1 --clip_grad 1"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "",
+        "--aug true --num_workers 2 --warmup_epochs 2 --lr_drop 1 --clip_grad 1",
+        "--aug_policy trivial,erasing,mixup,cutmix --cache ram --num_workers 1 --channels_last true",
+    ],
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(scripts, tiny, tmp_path, extra, records):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert scripts("train", tiny, extra, f"--epochs 3 --output_dir {whole}")[0] == 0
@@ -60,6 +67,25 @@ def test_a_resumed_run_equals_the_uninterrupted_one(scripts, tiny, tmp_path, ext
     keys = ("epoch", "loss", "top1", "val_top1", "val_loss", "lr")
     both = [[{key: record[key] for key in keys} for record in records(folder)] for folder in (whole, parts)]
     assert both[0] == both[1]
+
+
+def test_neither_cache_nor_memory_format_changes_what_is_learned(scripts, tiny, tmp_path, records):
+    logs = []
+    for number, extra in enumerate(("", "--cache ram", "--cache ram --num_workers 2", "--channels_last true")):
+        assert scripts("train", tiny, extra, f"--epochs 2 --output_dir {tmp_path / str(number)}")[0] == 0
+        logs.append([record["ce"] for record in records(tmp_path / str(number))])
+    assert logs[0] == logs[1] == logs[2] and logs[3] == pytest.approx(logs[0], rel=0.02)
+
+
+def test_a_cache_that_does_not_fit_is_one_line(fails, tiny, monkeypatch):
+    monkeypatch.setattr("dataset.cache.free_memory", lambda: 2**20)
+    assert "--cache ram: the resized pictures take" in fails("train", tiny, "--epochs 1 --cache ram")
+
+
+def test_mixing_two_classes_makes_training_harder_than_validation(scripts, tiny, tmp_path, records):
+    assert scripts("train", tiny, f"--aug_policy mixup,cutmix --epochs 3 --output_dir {tmp_path}")[0] == 0
+    last = records(tmp_path)[-1]
+    assert last["val_top1"] > 0.9 and last["ce"] > 2 * last["val_ce"]
 
 
 def test_each_epoch_has_an_order_of_its_own(scripts, tiny, tmp_path, records):

@@ -87,6 +87,11 @@ def world_size() -> int:
     return distributed.get_world_size() if active() else 1
 
 
+def local_world_size() -> int:
+    """Processes of the group on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if active() else 1
+
+
 def is_main() -> bool:
     """Whether this is the process that prints and writes."""
     return rank() == 0

@@ -7,15 +7,15 @@ import torch
 from dataset import DataError, Listing
 from dataset.loaders import EpochSampler, build_loader, normalise
 from dataset.pictures import PictureDataset
-from dataset.transforms import evaluation_transform, training_transform
+from dataset.transforms import augmentation
 
 
 def numbered(count, augment=False):
     """Pictures whose pixels are their number."""
     images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
-    transform = training_transform((4, 4), augment=True) if augment else evaluation_transform((4, 4))
+    change = augmentation((4, 4), paper=augment)
     return PictureDataset(
-        Listing(images, [0] * count, ["a"]), transform=transform, img_size=(4, 4), in_chans=1, num_classes=1
+        Listing(images, [0] * count, ["a"]), img_size=(4, 4), in_chans=1, num_classes=1, augment=change
     )
 
 

@@ -44,3 +44,16 @@ def test_the_gradient_presses_on_attention():
     attn = torch.full((1, 2, 1, 2, 2), 0.5, requires_grad=True)
     ScouterLoss(lambda_value=3, power=2)(SlotOutput(torch.zeros(1, 2), attn), torch.tensor([0]))["loss"].backward()
     torch.testing.assert_close(attn.grad, torch.full_like(attn, 3 * 2 * 0.5 / attn.numel()))
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 2.0])])
+def test_soft_labels_pay_for_each_class_by_its_share(weights):
+    logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
+    criterion = ScouterLoss(lambda_value=0, power=1, class_weights=weights)
+
+    def paid(target):
+        return criterion(SlotOutput(logits), target)["ce"].item()
+
+    first, second = paid(torch.tensor([0, 0])), paid(torch.tensor([1, 1]))
+    assert paid(torch.tensor([[1.0, 0.0], [1.0, 0.0]])) == pytest.approx(first)
+    assert paid(torch.tensor([[0.25, 0.75], [0.25, 0.75]])) == pytest.approx(0.25 * first + 0.75 * second)

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from dataset import DataError, Listing, cache
+from dataset.cache import cache_pictures
+from dataset.loaders import build_loader
+from dataset.pictures import PictureDataset
+
+GIB = 2**30
+
+
+def pictures(count=6, img_size=(8, 8)):
+    images = np.random.default_rng(0).integers(0, 256, (count, 4, 4), dtype=np.uint8)
+    return PictureDataset(Listing(images, [0] * count, ["a"]), img_size=img_size, in_chans=1, num_classes=1)
+
+
+def batches(data, workers):
+    return build_loader(
+        data, batch_size=2, train=False, device=torch.device("cpu"), mean=(0.0,), std=(1.0,), num_workers=workers
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_is_prepared_once_and_stays_the_same(workers):
+    data = pictures()
+    expected = torch.cat([batch.images for batch in batches(data, 0)])
+    cache_pictures([data], workers=workers)
+    loader = batches(data, workers)
+    assert torch.equal(torch.cat([batch.images for batch in loader]), expected)
+    assert data.cache.filled.all()  # by the workers, seen here
+    data.cache.pixels[:] = 255 - data.cache.pixels  # who reads the cache sees it
+    torch.testing.assert_close(torch.cat([batch.images for batch in loader]), 1 - expected)
+
+
+def test_what_does_not_fit_is_refused_with_sizes(monkeypatch):
+    monkeypatch.setattr(cache, "free_memory", lambda: 3 * GIB)
+    data = pictures(count=1000, img_size=(1024, 1024))
+    with pytest.raises(DataError, match=r"take 2.0 GiB in 2 processes, more than half of the 3.0 GiB that are free"):
+        cache_pictures([data], workers=0, copies=2)
+    assert data.cache is None
+    cache_pictures([data], workers=0)  # 1.0 GiB, never touched
+
+
+def test_all_sets_count_together(monkeypatch):
+    monkeypatch.setattr(cache, "free_memory", lambda: 3 * GIB)
+    sets = [pictures(count=1000, img_size=(1024, 1024)) for _ in range(2)]
+    with pytest.raises(DataError, match=r"take 2\.0 GiB, more than half"):
+        cache_pictures(sets, workers=0)
+
+
+def test_shared_memory_has_a_limit_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setattr(cache, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 64 * 2**20}))
+    data = pictures(count=100, img_size=(1024, 1024))
+    with pytest.raises(DataError, match=r"more than the 0.1 GiB of .*, which workers share; enlarge it"):
+        cache_pictures([data], workers=2)
+    cache_pictures([data], workers=0)
+
+
+def test_a_container_has_less_memory_than_its_machine(monkeypatch, tmp_path):
+    limit, used = tmp_path / "max", tmp_path / "current"
+    limit.write_text("5000000\n")
+    used.write_text("2000000\n")
+    monkeypatch.setattr(cache, "CGROUPS", ((str(limit), str(used)),))
+    assert cache.free_memory() == 3_000_000
+    limit.write_text("max\n")
+    assert cache.free_memory() > 3_000_000

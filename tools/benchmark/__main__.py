@@ -1,0 +1,68 @@
+"""Measure parts of the program beside what they are compared with: ``python -m tools.benchmark [part ...]``."""
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from args import expand_runs, parse_args
+
+if __name__ == "__main__":
+    parse_args(script="benchmark")  # before the heavy imports, so that --help and a wrong flag are answered at once
+
+import timm
+import torch
+import torchvision
+
+from dataset import DataError
+from sloter import ModelError
+from tools import distributed
+from tools.benchmark import data
+from tools.checkpoint import write_atomically
+from tools.console import run_script
+from tools.logger import format_table, say, set_up_console
+from tools.memory import keep_freed_memory
+
+PARTS = {"data": data.measure}
+
+
+def main() -> None:
+    args = parse_args(script="benchmark")
+    set_up_console("benchmark")
+    device = distributed.pick_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    run = expand_runs(args)[0]
+    where = machine(device)
+    say("; ".join(f"{key} {value}" for key, value in where.items()))
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for part in dict.fromkeys(args.parts or PARTS):
+        tables[part] = PARTS[part](run, device)
+        say(format_table(tables[part]))
+    if args.json:
+        write_atomically(Path(args.json), (json.dumps({"machine": where, **tables}, indent=2) + "\n").encode())
+        say(f"saved: {args.json}")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware, without which a measurement says little."""
+    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": timm.__version__,
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, "benchmark", (ModelError, DataError)))
