@@ -9,7 +9,8 @@ from tools.memory import keep_freed_memory
 
 kept = keep_freed_memory() if sys.argv[1] == "keep" else None
 block = lambda: torch.empty(16 * 2**20).fill_(0)
-block()
+for _ in range(20):
+    block()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     block()
