@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 MOST_PICTURES = 10_000  # that --vis_id may name at once
+METHODS = ("CAM", "GradCAM", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM", "ScoreCAM", "SSCAM", "ISCAM",
+           "DeepLIFT", "IntegratedGradients", "Occlusion", "RISE", "Extremal", "IGOS", "IBA")  # fmt: skip
 AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
-BENCHMARKS = ("data",)
+BENCHMARKS = ("data", "explain")
 SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")
 # A flag that describes the model, and the name of its value in a checkpoint.
 MODEL_FLAGS = {
@@ -142,6 +144,7 @@ def build_parser(script: str) -> Parser:
     _training_flags(parser.add_argument_group("training (train.py)"))
     _file_flags(parser.add_argument_group("files"))
     _explanation_flags(parser.add_argument_group("explanations and measurements"))
+    _method_flags(parser.add_argument_group("attribution methods (torchcam_vis.py)"))
     _machine_flags(parser.add_argument_group("machine"))
     if script == "benchmark":
         _benchmark_flags(parser)
@@ -452,6 +455,85 @@ def _explanation_flags(group: Any) -> None:
         "which a plain model always does here, so that it changes nothing",
     )
     add(
+        "--map",
+        choices=("attention", "evidence"),
+        default="attention",
+        help="test.py: the map of a slot model that is scored",
+    )
+    add(
+        "--explain_metrics",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="test.py, torchcam_vis.py: score the maps: area, precision, insertion, deletion, infidelity, sensitivity",
+    )
+    add(
+        "--metric_images",
+        type=number(int, low=1),
+        metavar="N",
+        help="score a fixed random sample of so many pictures; all of the split if not given",
+    )
+    add(
+        "--lsc",
+        metavar="FILE",
+        help="the class that a negative model explains for each true class, a line each: class, comma, class; without "
+        "it WordNet says which is least similar, or, where classes are no synsets, the features do",
+    )
+    add(
+        "--metric_steps",
+        type=number(int, low=1),
+        default=100,
+        metavar="N",
+        help="steps of insertion and deletion; 100 are one percent of the pixels each",
+    )
+    add(
+        "--blur_sigma",
+        type=number(float, low=0, above=True),
+        default=5.0,
+        metavar="PIXELS",
+        help="blur of the picture that insertion starts from",
+    )
+    add(
+        "--infidelity_samples",
+        type=number(int, low=1),
+        default=50,
+        metavar="N",
+        help="squares that infidelity removes",
+    )
+    add(
+        "--infidelity_side",
+        type=number(float, low=0, above=True),
+        default=0.25,
+        metavar="X",
+        help="side of such a square, as a share of the shorter side of the picture",
+    )
+    add(
+        "--sensitivity_samples",
+        type=number(int, low=0),
+        default=10,
+        metavar="N",
+        help="random changes of the picture that sensitivity tries; 0 leaves it out",
+    )
+    add(
+        "--sensitivity_radius",
+        type=number(float, low=0, above=True),
+        default=0.02,
+        metavar="X",
+        help="of such a change, in units of the normalised picture",
+    )
+    add(
+        "--sensitivity_of_all",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="measure sensitivity of SSCAM and ISCAM too, which takes long",
+    )
+    add(
+        "--report",
+        metavar="FILE",
+        help="test.py: write one HTML file with accuracy, curves, scores and maps, of 60 pictures or those of --vis_id",
+    )
+    add(
         "--grad_min_level",
         type=number(float, low=0),
         default=0.0,
@@ -472,6 +554,34 @@ def _explanation_flags(group: Any) -> None:
         metavar="BOOL",
         help="print parameters and multiply-adds of the model for one picture, and stop",
     )
+
+
+def _method_flags(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--methods",
+        type=comma_list(str),
+        metavar="NAME[,NAME...]",
+        help="only these attribution methods, of " + ", ".join(METHODS),
+    )
+    add(
+        "--cam_layer",
+        metavar="NAME",
+        help="the backbone's layer whose map is explained; the last feature map if not given",
+    )
+    # The sample counts of the slow methods; their other settings are their papers'.
+    counts = {
+        "smooth_samples": (4, "SmoothGradCAMpp: noisy copies of the picture"),
+        "ss_samples": (4, "SSCAM: noisy masks for each channel; the paper: 35"),
+        "is_samples": (4, "ISCAM: steps of the integral for each channel; the paper: 10"),
+        "ig_steps": (50, "IntegratedGradients: steps of the integral; the paper: 20 to 300"),
+        "rise_masks": (1000, "RISE: random masks; the paper: 4,000 to 8,000"),
+        "extremal_steps": (100, "Extremal: gradient steps; the paper: 800"),
+        "igos_steps": (10, "IGOS: descent steps; the authors: 15 to 20"),
+        "igos_ig_steps": (10, "IGOS: points of the integrated gradient; the authors: 20"),
+    }
+    for name, (default, text) in counts.items():
+        add(f"--{name}", type=number(int, low=1), default=default, metavar="N", help=text)
 
 
 def _machine_flags(group: Any) -> None:
@@ -539,6 +649,8 @@ def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argp
             parser.error(f"argument --{name}: a value is given twice; repeats are --iterated_evaluation_num")
     if args.val_ratio >= 1:
         parser.error(f"argument --val_ratio: {args.val_ratio} leaves nothing to train on")
+    if args.infidelity_side > 1:
+        parser.error(f"argument --infidelity_side: {args.infidelity_side} is above 1, the whole picture")
     if args.grad_min_level > 1:
         parser.error(f"argument --grad_min_level: {args.grad_min_level} is above 1")
     if script != "train":
@@ -548,6 +660,18 @@ def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argp
     if args.checkpoint and script == "train":
         parser.error("argument --checkpoint: train.py continues a run with --resume FILE")
     return args
+
+
+def parse_compare_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags of ``python -m tools.compare``."""
+    parser = Parser(
+        prog="python -m tools.compare",
+        description="Put the explanation scores of several runs into one table.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("tables", nargs="+", metavar="FOLDER", help="of a run with a metrics.json, or such a file")
+    parser.add_argument("--output_dir", metavar="DIR", help="write metrics.json, metrics.csv and metrics.png there")
+    return parser.parse_args(argv)
 
 
 def expand_runs(args: argparse.Namespace) -> list[argparse.Namespace]:
@@ -620,6 +744,48 @@ def model_config(run: argparse.Namespace, *, num_classes: int, in_chans: int) ->
             "loss_status": run.loss_status,
         }
     return config
+
+
+def completed(run: argparse.Namespace, state: dict[str, Any]) -> argparse.Namespace:
+    """The flags of a script that reads a checkpoint: those that were not given as the checkpoint has them.
+
+    Args:
+        run: a run.
+        state: the checkpoint, of which ``model_config``, ``data_config`` and ``train_config`` count.
+    """
+    trained, config = state["train_config"], state["model_config"]
+    known = {
+        "dataset": state["data_config"]["dataset"],
+        "img_size": tuple(config["img_size"]),
+        "num_classes": config["num_classes"],
+        "val_ratio": state["data_config"].get("val_ratio", run.val_ratio),
+    }
+    flags = {**vars(run), **{name: value for name, value in known.items() if name not in run.given}}
+    # The loss shown is the one that was trained; the published test lines name other values.
+    flags |= {name: trained[name] for name in ("lambda_value", "power")}
+    if flags["dataset"] == known["dataset"]:
+        flags["dataset_dir"] = run.dataset_dir or trained.get("dataset_dir")
+    return argparse.Namespace(**flags)
+
+
+def method_settings(run: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of the attribution methods' ``Settings``."""
+    names = ("batch_size", "smooth_samples", "ss_samples", "is_samples", "ig_steps", "rise_masks", "extremal_steps",
+             "igos_steps", "igos_ig_steps")  # fmt: skip
+    return {name: getattr(run, name) for name in names}
+
+
+def score_settings(run: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of ``ScoreSettings``."""
+    return {
+        "steps": run.metric_steps,
+        "blur_sigma": run.blur_sigma,
+        "infidelity_samples": run.infidelity_samples,
+        "infidelity_side": run.infidelity_side,
+        "sensitivity_samples": run.sensitivity_samples,
+        "sensitivity_radius": run.sensitivity_radius,
+        "seed": run.seed,
+    }
 
 
 def contradiction(run: argparse.Namespace, config: dict[str, Any]) -> str | None:

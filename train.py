@@ -21,7 +21,7 @@ from dataset import DataError
 from dataset.cache import cache_pictures
 from dataset.loaders import DeviceLoader, build_loader, usable_workers
 from dataset.pictures import PictureDataset
-from dataset.registry import build_dataset, dataset_spec
+from dataset.registry import build_dataset, dataset_spec, least_similar_classes
 from dataset.transforms import batch_mixing
 from engine import TrainingError
 from engine.evaluate import evaluate
@@ -80,6 +80,7 @@ class Session:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     start: int
+    explained: torch.Tensor | None  # (c) the class that a negative model explains for each true one
     record: dict[str, Any] = field(default_factory=dict)  # of the last complete epoch
     best: float = -1.0
 
@@ -102,7 +103,7 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
                 epoch=epoch, epochs=run.epochs, device=device, clip_grad=run.clip_grad,
             )  # fmt: skip
             distributed.share_buffers(s.model)
-            val = evaluate(s.model, s.val_loader, s.criterion, device=device, negative=negative)
+            val = evaluate(s.model, s.val_loader, s.criterion, device=device, negative=negative, explained=s.explained)
             record = {"epoch": epoch, **figures, **{f"val_{k}": v for k, v in val.items() if k != "images"}}
             say(epoch_line(record, run.epochs, top5=len(s.configs["data_config"]["class_names"]) > 5))
             if log and distributed.is_main():
@@ -157,7 +158,9 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     counts = torch.bincount(torch.tensor(train_set.listing.labels), minlength=train_set.num_classes)
     weights = balanced_weights(counts) if run.class_weights == "balanced" else None
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power, class_weights=weights).to(device)
-    session = Session(name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start)
+    lsc = least_similar_classes(val_set, run.lsc)
+    explained = None if lsc is None else torch.tensor(lsc, device=device)
+    session = Session(name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start, explained)
     if before:
         session.record, session.best = before["metrics"], before["best_top1"]
         say(f"going on from epoch {start}, which is done{changes(before['train_config'], configs['train_config'])}")

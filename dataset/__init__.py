@@ -21,12 +21,14 @@ class Listing:
         class_names: name of each class, in the order of the indices.
         boxes: where the object of each picture is: left, top, right, bottom in pixels of the stored picture, or
             a Pascal VOC XML file; None for a dataset without.
+        wnids: WordNet id of each class, where classes are synsets.
     """
 
     pictures: Sequence[Path] | np.ndarray
     labels: list[int]
     class_names: list[str]
     boxes: Sequence[tuple[float, float, float, float] | Path] | None = None
+    wnids: list[str] | None = None
 
     def subset(self, indices: Sequence[int]) -> "Listing":
         """The listing of some of its pictures."""

@@ -1,5 +1,7 @@
 """Pictures in folders, one folder a class."""
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,22 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 def picture_files(folder: Path) -> list[Path]:
     """The picture files of a folder by their suffix, sorted, dot files left out."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
+    """Picture files, those of folders among them, by a name that each has for itself.
+
+    Raises:
+        DataError: a folder without pictures.
+    """
+    paths = [found for file in files for found in (picture_files(Path(file)) if Path(file).is_dir() else [Path(file)])]
+    if not paths:
+        raise DataError(f"--image {files[0]}: there are no pictures in this folder")
+    titles: dict[str, Path] = {}
+    for path in paths:
+        numbered = (f"{path.stem}_{number}" for number in itertools.count(2))
+        titles[next(title for title in itertools.chain([path.stem], numbered) if title not in titles)] = path
+    return titles
 
 
 def class_folders(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """ImageNet (ILSVRC 2012): ``train/<wnid>/``, and ``val/<wnid>/`` or the flat ``val/`` that is downloaded."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from timm.data import ImageNetInfo
@@ -24,7 +25,7 @@ def list_imagenet(root: Path, split: str) -> Listing:
     known = set(info.label_names())
     names = [info.label_name_to_description(wnid).split(",")[0] if wnid in known else wnid for wnid in wnids]
     if split == "train":
-        return list_class_folders([root / "train" / wnid for wnid in wnids], names)
+        return replace(list_class_folders([root / "train" / wnid for wnid in wnids], names), wnids=wnids)
     if any((root / "val" / wnid).is_dir() for wnid in wnids):
         missing = [wnid for wnid in wnids if not (root / "val" / wnid).is_dir()]
         if missing:
@@ -32,12 +33,13 @@ def list_imagenet(root: Path, split: str) -> Listing:
         listing = list_class_folders([root / "val" / wnid for wnid in wnids], names)
     else:
         listing = _list_flat_val(root, wnids, names)
+    listing = replace(listing, wnids=wnids)
     annotations = _annotations(root)
     if annotations is None:
         return listing
     paths = [annotations / f"{Path(picture).stem}.xml" for picture in listing.pictures]
     # A picture without its file would have no box: then none has, rather than some.
-    return Listing(listing.pictures, listing.labels, names, paths if all(p.is_file() for p in paths) else None)
+    return replace(listing, boxes=paths if all(p.is_file() for p in paths) else None)
 
 
 def _annotations(root: Path) -> Path | None:

@@ -132,6 +132,14 @@ class PictureDataset(Dataset[Sample]):
             self.cache.put(index, pixels)
         return pixels
 
+    def sample(self, count: int, *, seed: int) -> "PictureDataset":
+        """A fixed random sample of so many pictures, or all of them, in their order, without augmentation."""
+        chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        return PictureDataset(
+            self.listing.subset(chosen.tolist()), img_size=self.img_size, in_chans=self.in_chans,
+            num_classes=self.num_classes,
+        )  # fmt: skip
+
     def picture(self, index: int) -> Image.Image:
         """The picture before the transform; a large JPEG as large as the transform needs it."""
         source = self.listing.pictures[index]

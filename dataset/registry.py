@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from dataset.folder import list_folder
 from dataset.imagenet import list_imagenet
 from dataset.mnist import list_fashion_mnist, list_kmnist, list_mnist, list_mnist5k
 from dataset.pictures import PictureDataset
+from dataset.similarity import least_similar, read_lsc
 from dataset.transforms import augmentation
 
 logger = logging.getLogger(__name__)
@@ -117,6 +119,73 @@ def build_dataset(
     return PictureDataset(listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=changed)
 
 
+def build_validation(
+    name: str, *, in_chans: int, class_names: Sequence[str] | None, **config: Any
+) -> PictureDataset:  # fmt: skip
+    """The validation split of a dataset for a model that is trained.
+
+    Args:
+        name: a key of :data:`DATASETS`.
+        in_chans: channels that the model takes.
+        class_names: of the model's outputs, to say where they are others; None where they are not known.
+        config: keywords of :func:`build_dataset`.
+
+    Raises:
+        DataError: as :func:`build_dataset`, and pictures with other channels.
+    """
+    spec = dataset_spec(name)
+    if spec.in_chans != in_chans:
+        raise DataError(f"--dataset {name} has {spec.in_chans} channels, the model takes {in_chans}: give data such "
+                        "as it was trained on")  # fmt: skip
+    val_set = build_dataset(name, "val", **config)
+    for label, (trained, here) in enumerate(zip(class_names or (), val_set.class_names, strict=False)):
+        if trained != here:
+            logger.warning(
+                "the classes are not those of the training: class %d is %s here, was %s", label, here, trained
+            )
+            break
+    return val_set
+
+
+def least_similar_classes(data: PictureDataset, lsc: str | None) -> list[int] | None:
+    """For each class the one that a negative model explains: from a file, or by WordNet where classes are synsets.
+
+    Args:
+        data: of which split does not matter.
+        lsc: ``--lsc``.
+
+    Returns:
+        c indices, None where neither is known.
+
+    Raises:
+        DataError: as :func:`dataset.similarity.read_lsc`.
+    """
+    if lsc:
+        return read_lsc(Path(lsc), data.class_names)
+    wnids = data.listing.wnids
+    if not wnids or len(wnids) < max(2, data.num_classes):
+        return None
+    try:
+        return least_similar(wnids)
+    except DataError as error:
+        logger.warning("WordNet does not say which classes are least similar: %s", error)
+        return None
+
+
+def class_number(name: str, names: Sequence[str]) -> int:
+    """The class of a name or a number.
+
+    Raises:
+        DataError: there is none.
+    """
+    if name in names:
+        return list(names).index(name)
+    if re.fullmatch("[0-9]+", name) and int(name) < len(names):
+        return int(name)
+    raise DataError(f"--classes {name}: the model has no such class; it has {', '.join(names[:10])}"
+                    + (f", ... ({len(names)} in all)" if len(names) > 10 else ""))  # fmt: skip
+
+
 def _choose_classes(
     listing: Listing, num_classes: int | None, *, name: str, spec: DatasetSpec, split: str
 ) -> tuple[Listing, int]:
@@ -128,7 +197,8 @@ def _choose_classes(
         if num_classes > found:
             raise DataError(f"--num_classes {num_classes}: {name} has {found} classes here; give at most that many")
         chosen = [i for i, label in enumerate(listing.labels) if label < num_classes]
-        return replace(listing.subset(chosen), class_names=listing.class_names[:num_classes]), num_classes
+        names, wnids = listing.class_names[:num_classes], listing.wnids and listing.wnids[:num_classes]
+        return replace(listing.subset(chosen), class_names=names, wnids=wnids), num_classes
     if num_classes < found:
         raise DataError(f"--num_classes {num_classes}: {name} has {found} categories here; give at least that many")
     if split == "train":

@@ -4,6 +4,7 @@ Everything stays uint8 until the batch is on the device; ``mixup`` and ``cutmix`
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,15 @@ BATCH_POLICIES: dict[str, Callable[[int], v2.Transform]] = {
     "mixup": lambda num_classes: v2.MixUp(alpha=0.2, num_classes=num_classes),  # Zhang et al. 2018
     "cutmix": lambda num_classes: v2.CutMix(alpha=1.0, num_classes=num_classes),  # Yun et al. 2019
 }
+
+
+class SeparableBlur(v2.GaussianBlur):
+    """Gaussian blur of rows, then of columns: the same picture in half the time."""
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        width, height = self.kernel_size
+        rows = F.gaussian_blur(inpt.float(), [width, 1], params["sigma"])
+        return F.gaussian_blur(rows, [1, height], params["sigma"]).round_().to(inpt.dtype)
 
 
 def resized(picture: Image.Image, img_size: tuple[int, int]) -> Tensor:
@@ -52,7 +62,7 @@ def augmentation(img_size: tuple[int, int], *, paper: bool, policies: Sequence[s
             v2.RandomVerticalFlip(0.5),
             v2.RandomApply([v2.RandomAffine(10, translate=(0.1, 0.1), scale=(0.8, 1), interpolation=BILINEAR)]),
             # 19 pixels hold three standard deviations of the widest blur; reflection fills less than one picture.
-            v2.RandomApply([v2.GaussianBlur(min(19, 2 * min(img_size) - 1), sigma=(0.1, 3.0))]),
+            v2.RandomApply([SeparableBlur(min(19, 2 * min(img_size) - 1), sigma=(0.1, 3.0))]),
         ]
     steps += [make() for name, make in POLICIES.items() if name in policies]
     return v2.Compose(steps) if steps else None

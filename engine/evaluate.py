@@ -29,6 +29,7 @@ def evaluate(
     *,
     device: torch.device,
     negative: bool = False,
+    explained: Tensor | None = None,
     confusion: Tensor | None = None,
 ) -> dict[str, float]:
     """Evaluate on every sample of every process once; the model is left in evaluation mode.
@@ -40,6 +41,7 @@ def evaluate(
             neither on the size of the batches nor on the number of processes.
         device: where the batches are.
         negative: whether the maps of a slot model deny their class; see :func:`explanation_area`.
+        explained: (c) the class that such a model explains for each true one, on the device; see there.
         confusion: (c, c) zeros on the device that are filled with counts, true classes by predicted ones.
 
     Returns:
@@ -55,7 +57,7 @@ def evaluate(
     for batch in progress(loader, "evaluate"):
         output = model(batch.images)
         has_maps = output.attn is not None
-        meter.add(_sums(output, batch.labels, negative), len(batch.labels))
+        meter.add(_sums(output, batch.labels, negative, explained), len(batch.labels))
         if confusion is not None:
             confusion += confusion_counts(output.logits, batch.labels)
     figures, images = meter.compute()
@@ -70,14 +72,16 @@ def evaluate(
     return {**losses, **figures, "images": images}
 
 
-def _sums(output: Any, labels: Tensor, negative: bool) -> dict[str, Tensor]:
+def _sums(output: Any, labels: Tensor, negative: bool, explained: Tensor | None) -> dict[str, Tensor]:
     """Sums over a batch of everything that is averaged over the split."""
     logits, attn = output.logits.float(), output.attn
-    nothing = logits.new_zeros(())
+    nothing = area = logits.new_zeros(())
+    if attn is not None:
+        area = explanation_area(attn.sum(2), labels, negative=negative, explained=explained).sum()
     return {
         "ce": F.cross_entropy(logits, labels, reduction="sum"),
         "attn_mean": nothing if attn is None else attn.flatten(1).mean(1).sum(),
-        "area": nothing if attn is None else explanation_area(attn.sum(2), labels, negative=negative).sum(),
+        "area": area,
         "top1": topk_correct(logits, labels, 1),
         "top5": topk_correct(logits, labels, 5),
     }

@@ -1,6 +1,6 @@
 """The two classifiers, SCOUTER and the plain one it is compared with, and how they are built."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -150,4 +150,28 @@ def build_model(
         model = PlainClassifier(body)
         model.feature_shape(in_chans, img_size)  # fails early for pictures that the backbone cannot take
     model.freeze(freeze_stages)
+    return model
+
+
+def restore_model(
+    config: dict[str, Any], weights: dict[str, Tensor], *, img_size: tuple[int, int], source: str
+) -> SlotModel | PlainClassifier:
+    """The model of a checkpoint, in evaluation mode.
+
+    Args:
+        config: keywords of :func:`build_model`, as the checkpoint has them.
+        weights: its state dict.
+        img_size: (H, W) of the pictures to come.
+        source: where it comes from, for the message.
+
+    Raises:
+        ModelError: see :func:`build_model`; weights that do not fit.
+    """
+    model = build_model(**{**config, "img_size": img_size})
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()[:160]
+        raise ModelError(f"{source}: its weights do not fit its model ({reason})") from error
+    model.eval()
     return model

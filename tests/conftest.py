@@ -57,6 +57,12 @@ def tiny():
     return TINY
 
 
+@pytest.fixture(scope="session")
+def tiny_module():
+    """The same, for fixtures that serve a whole module."""
+    return TINY
+
+
 @pytest.fixture
 def scripts(monkeypatch, capsys):
     return Scripts(monkeypatch, capsys)

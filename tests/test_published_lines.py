@@ -1,4 +1,4 @@
-"""The published train and test lines, as they stand, in the order in which a reader meets them.
+"""The published lines, as they stand, in the order in which a reader meets them.
 
 They run in a folder whose ``../data`` and ``./data/mnist`` hold small sets in each real layout, with what makes them
 short appended.
@@ -15,6 +15,7 @@ from timm.data import ImageNetInfo
 ROOT = Path(__file__).parents[1]
 LINES = (ROOT / "tests" / "published_commands.txt").read_text().splitlines()
 SHORT = "--epochs 1 --img_size 64 --num_workers 0 --pre_trained false --device cpu"
+SHORT_METHODS = "--methods CAM,GradCAM,ScoreCAM,DeepLIFT,RISE,IBA --rise_masks 8 --classes 0,1"
 RNG = np.random.default_rng(0)
 
 
@@ -82,12 +83,16 @@ def test_the_published_lines_run_in_their_order(scripts, tmp_path, monkeypatch, 
     for line in LINES:
         words = shlex.split(line)
         script = next(word for word in words if word.endswith(".py")).removesuffix(".py")
-        if f"--dataset {dataset} " not in line or script == "torchcam_vis":
+        if f"--dataset {dataset} " not in line:
             continue
-        code, out, err = scripts(script, line.partition(".py ")[2], SHORT)
+        more = SHORT_METHODS if script == "torchcam_vis" else ""
+        code, out, err = scripts(script, line.partition(".py ")[2], SHORT, more)
         assert code == 0, f"{line}\n{err}"
         ran.append((script, "saved" in out, "explanation.png" in out))
-    # FC, positive and negative are trained and the latter two tested and drawn
-    assert ran == [("train", True, False)] * 3 + [("test", True, True)] * 2
+    # FC, positive and negative are trained, the latter two tested and drawn, and the first is drawn by other methods
+    assert ran == [("train", True, False)] * 3 + [("test", True, True)] * 2 + [("torchcam_vis", False, False)]
+    maps = {path.name for path in (work / "saved_model" / "vis" / f"{dataset}_no_slot" / "0").iterdir()}
+    methods = ("CAM", "GradCAM", "ScoreCAM", "DeepLIFT", "RISE", "IBA")
+    assert maps == {"methods.png"} | {f"{m}_{c}{end}.png" for m in methods for c in (0, 1) for end in ("", "_mask")}
     names = {path.name for path in (work / "saved_model").glob("*_checkpoint.pth")}
     assert names == {f"{dataset}_{kind}_checkpoint.pth" for kind in ("no_slot", "use_slot", "use_slot_negative")}

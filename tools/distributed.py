@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -102,6 +103,15 @@ def sum_over_processes(values: Tensor) -> Tensor:
     if active():
         distributed.all_reduce(values)
     return values
+
+
+def gather(items: list[Any]) -> list[Any]:
+    """The items of all processes, in the order of their ranks, on every process."""
+    if not active():
+        return items
+    parts: list[list[Any]] = [[] for _ in range(world_size())]
+    distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
 
 
 def share_buffers(model: nn.Module) -> None:

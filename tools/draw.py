@@ -90,7 +90,7 @@ def save_explanation_figure(
     for row, (kind, maps) in enumerate(rows.items()):
         scale = Normalize(0.0, max(max(float(m.max()) for m in maps), 1e-12))
         for ax, column, values in zip(axes[row, 1:], columns, maps, strict=True):
-            image = _overlay(ax, picture, values, colours, scale)
+            image = overlay(ax, picture, values, colours, scale)
             if row == 0:
                 name = f"{column.name} (true)" if column.is_true else column.name
                 ax.set_title(f"{name}\nlogit {column.logit:.3g}\np = {column.probability:.3f}", fontsize=9)
@@ -101,7 +101,7 @@ def save_explanation_figure(
         bar.ax.tick_params(labelsize=7)
     for ax in axes.flat:
         ax.set_axis_off()
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
 def _legend(ax: Any, negative: bool) -> None:
@@ -139,21 +139,21 @@ def save_overview(path: Path, rows: Sequence[OverviewRow], *, negative: bool) ->
         line[0].set_title("\n".join(map(_short, row.title)), fontsize=7)
         scale = Normalize(0.0, max(max(float(c.evidence.max()) for c in row.columns), 1e-12))
         for ax, column in zip(line[1:], row.columns, strict=False):  # a row may have fewer classes than another
-            _overlay(ax, row.picture, column.evidence, NEGATIVE if negative else POSITIVE, scale)
+            overlay(ax, row.picture, column.evidence, NEGATIVE if negative else POSITIVE, scale)
             ax.set_title(f"{_short(column.name)}\np = {column.probability:.2f}", fontsize=7)
             if column.is_true:
                 frame = {"fill": False, "edgecolor": "green", "linewidth": 3, "transform": ax.transAxes}
                 ax.add_patch(plt.Rectangle((0, 0), 1, 1, **frame))
     for ax in axes.flat:
         ax.set_axis_off()
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
 def _short(text: str) -> str:
     return text if len(text) <= TITLE else f"{text[: TITLE - 1]}…"
 
 
-def _overlay(ax: Any, picture: Image.Image, values: np.ndarray, colours: Any, scale: Normalize) -> Any:
+def overlay(ax: Any, picture: Image.Image, values: np.ndarray, colours: Any, scale: Normalize) -> Any:
     """A map (h, w) in colour over the picture in pale grey, so that colour is the map alone."""
     extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
     ax.imshow(picture.convert("L"), cmap="gray", vmin=-120, vmax=255)
@@ -179,7 +179,7 @@ def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str]) -> None
     for row, column in np.argwhere(counts) if c <= NUMBERED else ():
         colour = "white" if shares[row, column] > 0.5 else "black"
         ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
 def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -201,10 +201,10 @@ def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
     axes[0].legend(fontsize=7, handlelength=4)
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
-def _save_figure(path: Path, figure: Figure) -> None:
+def save_figure(path: Path, figure: Figure) -> None:
     part = path.with_name(path.name + ".part")
     figure.savefig(part, dpi=120, format="png")
     plt.close(figure)

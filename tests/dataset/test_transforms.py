@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 import args
-from dataset.transforms import BATCH_POLICIES, POLICIES, augmentation, batch_mixing, resized
+from dataset.transforms import BATCH_POLICIES, POLICIES, SeparableBlur, augmentation, batch_mixing, resized
 
 
 @pytest.mark.parametrize("size", [(7, 9), (64, 48), (20, 30)])
@@ -30,6 +31,15 @@ def test_trivial_augment_changes_pictures_and_keeps_their_form(channels):
     assert all(out.shape == image.shape and out.dtype == torch.uint8 for out in outcomes)
     assert len({out.numpy().tobytes() for out in outcomes}) > 10
     assert torch.equal(image, before)  # it may belong to the cache
+
+
+def test_the_blur_is_torchvisions():
+    image = torch.randint(256, (3, 30, 40), dtype=torch.uint8, generator=torch.manual_seed(0))
+    ours, theirs = (
+        (torch.manual_seed(1), blur(19, sigma=(0.1, 3.0))(image))[1] for blur in (SeparableBlur, v2.GaussianBlur)
+    )
+    assert ours.dtype == torch.uint8 and (ours.int() - theirs.int()).abs().max() <= 1
+    assert ours.float().std() < 0.9 * image.float().std()
 
 
 def test_erasing_blackens_one_rectangle_of_a_quarter_of_the_pictures():

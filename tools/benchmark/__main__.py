@@ -19,13 +19,13 @@ import torchvision
 from dataset import DataError
 from sloter import ModelError
 from tools import distributed
-from tools.benchmark import data
+from tools.benchmark import data, explain
 from tools.checkpoint import write_atomically
 from tools.console import run_script
 from tools.logger import format_table, say, set_up_console
 from tools.memory import keep_freed_memory
 
-PARTS = {"data": data.measure}
+PARTS = {"data": data.measure, "explain": explain.measure}
 
 
 def main() -> None:

@@ -1,0 +1,90 @@
+"""The README's runs on real pictures, as it states them: long (an hour and a half on two quiet cores), on request only.
+
+``SCOUTER_RUNS`` names a folder in which the runs stay; there they go on where they were, and finished ones are only
+evaluated.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+
+DATA = {
+    "imagenet": "--dataset ImageNet --num_classes 10 --batch_size 32 --dataset_dir {}/imagenet/ILSVRC/Data/CLS-LOC",
+    "cub": "--dataset CUB200 --num_classes 25 --batch_size 16 --dataset_dir {}/CUB_200_2011",
+}
+NAMES = {"imagenet": "ImageNet", "cub": "CUB200"}
+EPOCHS = {("imagenet", "fc"): 3, ("cub", "fc"): 12, ("imagenet", "qknorm"): 5, ("cub", "qknorm"): 15,
+          ("imagenet", "paper"): 12, ("cub", "paper"): 15}  # fmt: skip
+RATES = {"fc": "3e-4", "qknorm": "5e-4", "paper": "3e-4"}
+# Two points below the plain classifier are allowed, but to the published form, which learns slowly: see the README.
+ALLOWED = {"qknorm": 0.02, "paper": 0.10}
+MNIST = "--pre_trained false --img_size 56 --out_stage 2 --channels_last true --num_workers 0"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return Path(os.environ.get("SCOUTER_RUNS") or tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def accuracy(as_user, runs):
+    """Trains what is not trained yet, evaluates it, and returns its results."""
+
+    def measure(flags, folder, checkpoint):
+        for command in (
+            f"python train.py {flags} --resume auto --output_dir {runs / folder}",
+            f"python test.py --checkpoint {runs / folder / checkpoint} --batch_size 64 --num_workers 0",
+        ):
+            done = as_user(command, timeout=7000)
+            assert done.returncode == 0, done.stderr
+        return json.loads((runs / folder / "results.json").read_text())
+
+    return measure
+
+
+@pytest.fixture(scope="module")
+def plain(accuracy, real_data):
+    """Top-1 of the plain classifier."""
+    weights = real_data.parent / "weights" / "tf_efficientnet_lite0.safetensors"
+    known = {}
+
+    def measure(data):
+        if data not in known:
+            flags = f"@recipes/lite0.txt {DATA[data].format(real_data)} --backbone_weights {weights} --use_slot false"
+            flags += f" --lr {RATES['fc']} --epochs {EPOCHS[data, 'fc']} --num_workers 0"
+            known[data] = accuracy(flags, f"{data}/fc", f"{NAMES[data]}_no_slot_checkpoint.pth")["top1"]
+        return known[data]
+
+    return measure
+
+
+def test_the_plain_classifier_knows_the_imagenet_classes(plain):
+    assert plain("imagenet") > 0.85
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("attention", ["qknorm", "paper"])
+@pytest.mark.parametrize("data", DATA)
+def test_a_slot_model_is_as_good_as_the_plain_classifier(accuracy, plain, runs, real_data, data, attention, sign):
+    expected = plain(data) - ALLOWED[attention]
+    flags = f"@recipes/lite0.txt {DATA[data].format(real_data)} --use_pre true --pre_dir {runs / data / 'fc'}"
+    flags += f" --attention {attention} --lr {RATES[attention]} --loss_status {sign} --num_workers 0"
+    flags += f" --epochs {EPOCHS[data, attention]}"
+    name = f"{NAMES[data]}_use_slot{'_negative' if sign < 0 else ''}_checkpoint.pth"
+    results = accuracy(flags, f"{data}/{attention}", name)
+    assert results["top1"] >= expected
+    assert 0 < results["area"] < 0.6
+
+
+@pytest.mark.parametrize("sign", ["positive", "negative"])
+def test_mnist_reaches_99_percent_in_five_epochs(accuracy, real_data, sign):
+    common = f"{MNIST} --dataset_dir {real_data / 'mnist'}"
+    if sign == "positive":
+        accuracy(f"@recipes/mnist_fc.txt {common} --epochs 3", "mnist", "MNIST_no_slot_checkpoint.pth")
+    name = "MNIST_use_slot_checkpoint.pth" if sign == "positive" else "MNIST_use_slot_negative_checkpoint.pth"
+    flags = f"@recipes/mnist_{sign}.txt {common} --epochs 5 --freeze_layers 0"
+    assert accuracy(flags, "mnist", name)["top1"] >= 0.99

@@ -1,0 +1,131 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+NAME = "MNIST5k_no_slot_checkpoint.pth"
+FEW = "--device cpu --num_workers 0 --smooth_samples 1 --ss_samples 1 --is_samples 1 --ig_steps 4 --rise_masks 20 "
+FEW += "--extremal_steps 3 --igos_steps 2 --igos_ig_steps 2"
+SCORES = "--metric_steps 5 --infidelity_samples 3 --sensitivity_samples 1"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, as_user, tiny_module):
+    """A plain classifier and, beside it, a positive and a negative slot model of two classes."""
+    place = tmp_path_factory.mktemp("plain")
+    for extra in ("--use_slot false", "--loss_status 1", "--loss_status -1"):
+        done = as_user(f"python train.py {tiny_module} {extra} --epochs 1 --output_dir {place}")
+        assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_every_method_and_class_is_drawn_and_compared(scripts, folder, tmp_path):
+    code, out, err = scripts("torchcam_vis", f"--checkpoint {folder}/{NAME} {FEW} --vis_id 3 --vis_dir {tmp_path}")
+    assert code == 0, err
+    from args import METHODS
+
+    files = {path.name for path in (tmp_path / "3").iterdir()}
+    assert files == {"methods.png"} | {f"{m}_{c}{end}.png" for m in METHODS for c in (0, 1) for end in ("", "_mask")}
+    mask = np.asarray(Image.open(tmp_path / "3" / "GradCAM_0_mask.png"))
+    assert mask.dtype == np.uint8 and mask.ndim == 2 and mask.min() == 0 and mask.max() in (0, 255)
+    width, height = Image.open(tmp_path / "3" / "methods.png").size
+    assert height > 2 * width  # 16 methods and two slot models below each other
+    assert "completeness gap" in out and "maps of 16 methods for 2 classes of 1 picture(s)" in out
+
+
+def test_methods_and_classes_narrow_what_is_done(scripts, folder, tmp_path):
+    flags = f"--checkpoint {folder}/{NAME} {FEW} --methods RISE,CAM --classes 1 --vis_dir {tmp_path} --vis_id 0-1"
+    assert scripts("torchcam_vis", flags)[0] == 0
+    for number in ("0", "1"):
+        files = {path.name for path in (tmp_path / number).iterdir()}
+        assert files == {"methods.png", "CAM_1.png", "CAM_1_mask.png", "RISE_1.png", "RISE_1_mask.png"}
+
+
+def test_a_floor_makes_the_map_smaller(scripts, folder, tmp_path):
+    flags = f"--checkpoint {folder}/{NAME} {FEW} --methods GradCAM --classes 0"
+    for level in ("0", "0.5"):
+        assert scripts("torchcam_vis", f"{flags} --grad_min_level {level} --vis_dir {tmp_path / level}")[0] == 0
+    low, high = (np.asarray(Image.open(tmp_path / x / "0" / "GradCAM_0_mask.png")).astype(int) for x in ("0", "0.5"))
+    assert (high[low < 127] == 0).all() and high.max() == low.max() and high.sum() < low.sum()
+
+
+def test_own_pictures_need_no_data(scripts, folder, tmp_path, picture_writer):
+    picture_writer(tmp_path / "mine.png")
+    flags = f"--checkpoint {folder}/{NAME} {FEW} --methods CAM --dataset_dir /nowhere --image {tmp_path / 'mine.png'}"
+    code, out, _ = scripts("torchcam_vis", f"{flags} --vis_dir {tmp_path / 'out'}")
+    assert code == 0 and "picture mine: taken for" in out and (tmp_path / "out" / "mine" / "CAM_1.png").is_file()
+
+
+def test_scores_make_one_table_that_grows(scripts, folder):
+    first = f"--checkpoint {folder}/{NAME} {FEW} {SCORES} --explain_metrics true --metric_images 4"
+    code, out, err = scripts("torchcam_vis", f"{first} --methods GradCAM,SSCAM")
+    assert code == 0, err
+    assert "Score" not in out and "vis" not in {path.name for path in folder.iterdir()}  # scores alone were asked for
+    assert scripts("torchcam_vis", f"{first} --methods GradCAM,Occlusion --metric_images 6")[0] == 0
+    slot = folder / "MNIST5k_use_slot_negative_checkpoint.pth"
+    flags = f"--device cpu --num_workers 0 {SCORES} --explain_metrics true --metric_images 4"
+    code, out, err = scripts("test", f"--checkpoint {slot} {flags}")
+    assert code == 0, err
+    assert "least similar by the backbone's features: 0 -> 1, 1 -> 0" in out
+    rows = {row["method"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
+    assert list(rows) == ["SSCAM", "GradCAM", "Occlusion", "SCOUTER- lambda 1 (qknorm)"]
+    assert [row["images"] for row in rows.values()] == [4, 6, 6, 4]
+    assert "sensitivity" not in rows["SSCAM"] and rows["GradCAM"]["settings"]["steps"] == 5
+    assert (
+        "iauc_true" in rows["SCOUTER- lambda 1 (qknorm)"] and "precision" not in rows["GradCAM"]
+    )  # MNIST has no boxes
+    for row in rows.values():
+        assert 0 <= row["area"] <= 1 and row["intervals"]["iauc"][0] <= row["iauc"] <= row["intervals"]["iauc"][1]
+    with (folder / "metrics.csv").open() as file:
+        assert [line["method"] for line in csv.DictReader(file)] == list(rows)
+    assert Image.open(folder / "metrics.png").size[0] > 400
+
+
+def test_several_tables_become_one(folder, as_user, tmp_path):
+    for name, method in (("a", "GradCAM"), ("b", "CAM")):
+        row = {"checkpoint": "x.pth", "method": method, "images": 2, "area": 0.25, "intervals": {"area": [0.2, 0.3]}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"rows": [row]}))
+    done = as_user(f"python -m tools.compare {tmp_path}/a {tmp_path}/b/metrics.json --output_dir {tmp_path}/all")
+    assert done.returncode == 0, done.stderr
+    assert "0.2500 ±0.050" in done.stdout
+    rows = json.loads((tmp_path / "all" / "metrics.json").read_text())["rows"]
+    assert [(row["method"], row["checkpoint"]) for row in rows] == [("GradCAM", "../a/x.pth"), ("CAM", "../b/x.pth")]
+    done = as_user(f"python -m tools.compare {tmp_path}/none")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "none cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--methods GradCam", "--methods GradCam: unknown; choose of CAM, GradCAM"),
+        ("--cam_layer layer9", "unknown layer 'layer9'"),
+        ("--classes 7", "--classes 7: the model has no such class"),
+        ("--vis_id 5000", "--vis_id 5000: the split has pictures 0 to"),
+        ("--model resnet50", "--model resnet50, but the checkpoint has test_resnet"),
+    ],
+)
+def test_wrong_input_is_one_line(fails, folder, flags, told):
+    assert told in fails("torchcam_vis", f"--checkpoint {folder}/{NAME} {FEW} {flags}")
+
+
+def test_a_slot_model_is_sent_to_the_other_script(fails, folder):
+    slot = folder / "MNIST5k_use_slot_checkpoint.pth"
+    assert "is a slot model, which explains itself: python test.py" in fails("torchcam_vis", f"--checkpoint {slot}")
+
+
+def test_a_missing_plain_classifier_is_said(fails, tmp_path):
+    line = fails("torchcam_vis", f"--dataset MNIST --output_dir {tmp_path}")
+    assert "MNIST_no_slot_checkpoint.pth: no such file; train.py --use_slot false makes it" in line
+
+
+def test_the_report_holds_pictures_of_both_signs(scripts, folder, tmp_path):
+    file = tmp_path / "new" / "report.html"
+    flags = f"--checkpoint {folder}/MNIST5k_use_slot_checkpoint.pth --device cpu --num_workers 0"
+    code, out, err = scripts("test", f"{flags} --report {file} --vis_id 0-4")
+    assert code == 0, err
+    text = file.read_text()
+    assert f"report of 5 picture(s): {file}" in out
+    assert text.count("<article") == 5 and "against the class" in text and "for the class" in text
