@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -51,13 +52,17 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.size // self.world_size * self.world_size if self.shuffle else self.size
 
 
-def collate(samples: list[Sample]) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (b, ch, H, W) uint8, labels (b), numbers (b).
+def collate(
+    samples: list[Sample], memory_format: torch.memory_format = torch.contiguous_format
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (b, ch, H, W) uint8 in a memory format, labels (b), numbers (b).
 
-    The images keep the channels-last memory in which pictures are decoded: putting them in planes costs more than
-    all the rest of this, and the device does it in passing.
+    Pictures are decoded channels-last: left so, or put in planes by the workers, who are many, as bytes, which are few.
     """
-    images = torch.stack([sample.image.permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2)  # (b, ch, H, W)
+    if memory_format == torch.channels_last:
+        images = torch.stack([s.image.permute(1, 2, 0) for s in samples]).permute(0, 3, 1, 2)  # (b, ch, H, W)
+    else:
+        images = torch.stack([s.image for s in samples])  # (b, ch, H, W)
     return images, torch.tensor([s.label for s in samples]), torch.tensor([s.number for s in samples])
 
 
@@ -72,12 +77,11 @@ class DeviceLoader:
         device: torch.device,
         mean: Tensor,
         std: Tensor,
-        memory_format: torch.memory_format = torch.contiguous_format,
         mixing: Transform | None = None,
     ) -> None:
         self.loader, self.sampler, self.device = loader, sampler, device
         self.mean, self.std = mean.to(device), std.to(device)
-        self.memory_format, self.mixing = memory_format, mixing
+        self.mixing = mixing
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -85,7 +89,7 @@ class DeviceLoader:
     def __iter__(self) -> Iterator[Batch]:
         for pixels, classes, numbers in self.loader:
             pixels = pixels.to(self.device, non_blocking=True)
-            images = normalise(pixels, self.mean, self.std, memory_format=self.memory_format)
+            images = normalise(pixels, self.mean, self.std)
             labels = classes.to(self.device, non_blocking=True)
             if self.mixing is not None:
                 images, labels = self.mixing(images, labels)
@@ -96,12 +100,19 @@ class DeviceLoader:
         self.sampler.epoch = epoch
 
 
-def normalise(
-    images: Tensor, mean: Tensor, std: Tensor, *, memory_format: torch.memory_format = torch.contiguous_format
-) -> Tensor:
-    """(b, ch, H, W) uint8 to float with the given statistics of values in [0, 1], each (ch, 1, 1)."""
-    floats = torch.empty_like(images, dtype=torch.float32, memory_format=memory_format).copy_(images)
-    return floats.div_(255).sub_(mean).div_(std)  # in place: memory for each step would take longer than the steps
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(..., ch, H, W) uint8 to float with the given statistics of values in [0, 1], each (ch, 1, 1).
+
+    Batches that are channels-last stay so. Everything happens in place, as fresh memory for each step would take longer
+    than the steps.
+    """
+    if images.ndim == 4 and not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last):
+        rows = images.permute(0, 2, 3, 1).flatten(2)  # (b, H, W * ch): long runs, since ch alone would be slow
+        width = images.shape[3]
+        floats = rows.to(torch.float32).div_(255)
+        floats = floats.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
+        return floats.unflatten(2, (width, -1)).permute(0, 3, 1, 2)  # (b, ch, H, W)
+    return images.contiguous().to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
 def build_loader(
@@ -141,7 +152,7 @@ def build_loader(
         batch_size=batch_size,
         sampler=sampler,
         drop_last=whole,
-        collate_fn=collate,
+        collate_fn=partial(collate, memory_format=memory_format),
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
@@ -151,7 +162,7 @@ def build_loader(
     shape = (-1, 1, 1)
     return DeviceLoader(
         loader, sampler, device=device, mean=torch.tensor(mean).view(shape), std=torch.tensor(std).view(shape),
-        memory_format=memory_format, mixing=mixing,
+        mixing=mixing,
     )  # fmt: skip
 
 

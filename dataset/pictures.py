@@ -57,8 +57,9 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
             with Image.open(path) as file:
                 if at_least is not None:
                     file.draft(None, (max(at_least), max(at_least)))  # upright or lying, both sides will do
-                picture: Image.Image = ImageOps.exif_transpose(file)
-                picture.load()
+                file.load()
+                ImageOps.exif_transpose(file, in_place=True)  # most pictures need no copy
+                picture: Image.Image = file
     except UNREADABLE as error:
         raise DataError(f"the picture {path} cannot be read: {reason(error)}") from error
     if picture.mode.startswith("I;16"):
@@ -71,7 +72,8 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
-    return picture.convert("L" if in_chans == 1 else "RGB")
+    mode = "L" if in_chans == 1 else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 class PictureDataset(Dataset[Sample]):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from dataset import DataError, Listing
-from dataset.loaders import EpochSampler, build_loader, normalise
-from dataset.pictures import PictureDataset
+from dataset.loaders import EpochSampler, build_loader, collate, normalise
+from dataset.pictures import PictureDataset, Sample
 from dataset.transforms import augmentation
 
 
@@ -32,6 +32,20 @@ def test_normalisation_by_hand():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 1, 1, 3)
     mean, std = torch.tensor([0.2]).view(1, 1, 1), torch.tensor([0.4]).view(1, 1, 1)
     torch.testing.assert_close(normalise(images, mean, std).flatten(), torch.tensor([-0.5, 0.0, 2.0]))
+
+
+def test_channels_last_batches_are_the_same_pictures():
+    images = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2)  # as pictures are decoded
+    mean, std = torch.tensor([0.1, 0.2, 0.3]).view(-1, 1, 1), torch.tensor([0.4, 0.5, 0.6]).view(-1, 1, 1)
+    expected = normalise(batch.contiguous(), mean, std)
+    found = normalise(batch, mean, std)
+    assert torch.equal(found, expected) and expected.is_contiguous()
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    samples = [Sample(image, 0, 0) for image in batch]
+    last, planes = (collate(samples, form)[0] for form in (torch.channels_last, torch.contiguous_format))
+    assert torch.equal(last, planes) and planes.is_contiguous()
+    assert last.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_evaluation_sees_every_picture_once_and_in_order():
