@@ -17,11 +17,10 @@ DATA = {
     "cub": "--dataset CUB200 --num_classes 25 --batch_size 16 --dataset_dir {}/CUB_200_2011",
 }
 NAMES = {"imagenet": "ImageNet", "cub": "CUB200"}
-EPOCHS = {("imagenet", "fc"): 3, ("cub", "fc"): 12, ("imagenet", "qknorm"): 5, ("cub", "qknorm"): 15,
-          ("imagenet", "paper"): 12, ("cub", "paper"): 15}  # fmt: skip
+EPOCHS = {"imagenet": {"fc": 3, "qknorm": 5, "paper": 5}, "cub": {"fc": 12, "qknorm": 15, "paper": 15}}
+SLOW_START = 12  # epochs of the published form as a positive model of the ImageNet classes
 RATES = {"fc": "3e-4", "qknorm": "5e-4", "paper": "3e-4"}
-# Two points below the plain classifier are allowed, but to the published form, which learns slowly: see the README.
-ALLOWED = {"qknorm": 0.02, "paper": 0.10}
+ALLOWED = 0.02  # below the plain classifier
 MNIST = "--pre_trained false --img_size 56 --out_stage 2 --channels_last true --num_workers 0"
 
 
@@ -55,7 +54,7 @@ def plain(accuracy, real_data):
     def measure(data):
         if data not in known:
             flags = f"@recipes/lite0.txt {DATA[data].format(real_data)} --backbone_weights {weights} --use_slot false"
-            flags += f" --lr {RATES['fc']} --epochs {EPOCHS[data, 'fc']} --num_workers 0"
+            flags += f" --lr {RATES['fc']} --epochs {EPOCHS[data]['fc']} --num_workers 0"
             known[data] = accuracy(flags, f"{data}/fc", f"{NAMES[data]}_no_slot_checkpoint.pth")["top1"]
         return known[data]
 
@@ -70,10 +69,11 @@ def test_the_plain_classifier_knows_the_imagenet_classes(plain):
 @pytest.mark.parametrize("attention", ["qknorm", "paper"])
 @pytest.mark.parametrize("data", DATA)
 def test_a_slot_model_is_as_good_as_the_plain_classifier(accuracy, plain, runs, real_data, data, attention, sign):
-    expected = plain(data) - ALLOWED[attention]
+    expected = plain(data) - ALLOWED
+    epochs = SLOW_START if (data, attention, sign) == ("imagenet", "paper", 1) else EPOCHS[data][attention]
     flags = f"@recipes/lite0.txt {DATA[data].format(real_data)} --use_pre true --pre_dir {runs / data / 'fc'}"
     flags += f" --attention {attention} --lr {RATES[attention]} --loss_status {sign} --num_workers 0"
-    flags += f" --epochs {EPOCHS[data, attention]}"
+    flags += f" --epochs {epochs}"
     name = f"{NAMES[data]}_use_slot{'_negative' if sign < 0 else ''}_checkpoint.pth"
     results = accuracy(flags, f"{data}/{attention}", name)
     assert results["top1"] >= expected
@@ -86,5 +86,6 @@ def test_mnist_reaches_99_percent_in_five_epochs(accuracy, real_data, sign):
     if sign == "positive":
         accuracy(f"@recipes/mnist_fc.txt {common} --epochs 3", "mnist", "MNIST_no_slot_checkpoint.pth")
     name = "MNIST_use_slot_checkpoint.pth" if sign == "positive" else "MNIST_use_slot_negative_checkpoint.pth"
-    flags = f"@recipes/mnist_{sign}.txt {common} --epochs 5 --freeze_layers 0"
+    faster = "--freeze_layers 0 --lr 1e-3 --sched cosine --warmup_epochs 0.5 --clip_grad 1"
+    flags = f"@recipes/mnist_{sign}.txt {common} {faster} --epochs 5"
     assert accuracy(flags, "mnist", name)["top1"] >= 0.99

@@ -107,6 +107,24 @@ def test_the_area_is_that_of_the_map_among_those_of_all_classes():
     assert area(lambda i, t: weak(i, t) * torch.tensor([[1.0, 0], [0, 0]]), None) == pytest.approx(1 / 4)
 
 
+def test_a_uniform_map_has_the_area_and_the_curves_that_theory_gives():
+    def uniform(images, targets):  # everywhere alike: full for class 0, nothing for the others
+        return (targets[..., None, None] == 0).float() * torch.ones(len(images), 1, 2, 2)
+
+    def mean_logits(images):
+        return torch.stack([8 * images.mean((1, 2, 3)), torch.zeros(len(images))], 1)
+
+    loader = batches(torch.ones(1, 3, 8, 8), torch.tensor([0]), 1)
+    settings = ScoreSettings(steps=64, infidelity_samples=2, blur_sigma=1)
+    record = score_maps(uniform, mean_logits, loader, num_classes=2, settings=settings)[0]
+    assert record["area"] == 1
+    # All pixels are alike: the logit falls in a straight line, whatever the order, and a blurred white picture is white.
+    shares = torch.linspace(0, 1, 65)
+    assert record["dauc"] == pytest.approx(torch.trapezoid((8 * (1 - shares)).sigmoid(), shares).item(), abs=1e-5)
+    assert record["iauc"] == pytest.approx(torch.tensor(8.0).sigmoid().item(), abs=1e-5)
+    assert record["sensitivity"] == 0
+
+
 def test_pictures_without_boxes_have_no_precision_and_count_for_the_rest():
     records = scores(boxes=lambda number: box_of(number) if number < 2 else None)
     assert ["precision" in record for record in records] == [True] * 2 + [False] * 4

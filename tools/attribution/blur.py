@@ -1,0 +1,14 @@
+"""Gaussian blur of pictures and maps, whatever their size."""
+
+import math
+
+from torch import Tensor
+from torchvision.transforms.v2.functional import gaussian_blur
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """(b, f, h, w) blurred; the kernel reaches two and a half sigma, or as far as the map can be mirrored."""
+    if sigma <= 0:
+        return images
+    reach = [min(math.ceil(2.5 * sigma), side - 1) for side in images.shape[:1:-1]]  # width first
+    return gaussian_blur(images, [2 * radius + 1 for radius in reach], [sigma, sigma])
