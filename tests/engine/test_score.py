@@ -118,7 +118,7 @@ def test_a_uniform_map_has_the_area_and_the_curves_that_theory_gives():
     settings = ScoreSettings(steps=64, infidelity_samples=2, blur_sigma=1)
     record = score_maps(uniform, mean_logits, loader, num_classes=2, settings=settings)[0]
     assert record["area"] == 1
-    # All pixels are alike: the logit falls in a straight line, whatever the order, and a blurred white picture is white.
+    # All pixels are alike: the logit falls in a straight line whatever the order; a blurred white picture is white.
     shares = torch.linspace(0, 1, 65)
     assert record["dauc"] == pytest.approx(torch.trapezoid((8 * (1 - shares)).sigmoid(), shares).item(), abs=1e-5)
     assert record["iauc"] == pytest.approx(torch.tensor(8.0).sigmoid().item(), abs=1e-5)
