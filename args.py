@@ -415,7 +415,7 @@ def _file_flags(group: Any) -> None:
     add(
         "--checkpoint",
         metavar="FILE",
-        help="the model for test.py; it brings its own model flags; without it the name follows "
+        help="the model for test.py and torchcam_vis.py; it brings its own model flags; without it the name follows "
         "from the flags, as in the published code",
     )
 
@@ -427,7 +427,7 @@ def _explanation_flags(group: Any) -> None:
         type=boolean,
         default=False,
         metavar="BOOL",
-        help="test.py: draw explanations; train.py accepts and ignores it",
+        help="test.py, torchcam_vis.py: draw explanations; train.py accepts and ignores it",
     )
     add(
         "--vis_id",
@@ -440,7 +440,7 @@ def _explanation_flags(group: Any) -> None:
         "--image",
         nargs="+",
         metavar="FILE",
-        help="explain these pictures instead, of any size and mode, without evaluating",
+        help="explain these pictures instead, of any size and mode; test.py then evaluates nothing",
     )
     add(
         "--classes", type=comma_list(str), metavar="NAME[,NAME...]", help="explain only these classes, names or numbers"
@@ -458,7 +458,7 @@ def _explanation_flags(group: Any) -> None:
         "--map",
         choices=("attention", "evidence"),
         default="attention",
-        help="test.py: the map of a slot model that is scored",
+        help="the map of a slot model that is scored, and that torchcam_vis.py draws beside other methods",
     )
     add(
         "--explain_metrics",
@@ -560,7 +560,7 @@ def _method_flags(group: Any) -> None:
     add = group.add_argument
     add(
         "--methods",
-        type=comma_list(str),
+        type=comma_list(one_of(*METHODS)),
         metavar="NAME[,NAME...]",
         help="only these attribution methods, of " + ", ".join(METHODS),
     )

@@ -39,7 +39,7 @@ from tools.cost import cost_table
 from tools.draw import ClassMap, OverviewRow, save_confusion, save_explanation_figure, save_map_files, save_overview
 from tools.logger import format_table, progress, read_records, save_results, say, set_up_console
 from tools.memory import keep_freed_memory
-from tools.metric_table import read_metrics, save_metrics, score_rows
+from tools.metric_table import read_metrics, rows_so_far, save_metrics, score_rows
 from tools.report import Report, ReportCard, ReportMap, save_report
 
 logger = logging.getLogger("test")
@@ -79,6 +79,7 @@ def main() -> None:
     if val_set is not None:
         if draws and max(run.vis_id) >= len(val_set):
             raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(val_set) - 1}")
+        check_wishes(run, state, path)
         figures = score(run, state, model, val_set, path, device)
         if run.explain_metrics:
             score_explanations(run, state, model, val_set, path, device, top1=figures["top1"])
@@ -86,6 +87,16 @@ def main() -> None:
         explain(run, state, model, val_set, path, device)
     if run.report and distributed.is_main():
         write_report(run, state, model, val_set, path, device, accuracy=figures)
+
+
+def check_wishes(run: argparse.Namespace, state: dict[str, Any], path: Path) -> None:
+    """What would fail after the evaluation fails before it."""
+    for name in run.classes or ():
+        class_number(name, class_names(state))
+    if run.explain_metrics and distributed.is_main():
+        rows_so_far(path.parent)
+    if run.report and Path(run.report).is_dir():
+        raise ToolError(f"--report {run.report} is a folder: give the name of a file, such as {run.report}/report.html")
 
 
 def named_checkpoint(run: argparse.Namespace) -> Path:
@@ -170,9 +181,10 @@ def score_explanations(
         sensitivity=run.sensitivity_samples > 0, title="score maps",
     )  # fmt: skip
     row = {"checkpoint": path.name, "method": method_name(run, state), "dataset": run.dataset, "map": run.map,
-           "top1": top1, "scoring_seconds": time.monotonic() - start, **summary(records, settings)}  # fmt: skip
+           "img_size": list(run.img_size), "top1": top1, "explained": None if explained is None else explained.tolist(),
+           "scoring_seconds": time.monotonic() - start, **summary(records, settings)}  # fmt: skip
     if distributed.is_main():
-        rows = save_metrics(path.parent, [row])
+        rows = save_metrics(path.parent, row)
         say(format_table(score_rows(rows)))
         say(f"saved: {path.parent / 'metrics.json'}, metrics.csv and metrics.png beside it")
 
@@ -190,6 +202,8 @@ def explained_classes(
     """(c) the class that a negative model explains for each true one; None for a positive model."""
     if state["model_config"]["loss_status"] > 0:
         return None
+    if val_set.num_classes < 2:
+        raise ToolError("a negative model of one class denies no other: there is nothing to explain")
     lsc = least_similar_classes(val_set, run.lsc)
     if lsc is None:
         loader = loader_of(run, state, val_set, device, batch_size=run.batch_size)
@@ -278,7 +292,7 @@ def write_report(
     if val_set is not None and "vis_id" not in run.given:
         chosen = torch.randperm(len(val_set), generator=torch.Generator().manual_seed(run.seed))[:REPORTED]
         numbers = chosen.sort().values.tolist()
-    models = [(state, model), *other_sign(run, state, path, device)]
+    models = [(state, model, run.img_size), *other_sign(run, state, path, device)]
     cards = []
     for title, source, label in progress(sources_of(run, val_set, numbers), "report"):
         in_chans = state["model_config"]["in_chans"]
@@ -298,7 +312,7 @@ def write_report(
 
 def other_sign(
     run: argparse.Namespace, state: dict[str, Any], path: Path, device: torch.device
-) -> list[tuple[dict[str, Any], FeatureModel]]:
+) -> list[tuple[dict[str, Any], FeatureModel, tuple[int, int]]]:
     """The model of the other sign beside this one, where it is there and knows the same classes."""
     names = {**name_config(run), "use_slot": True, "loss_status": -state["model_config"]["loss_status"]}
     other = checkpoint.checkpoint_path(str(path.parent), checkpoint.run_name(**names))
@@ -310,17 +324,16 @@ def other_sign(
         return []
     size = tuple(found["model_config"]["img_size"])
     model = restore_model(found["model_config"], found["model"], img_size=size, source=str(other))
-    return [(found, model.to(device))]
+    return [(found, model.to(device), size)]
 
 
 def report_card(
-    models: Sequence[tuple[dict[str, Any], FeatureModel]], picture: Image.Image, *, title: str, label: int | None,
-    device: torch.device,
+    models: Sequence[tuple[dict[str, Any], FeatureModel, tuple[int, int]]], picture: Image.Image, *, title: str,
+    label: int | None, device: torch.device,
 ) -> ReportCard:  # fmt: skip
     """A picture with the evidence of every model for the classes that the first one finds likely."""
     names, maps, shown, first = class_names(models[0][0]), [], [], None
-    for state, model in models:
-        size = tuple(state["model_config"]["img_size"])
+    for state, model, size in models:
         statistics = [torch.tensor(state["data_config"][key], device=device).view(-1, 1, 1) for key in ("mean", "std")]
         explanation = explain_picture(model, normalise(resized(picture, size).to(device), *statistics))
         negative = state["model_config"]["loss_status"] < 0

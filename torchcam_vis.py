@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ from tools.draw import NEGATIVE, POSITIVE
 from tools.draw_methods import save_method_figure, save_method_files
 from tools.logger import format_table, progress, say, set_up_console
 from tools.memory import keep_freed_memory
-from tools.metric_table import save_metrics, score_rows
+from tools.metric_table import rows_so_far, save_metrics, score_rows
 
 logger = logging.getLogger("torchcam_vis")
 
@@ -62,7 +63,7 @@ def main() -> None:
         keep_freed_memory()
     distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
     run = expand_runs(args)[0]
-    methods = chosen_methods(run)
+    methods = [name for name in METHODS if run.methods is None or name in run.methods]
     path = Path(run.checkpoint) if run.checkpoint else plain_checkpoint(run)
     state = checkpoint.load(path)
     if state["model_config"]["use_slot"]:
@@ -72,25 +73,37 @@ def main() -> None:
     run = completed(run, state)
     model = split_model(run, state, path, device)
     draws = run.vis or run.image or "vis_id" in run.given or not run.explain_metrics
-    val_set = load_split(run, state) if not run.image or needs_data(methods) or run.explain_metrics else None
+    if run.explain_metrics and distributed.is_main():
+        rows_so_far(path.parent)  # before hours of work that could not be saved
+    val_set = load_split(run, state) if not run.image or run.explain_metrics else split_for(run, state, methods)
+    classes = chosen_classes(run, state, model)
     explainers = build_all(run, state, model, methods, val_set, device)
     if draws and distributed.is_main():
-        draw_all(run, state, model, explainers, None if run.image else val_set, path, device)
+        draw_all(run, state, model, explainers, None if run.image else val_set, path, device, classes=classes)
     if run.explain_metrics:
         assert val_set is not None
         score_all(run, state, model, explainers, val_set, path, device)
 
 
-def chosen_methods(run: argparse.Namespace) -> list[str]:
-    """The methods asked for, in their usual order."""
-    for name in run.methods or ():
-        if name not in METHODS:
-            raise ToolError(f"--methods {name}: unknown; choose of {', '.join(METHODS)}")
-    return [name for name in METHODS if run.methods is None or name in run.methods]
-
-
 def needs_data(methods: list[str]) -> bool:
     return any(BUILDERS[name].needs_loader for name in methods)
+
+
+def split_for(run: argparse.Namespace, state: dict[str, Any], methods: list[str]) -> PictureDataset | None:
+    """Data for methods that need them though only --image is drawn; None where they are neither there nor needed."""
+    if not needs_data(methods):
+        return None
+    try:
+        return load_split(run, state)
+    except DataError:
+        if run.methods is not None:
+            raise
+        return None  # such a method is told and left out
+
+
+def chosen_classes(run: argparse.Namespace, state: dict[str, Any], model: SplitModel) -> list[int]:
+    names = state["data_config"].get("class_names") or [str(c) for c in range(model.num_classes)]
+    return [class_number(name, names) for name in run.classes] if run.classes else list(range(len(names)))
 
 
 def plain_checkpoint(run: argparse.Namespace) -> Path:
@@ -161,13 +174,15 @@ def build_all(
 
 def draw_all(
     run: argparse.Namespace, state: dict[str, Any], model: SplitModel, explainers: dict[str, Attribution],
-    val_set: PictureDataset | None, path: Path, device: torch.device,
+    val_set: PictureDataset | None, path: Path, device: torch.device, *, classes: list[int],
 ) -> None:  # fmt: skip
     """Every method and class of the pictures asked for: the published files, and one figure a picture."""
     config = state["data_config"]
     names = config.get("class_names") or [str(c) for c in range(model.num_classes)]
-    classes = [class_number(name, names) for name in run.classes] if run.classes else list(range(len(names)))
-    root = checkpoint.writable_folder(run.vis_dir or path.parent / "vis" / checkpoint.run_of(path))
+    default = path.parent / "vis" / checkpoint.run_of(path)
+    if run.image:
+        default /= "images"  # apart from the pictures of the split, which have numbers
+    root = checkpoint.writable_folder(run.vis_dir or default)
     sources: list[tuple[str, Any, int | None]] = (
         [(title, file, None) for title, file in titled_pictures(run.image).items()]
         if val_set is None
@@ -204,11 +219,7 @@ def draw_methods(
     *, floor: float, options: Settings,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """The maps (t, h, w) of each method of one picture, saved one by one, with the time to expect told before."""
-    with torch.no_grad():
-        model(image)  # the first forward is slower than the rest
-        start = time.monotonic()
-        model(image)
-        forward = time.monotonic() - start
+    forward = seconds_of_forward(model, image)
     targets = torch.tensor([classes], device=image.device)  # (1, t)
     rows = {}
     for name, explainer in progress(explainers.items(), "methods"):
@@ -222,6 +233,15 @@ def draw_methods(
         save_method_files(folder, shown, name, maps, classes, floor=floor)
         rows[name] = maps
     return rows
+
+
+@torch.no_grad()
+def seconds_of_forward(model: SplitModel, images: Tensor) -> float:
+    """Of one picture in such a batch."""
+    model(images)  # the first forward is slower than the rest
+    start = time.monotonic()
+    model(images)
+    return (time.monotonic() - start) / len(images)
 
 
 def normalised(pixels: Tensor, state: dict[str, Any], device: torch.device) -> Tensor:
@@ -266,20 +286,26 @@ def score_all(
 ) -> None:  # fmt: skip
     """Score every method on the same pictures; each finished one is saved before the next begins."""
     data = val_set.sample(run.metric_images or len(val_set), seed=run.seed)
-    settings = ScoreSettings(**score_settings(run))
+    settings, options = ScoreSettings(**score_settings(run)), Settings(**method_settings(run))
+    forward = seconds_of_forward(model, torch.zeros(min(run.batch_size, 16), *model.image_shape, device=device))
     rows: list[dict[str, Any]] = []
     for name, explainer in explainers.items():
         start = time.monotonic()
         measured = run.sensitivity_samples > 0 and (name not in INSENSITIVE or run.sensitivity_of_all)
+        changes = run.sensitivity_samples if measured else 0
+        own = 2 * settings.steps + settings.infidelity_samples + (1 + changes) * BUILDERS[name].cost(model, options, 1)
+        if forward * own * len(data) > NOTED:
+            say(f"{name}: about {forward * own * len(data) / distributed.world_size():.0f} s for {len(data)} pictures")
         records = score_maps(
             explainer, model, loader_of(run, state, data, device, batch_size=min(run.batch_size, 8)), boxes=data.boxes,
             settings=settings, batch_size=run.batch_size, sensitivity=measured, title=name,
         )  # fmt: skip
         seconds = time.monotonic() - start
-        row = {"checkpoint": path.name, "method": name, "dataset": run.dataset, "method_settings": method_settings(run),
-               "scoring_seconds": seconds, **summary(records, settings)}  # fmt: skip
+        row = {"checkpoint": path.name, "method": name, "dataset": run.dataset, "cam_layer": run.cam_layer,
+               "img_size": list(run.img_size), "method_settings": asdict(options), "scoring_seconds": seconds,
+               **summary(records, settings)}  # fmt: skip
         if distributed.is_main():
-            rows = save_metrics(path.parent, [row])
+            rows = save_metrics(path.parent, row)
             say(f"{name}: {len(records)} pictures in {seconds:.0f} s")
     if distributed.is_main():
         say(format_table(score_rows(rows)))

@@ -12,10 +12,7 @@ from torch import Tensor
 from dataset import DataError
 
 SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what processes share; containers often allow it 64 MB only
-CGROUPS = (  # limit and use of a container or a Slurm job, of either version of control groups
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
+CGROUPS = Path("/sys/fs/cgroup")  # limits of containers and jobs, version 2 of control groups
 
 
 class Cacheable(Protocol):
@@ -83,9 +80,19 @@ def free_memory() -> int:
     if meminfo.is_file():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
-    for limit, used in CGROUPS:
-        if Path(limit).is_file() and (text := Path(limit).read_text().strip()) != "max":
-            free = min(free, int(text) - int(Path(used).read_text()))
+    own = Path("/proc/self/cgroup")
+    names = (
+        [line.split("::", 1)[1].strip("/") for line in own.read_text().splitlines() if "::" in line]
+        if own.is_file()
+        else []
+    )
+    for folder in {CGROUPS, *(CGROUPS / name for name in names)}:
+        limit = folder / "memory.max"
+        if limit.is_file() and (text := limit.read_text().strip()) != "max":
+            fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            # Files that were read and may be forgotten count as used there.
+            used = int((folder / "memory.current").read_text()) - int(fields.get("inactive_file", 0))
+            free = min(free, max(int(text) - used, 0))
     return free
 
 

@@ -161,7 +161,8 @@ def least_similar_classes(data: PictureDataset, lsc: str | None) -> list[int] | 
         DataError: as :func:`dataset.similarity.read_lsc`.
     """
     if lsc:
-        return read_lsc(Path(lsc), data.class_names)
+        known = read_lsc(Path(lsc), data.listing.class_names)
+        return known + [0] * (data.num_classes - len(known))  # outputs that no category fills have no pictures
     wnids = data.listing.wnids
     if not wnids or len(wnids) < max(2, data.num_classes):
         return None

@@ -113,11 +113,16 @@ def score_maps(
 def _areas(
     explainer: Explainer, images: Tensor, classes: Tensor, num_classes: int | None
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The area of the maps of the explained classes, and these maps (b, h, w), not below zero."""
+    """The area of the maps of the explained classes, and these maps (b, h, w), not below zero.
+
+    A map that is scaled by itself is so for all scores: what it has everywhere says nothing about a place.
+    """
     own = classes.view(-1, 1, 1, 1)
     if num_classes is None:
         maps = explainer(images, classes[:, None]).clamp_min(0)  # (b, 1, h, w)
-        scaled = min_max(maps)
+        flat = maps.flatten(1)
+        alike = (flat.amax(1) == flat.amin(1)) & (flat.amax(1) > 0)  # marks the whole picture, not nothing
+        maps = scaled = torch.where(alike.view(-1, 1, 1, 1), 1.0, min_max(maps))
     else:
         every = torch.arange(num_classes, device=images.device).expand(len(images), -1)  # (b, c)
         maps = explainer(images, every).clamp_min(0)  # (b, c, h, w)

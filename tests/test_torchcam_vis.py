@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -97,10 +98,60 @@ def test_several_tables_become_one(folder, as_user, tmp_path):
     assert done.returncode == 2 and "Traceback" not in done.stderr and "none cannot be read" in done.stderr
 
 
+def test_a_table_that_cannot_be_read_is_not_overwritten(fails, folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "copy")
+    (place / "metrics.json").write_text("{rows: [")
+    flags = f"--checkpoint {place}/{NAME} {FEW} {SCORES} --explain_metrics true --metric_images 2 --methods CAM"
+    assert "metrics.json is no metrics.json of this program" in fails("torchcam_vis", flags)
+    slot = f"--checkpoint {place}/MNIST5k_use_slot_checkpoint.pth --device cpu --num_workers 0"
+    assert "metrics.json is no metrics.json" in fails("test", f"{slot} --explain_metrics true --metric_images 2")
+    assert (place / "metrics.json").read_text() == "{rows: ["
+
+
+def test_another_layer_is_another_row(scripts, folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "copy")
+    flags = f"--checkpoint {place}/{NAME} {FEW} {SCORES} --explain_metrics true --methods GradCAM"
+    (place / "metrics.json").unlink(missing_ok=True)
+    assert scripts("torchcam_vis", f"{flags} --metric_images 4")[0] == 0
+    assert scripts("torchcam_vis", f"{flags} --metric_images 2 --cam_layer layer1")[0] == 0
+    _, _, err = scripts("torchcam_vis", f"{flags} --metric_images 3")
+    assert "GradCAM: a row of 3 pictures replaces one of 4" in err
+    rows = json.loads((place / "metrics.json").read_text())["rows"]
+    assert [(row["cam_layer"], row["images"]) for row in rows] == [("layer1", 2), (None, 3)]
+    assert rows[0]["method_settings"]["rise_p"] == 0.5 and rows[0]["img_size"]
+
+
+@pytest.mark.parametrize("content", ['{"rows": []}', '{"rows": {}}', '{"rows": [{"method": "a", "area": null}]}'])
+def test_tables_with_nothing_in_them_are_one_line(as_user, tmp_path, content):
+    (tmp_path / "metrics.json").write_text(content)
+    done = as_user(f"python -m tools.compare {tmp_path}")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert as_user(f"python -m tools.compare {tmp_path} --output_dir {tmp_path}").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("--methods GradCam", "--methods GradCam: unknown; choose of CAM, GradCAM"),
+        ("--report .", "--report . is a folder"),
+        ("--vis true --classes zebra", "--classes zebra: the model has no such class"),
+    ],
+)
+def test_what_would_fail_in_the_end_fails_at_once(fails, scripts, folder, flags, told):
+    common = f"--checkpoint {folder}/MNIST5k_use_slot_checkpoint.pth --device cpu --num_workers 0"
+    assert told in fails("test", f"{common} {flags}")
+
+
+def test_own_pictures_are_drawn_by_what_needs_no_data_where_there_are_none(scripts, folder, tmp_path, picture_writer):
+    picture_writer(tmp_path / "mine.png")
+    flags = f"--checkpoint {folder}/{NAME} {FEW} --dataset MNIST --dataset_dir /nowhere --image {tmp_path / 'mine.png'}"
+    code, out, err = scripts("torchcam_vis", f"{flags} --vis_dir {tmp_path / 'out'} --classes 1")
+    assert code == 0 and "IBA is left out" in err and "maps of 15 methods" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--methods GradCam", "argument --methods: 'GradCam' is none of CAM, GradCAM"),
         ("--cam_layer layer9", "unknown layer 'layer9'"),
         ("--classes 7", "--classes 7: the model has no such class"),
         ("--vis_id 5000", "--vis_id 5000: the split has pictures 0 to"),

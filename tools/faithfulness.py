@@ -209,17 +209,19 @@ def max_sensitivity(
 
     Returns:
         (b): max over the changes of ``|map(x + d) - map(x)| / |map(x)|`` (Frobenius norms; maps below zero cut);
-        less is better. Where the map is nothing but zeros it is 0 if it stays so, and else infinite.
+        less is better. Where the map is nothing but zeros the change itself, as captum has it.
     """
     targets = classes[:, None]
     generator = torch.Generator().manual_seed(seed)
     base = explainer(images, targets)[:, 0].clamp_min(0).flatten(1)  # (b, n)
+    norm = base.norm(dim=1)  # (b)
+    norm = torch.where(norm > 0, norm, 1.0)
     largest = torch.zeros(len(images), device=images.device)
     for _ in range(samples):
         change = (torch.rand(images.shape[1:], generator=generator) * 2 - 1).to(images) * radius  # (ch, H, W)
         moved = explainer(images + change, targets)[:, 0].clamp_min(0).flatten(1)  # (b, n)
         distance = (moved - base).norm(dim=1)
-        largest = torch.maximum(largest, torch.where(distance > 0, distance / base.norm(dim=1), 0.0))
+        largest = torch.maximum(largest, distance / norm)
     return largest
 
 

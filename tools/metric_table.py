@@ -1,6 +1,7 @@
 """The table of explanation scores: ``metrics.json``, ``metrics.csv``, a picture, and the lines on the screen."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +14,12 @@ from tools.checkpoint import write_atomically
 from tools.draw import save_figure
 from tools.logger import save_csv
 
+logger = logging.getLogger(__name__)
+
 # The paper's columns first, then what it does not have.
 COLUMNS = ("area", "precision", "iauc", "dauc", "infidelity", "sensitivity", "pointing", "energy", "iauc_true",
            "dauc_true")  # fmt: skip
-KEY = ("checkpoint", "method")  # what makes a row another row
+KEY = ("checkpoint", "method", "dataset", "cam_layer", "img_size")  # what makes a row another row
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -28,30 +31,44 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     path = path / "metrics.json" if path.is_dir() else path
     try:
         rows = json.loads(path.read_text())["rows"]
-        if not all(isinstance(row, dict) and "method" in row for row in rows):
-            raise KeyError("method")
+        good = isinstance(rows, list) and all(isinstance(row, dict) and "method" in row for row in rows)
+        if not good or any(not isinstance(row.get(name, 0.0), int | float) for row in rows for name in COLUMNS):
+            raise ValueError("rows")
     except OSError as error:
         raise ToolError(f"{path} cannot be read: {error.strerror}; test.py --explain_metrics true makes it") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ToolError(f"{path} is no metrics.json of this program") from error
+        raise ToolError(f"{path} is no metrics.json of this program: move it away, or mend it") from error
     return rows
 
 
-def save_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Add rows to the table of a folder, in place of those of the same checkpoint and method; returns all of them."""
-    path = folder / "metrics.json"
-    try:
-        before = read_metrics(path)
-    except ToolError:
-        before = []
-    new = {tuple(str(row.get(key)) for key in KEY) for row in rows}
-    kept = [row for row in before if tuple(str(row.get(key)) for key in KEY) not in new]
-    return write_table(folder, [*kept, *map(dict, rows)])
+def rows_so_far(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder that new ones will be added to, none if there is no table yet.
+
+    Raises:
+        ToolError: there is a file, but no table in it; it is not overwritten.
+    """
+    return read_metrics(folder) if (folder / "metrics.json").exists() else []
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What tells a row from others."""
+    return tuple(json.dumps(row.get(name)) for name in KEY)
+
+
+def save_metrics(folder: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Add a row to the table of a folder, in place of one with the same :data:`KEY`; returns all rows."""
+    before = rows_so_far(folder)
+    for old in before:
+        if key_of(old) == key_of(row) and old.get("images", 0) > row.get("images", 0):
+            logger.warning("%s: a row of %d pictures replaces one of %d", row["method"], row["images"], old["images"])
+    return write_table(folder, [*(old for old in before if key_of(old) != key_of(row)), dict(row)])
 
 
 def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Write all three files of a table."""
-    write_atomically(folder / "metrics.json", (json.dumps({"rows": list(rows)}, indent=2) + "\n").encode())
+    write_atomically(
+        folder / "metrics.json", (json.dumps({"rows": list(rows)}, indent=2, allow_nan=False) + "\n").encode()
+    )
     save_csv(folder / "metrics.csv", [_flat(row) for row in rows])
     save_metric_figure(folder / "metrics.png", rows)
     return list(rows)
@@ -59,7 +76,7 @@ def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row for the CSV: every column, each with the ends of its interval."""
-    flat = {key: row.get(key, "") for key in (*KEY, "dataset", "top1", "images", "seconds_per_image")}
+    flat = {key: row.get(key, "") for key in (*KEY, "top1", "images", "scoring_seconds")}
     for name in COLUMNS:
         low, high = row.get("intervals", {}).get(name, ("", ""))
         flat |= {name: row.get(name, ""), f"{name}_low": low, f"{name}_high": high}

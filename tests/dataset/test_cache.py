@@ -59,10 +59,9 @@ def test_shared_memory_has_a_limit_of_its_own(monkeypatch, tmp_path):
 
 
 def test_a_container_has_less_memory_than_its_machine(monkeypatch, tmp_path):
-    limit, used = tmp_path / "max", tmp_path / "current"
-    limit.write_text("5000000\n")
-    used.write_text("2000000\n")
-    monkeypatch.setattr(cache, "CGROUPS", ((str(limit), str(used)),))
-    assert cache.free_memory() == 3_000_000
-    limit.write_text("max\n")
+    for name, text in (("max", "5000000"), ("current", "3000000"), ("stat", "anon 1\ninactive_file 1000000")):
+        (tmp_path / f"memory.{name}").write_text(text + "\n")
+    monkeypatch.setattr(cache, "CGROUPS", tmp_path)
+    assert cache.free_memory() == 3_000_000  # what files take can be had back
+    (tmp_path / "memory.max").write_text("max\n")
     assert cache.free_memory() > 3_000_000

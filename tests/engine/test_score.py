@@ -117,12 +117,17 @@ def test_a_uniform_map_has_the_area_and_the_curves_that_theory_gives():
     loader = batches(torch.ones(1, 3, 8, 8), torch.tensor([0]), 1)
     settings = ScoreSettings(steps=64, infidelity_samples=2, blur_sigma=1)
     record = score_maps(uniform, mean_logits, loader, num_classes=2, settings=settings)[0]
-    assert record["area"] == 1
+    assert record["area"] == score_maps(uniform, mean_logits, loader, settings=settings)[0]["area"] == 1
     # All pixels are alike: the logit falls in a straight line whatever the order; a blurred white picture is white.
     shares = torch.linspace(0, 1, 65)
     assert record["dauc"] == pytest.approx(torch.trapezoid((8 * (1 - shares)).sigmoid(), shares).item(), abs=1e-5)
     assert record["iauc"] == pytest.approx(torch.tensor(8.0).sigmoid().item(), abs=1e-5)
     assert record["sensitivity"] == 0
+
+
+def test_what_a_map_has_everywhere_counts_for_nothing_where_it_is_scaled_by_itself():
+    raised, plain = (scores(explainer=lambda i, t, o=o: corner_maps(i, t) + o)[0] for o in (2.0, 0.0))
+    assert raised["precision"] == pytest.approx(plain["precision"]) and raised["area"] == pytest.approx(plain["area"])
 
 
 def test_pictures_without_boxes_have_no_precision_and_count_for_the_rest():

@@ -177,6 +177,8 @@ def test_sensitivity_by_hand():
     constant = ff.max_sensitivity(lambda x, t: torch.ones(len(x), 1, 2, 2), images, classes)
     nothing = ff.max_sensitivity(lambda x, t: torch.zeros(len(x), 1, 2, 2), images, classes)
     linear = ff.max_sensitivity(lambda x, t: x, images, classes, radius=0.1)
+    answers = iter([torch.zeros(1, 1, 2, 2), *10 * [torch.ones(1, 1, 2, 2)]])
+    assert ff.max_sensitivity(lambda x, t: next(answers), images, classes).item() == 2  # not infinite
     assert constant.item() == nothing.item() == 0 and 0.03 < linear.item() <= 0.1
 
 

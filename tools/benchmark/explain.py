@@ -1,6 +1,7 @@
 """Seconds a picture for the maps of all classes: SCOUTER's one forward beside every attribution method."""
 
 import argparse
+import logging
 import time
 from functools import partial
 from typing import Any
@@ -10,8 +11,11 @@ import torch
 from args import method_settings, model_config
 from engine.explain import slot_explainer
 from sloter.slot_model import build_model
+from tools import ToolError
 from tools.attribution import METHODS, Settings, SplitModel, build_explainer
 from tools.benchmark.timing import seconds_each, wait_for
+
+logger = logging.getLogger(__name__)
 
 CLASSES = (10, 100)
 LONGEST = {True: 10.0, False: 60.0}  # seconds; what would take longer is worked out from its forwards, and marked
@@ -62,7 +66,12 @@ def column(run: argparse.Namespace, device: torch.device, image: torch.Tensor, c
     for name, method in METHODS.items():
         if run.methods and name not in run.methods:
             continue
-        explainer = build_explainer(name, split, loader=loader, seed=run.seed, options=options)
+        try:
+            explainer = build_explainer(name, split, loader=loader, seed=run.seed, options=options)
+        except ToolError as error:
+            logger.warning("%s is left out: %s", name, error)
+            cells[name] = "-"
+            continue
         cost = method.cost(split, options, c)
         if forward * cost <= LONGEST[run.quick]:
             taken = seconds_each(
