@@ -90,7 +90,7 @@ def test_the_published_lines_run_in_their_order(scripts, tmp_path, monkeypatch, 
         assert code == 0, f"{line}\n{err}"
         ran.append((script, "saved" in out, "explanation.png" in out))
     # FC, positive and negative are trained, the latter two tested and drawn, and the first is drawn by other methods
-    assert ran == [("train", True, False)] * 3 + [("test", True, True)] * 2 + [("torchcam_vis", False, False)]
+    assert ran == [("train", True, False)] * 3 + [("test", True, True)] * 2 + [("torchcam_vis", True, False)]
     maps = {path.name for path in (work / "saved_model" / "vis" / f"{dataset}_no_slot" / "0").iterdir()}
     methods = ("CAM", "GradCAM", "ScoreCAM", "DeepLIFT", "RISE", "IBA")
     assert maps == {"methods.png"} | {f"{m}_{c}{end}.png" for m in methods for c in (0, 1) for end in ("", "_mask")}

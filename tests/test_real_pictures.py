@@ -87,5 +87,7 @@ def test_mnist_reaches_99_percent_in_five_epochs(accuracy, real_data, sign):
         accuracy(f"@recipes/mnist_fc.txt {common} --epochs 3", "mnist", "MNIST_no_slot_checkpoint.pth")
     name = "MNIST_use_slot_checkpoint.pth" if sign == "positive" else "MNIST_use_slot_negative_checkpoint.pth"
     faster = "--freeze_layers 0 --lr 1e-3 --sched cosine --warmup_epochs 0.5 --clip_grad 1"
-    flags = f"@recipes/mnist_{sign}.txt {common} {faster} --epochs 5"
+    # The published form loses a class as a positive model at this rate, and is too slow at its own: see the README.
+    stable = "--attention qknorm" if sign == "positive" else ""
+    flags = f"@recipes/mnist_{sign}.txt {common} {faster} {stable} --epochs 5"
     assert accuracy(flags, "mnist", name)["top1"] >= 0.99
