@@ -114,7 +114,9 @@ def save_metric_figure(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         for number, row in enumerate(rows):
             if x in row and y in row:
                 own = str(row["method"]).startswith("SCOUTER")
-                ax.errorbar(row[x], row[y], xerr=_reach(row, x), yerr=_reach(row, y), color=colours(number % 20),
+                # A negative model follows a class that is not in the picture: where it does, the true class is drawn.
+                h, v = (f"{name}_true" if f"{name}_true" in row else name for name in (x, y))
+                ax.errorbar(row[h], row[v], xerr=_reach(row, h), yerr=_reach(row, v), color=colours(number % 20),
                             fmt="*" if own else "o", markersize=12 if own else 6, linewidth=0.8,
                             label=row["method"])  # fmt: skip
         ax.set(xlabel=x, ylabel=y, title=title)
