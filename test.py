@@ -21,7 +21,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from dataset import DataError
 from dataset.folder import titled_pictures
-from dataset.loaders import DeviceLoader, build_loader, normalise
+from dataset.loaders import DeviceLoader, build_loader, normalised_picture
 from dataset.pictures import PictureDataset, open_picture
 from dataset.registry import build_validation, class_number, least_similar_classes
 from dataset.transforms import resized
@@ -80,9 +80,11 @@ def main() -> None:
         if draws and max(run.vis_id) >= len(val_set):
             raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(val_set) - 1}")
         check_wishes(run, state, path)
-        figures = score(run, state, model, val_set, path, device)
+        negative = state["model_config"].get("loss_status", 1) < 0
+        lsc = least_similar_classes(val_set, run.lsc) if negative else None
+        figures = score(run, state, model, val_set, path, device, lsc=lsc)
         if run.explain_metrics:
-            score_explanations(run, state, model, val_set, path, device, top1=figures["top1"])
+            score_explanations(run, state, model, val_set, path, device, top1=figures["top1"], lsc=lsc)
     if draws and distributed.is_main():
         explain(run, state, model, val_set, path, device)
     if run.report and distributed.is_main():
@@ -132,13 +134,12 @@ def loader_of(
 
 def score(
     run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset, path: Path,
-    device: torch.device,
+    device: torch.device, *, lsc: list[int] | None,
 ) -> dict[str, float]:  # fmt: skip
     """Evaluate on the whole split; print the figures and save them beside the checkpoint."""
     loader = loader_of(run, state, val_set, device, batch_size=run.batch_size)
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
     negative = state["model_config"].get("loss_status", 1) < 0
-    lsc = least_similar_classes(val_set, run.lsc) if negative else None
     explained = None if lsc is None else torch.tensor(lsc, device=device)
     confusion = torch.zeros(2 * [val_set.num_classes], dtype=torch.long, device=device)
     figures = evaluate(model, loader, criterion, device=device, negative=negative, explained=explained,
@@ -167,12 +168,12 @@ def score(
 
 def score_explanations(
     run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset, path: Path,
-    device: torch.device, *, top1: float,
+    device: torch.device, *, top1: float, lsc: list[int] | None,
 ) -> None:  # fmt: skip
     """Score the maps of a slot model; a row of ``metrics.json`` beside the checkpoint."""
     data = val_set.sample(run.metric_images or len(val_set), seed=run.seed)
     settings = ScoreSettings(**score_settings(run))
-    explained = explained_classes(run, state, model, val_set, device)
+    explained = explained_classes(run, state, model, val_set, device, lsc=lsc)
     start = time.monotonic()
     records = score_maps(
         slot_explainer(model, run.map), lambda images: model(images).logits,
@@ -197,14 +198,14 @@ def method_name(run: argparse.Namespace, state: dict[str, Any]) -> str:
 
 
 def explained_classes(
-    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset, device: torch.device
-) -> torch.Tensor | None:
+    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset, device: torch.device,
+    *, lsc: list[int] | None,
+) -> torch.Tensor | None:  # fmt: skip
     """(c) the class that a negative model explains for each true one; None for a positive model."""
     if state["model_config"]["loss_status"] > 0:
         return None
     if val_set.num_classes < 2:
         raise ToolError("a negative model of one class denies no other: there is nothing to explain")
-    lsc = least_similar_classes(val_set, run.lsc)
     if lsc is None:
         loader = loader_of(run, state, val_set, device, batch_size=run.batch_size)
         lsc = least_similar_by_features(partial(grid_features, model.backbone), loader, val_set.num_classes)
@@ -245,8 +246,8 @@ def draw(
     classes: list[int] | None,
 ) -> OverviewRow:  # fmt: skip
     """Explain one picture (ch, H, W) uint8: the published files, a figure made for looking, a row of the overview."""
-    statistics = [torch.tensor(state["data_config"][k], device=pixels.device).view(-1, 1, 1) for k in ("mean", "std")]
-    explanation = explain_picture(model, normalise(pixels, *statistics))
+    statistics = {key: state["data_config"][key] for key in ("mean", "std")}
+    explanation = explain_picture(model, normalised_picture(pixels, **statistics))
     negative, names = state["model_config"]["loss_status"] < 0, class_names(state)
     picture = to_pil_image(pixels.cpu())
     save_map_files(folder, picture, explanation.attention.numpy(), classes or range(len(names)))
@@ -334,8 +335,8 @@ def report_card(
     """A picture with the evidence of every model for the classes that the first one finds likely."""
     names, maps, shown, first = class_names(models[0][0]), [], [], None
     for state, model, size in models:
-        statistics = [torch.tensor(state["data_config"][key], device=device).view(-1, 1, 1) for key in ("mean", "std")]
-        explanation = explain_picture(model, normalise(resized(picture, size).to(device), *statistics))
+        statistics = {key: state["data_config"][key] for key in ("mean", "std")}
+        explanation = explain_picture(model, normalised_picture(resized(picture, size).to(device), **statistics))
         negative = state["model_config"]["loss_status"] < 0
         if first is None:
             first = explanation

@@ -30,7 +30,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from dataset import DataError
 from dataset.folder import titled_pictures
-from dataset.loaders import DeviceLoader, build_loader, normalise
+from dataset.loaders import DeviceLoader, build_loader, normalised_picture
 from dataset.pictures import PictureDataset, open_picture
 from dataset.registry import build_validation, class_number
 from dataset.transforms import resized
@@ -246,8 +246,8 @@ def seconds_of_forward(model: SplitModel, images: Tensor) -> float:
 
 def normalised(pixels: Tensor, state: dict[str, Any], device: torch.device) -> Tensor:
     """(1, ch, H, W) of a uint8 picture (ch, H, W)."""
-    mean, std = (torch.tensor(state["data_config"][key], device=device).view(-1, 1, 1) for key in ("mean", "std"))
-    return normalise(pixels.to(device)[None], mean, std)
+    statistics = {key: state["data_config"][key] for key in ("mean", "std")}
+    return normalised_picture(pixels.to(device), **statistics)[None]
 
 
 def slot_explainers(

@@ -92,7 +92,6 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     if log and distributed.is_main():
         log.restore(s.record)
     parallel = distributed.wrap(s.model, device)
-    negative = run.use_slot and run.loss_status < 0
     try:
         for epoch in range(s.start, run.epochs):
             s.train_loader.set_epoch(epoch)
@@ -103,7 +102,9 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
                 epoch=epoch, epochs=run.epochs, device=device, clip_grad=run.clip_grad,
             )  # fmt: skip
             distributed.share_buffers(s.model)
-            val = evaluate(s.model, s.val_loader, s.criterion, device=device, negative=negative, explained=s.explained)
+            val = evaluate(
+                s.model, s.val_loader, s.criterion, device=device, negative=is_negative(run), explained=s.explained
+            )
             record = {"epoch": epoch, **figures, **{f"val_{k}": v for k, v in val.items() if k != "images"}}
             say(epoch_line(record, run.epochs, top5=len(s.configs["data_config"]["class_names"]) > 5))
             if log and distributed.is_main():
@@ -117,6 +118,10 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     if log and s.start < run.epochs:
         say(f"saved: {checkpoint.checkpoint_path(run.output_dir, s.name)}, and beside it log.jsonl and curves.png")
     return s.record
+
+
+def is_negative(run: argparse.Namespace) -> bool:
+    return run.use_slot and run.loss_status < 0
 
 
 def prepare(run: argparse.Namespace, device: torch.device) -> Session:
@@ -158,7 +163,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     counts = torch.bincount(torch.tensor(train_set.listing.labels), minlength=train_set.num_classes)
     weights = balanced_weights(counts) if run.class_weights == "balanced" else None
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power, class_weights=weights).to(device)
-    lsc = least_similar_classes(val_set, run.lsc)
+    lsc = least_similar_classes(val_set, run.lsc) if is_negative(run) else None
     explained = None if lsc is None else torch.tensor(lsc, device=device)
     session = Session(name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start, explained)
     if before:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -113,6 +113,11 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         floats = floats.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
         return floats.unflatten(2, (width, -1)).permute(0, 3, 1, 2)  # (b, ch, H, W)
     return images.contiguous().to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def normalised_picture(pixels: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(ch, H, W) uint8 to float, with statistics of ch values each, on the picture's device."""
+    return normalise(pixels, *(torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (mean, std)))
 
 
 def build_loader(

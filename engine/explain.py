@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Explainer = Callable[[Tensor, Tensor], Tensor]
-"""(images (b, ch, H, W), targets (b, t)) -> maps (b, t, h, w): t classes at once for each picture."""
-
+from tools.faithfulness import Explainer
 
 # What a slot model returns: logits (b, c), attn (b, c, s, h, w) and values (b, h, w).
 

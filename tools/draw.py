@@ -29,6 +29,13 @@ def save_picture(path: Path, picture: Image.Image) -> None:
     part.replace(path)
 
 
+def in_jet(picture: Image.Image, grey: Image.Image) -> Image.Image:
+    """The published overlay: a small grey map, made larger bilinearly, in jet over an RGB picture."""
+    large = np.asarray(grey.resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32) / 255  # (H, W)
+    jet = Image.fromarray((matplotlib.colormaps["jet"](large)[..., :3] * 255).round().astype(np.uint8))
+    return Image.blend(picture, jet, ALPHA)
+
+
 def save_map_files(
     folder: Path, picture: Image.Image, maps: np.ndarray, classes: Sequence[int]
 ) -> None:  # fmt: skip
@@ -47,9 +54,7 @@ def save_map_files(
     for label in classes:
         grey = Image.fromarray((scaled[label] * 255).round().astype(np.uint8))
         save_picture(folder / f"slot_{label}.png", grey)
-        large = np.asarray(grey.resize(colour.size, Image.Resampling.BILINEAR), dtype=np.float32) / 255  # (H, W)
-        jet = Image.fromarray((matplotlib.colormaps["jet"](large)[..., :3] * 255).round().astype(np.uint8))
-        save_picture(folder / f"slot_mask_{label}.png", Image.blend(colour, jet, ALPHA))
+        save_picture(folder / f"slot_mask_{label}.png", in_jet(colour, grey))
 
 
 @dataclass(frozen=True)

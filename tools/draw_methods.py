@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.colors import Normalize
 from PIL import Image
 
-from tools.draw import ALPHA, POSITIVE, overlay, save_figure, save_picture
+from tools.draw import POSITIVE, in_jet, overlay, save_figure, save_picture
 
 TITLE = 16  # characters above a column
 
@@ -46,10 +45,8 @@ def save_method_files(
     colour = picture.convert("RGB")
     for label, values in zip(classes, maps, strict=True):
         grey = Image.fromarray((scaled_map(values, floor) * 255).round().astype(np.uint8))
-        large = np.asarray(grey.resize(colour.size, Image.Resampling.BILINEAR), dtype=np.float32) / 255  # (H, W)
-        jet = Image.fromarray((matplotlib.colormaps["jet"](large)[..., :3] * 255).round().astype(np.uint8))
         save_picture(folder / f"{method}_{label}_mask.png", grey)
-        save_picture(folder / f"{method}_{label}.png", Image.blend(colour, jet, ALPHA))
+        save_picture(folder / f"{method}_{label}.png", in_jet(colour, grey))
 
 
 def save_method_figure(

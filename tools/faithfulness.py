@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 Logits = Callable[[Tensor], Tensor]
 """(b, ch, H, W) normalised pictures -> (b, c)."""
 Explainer = Callable[[Tensor, Tensor], Tensor]
-"""(images (b, ch, H, W), targets (b, t)) -> maps (b, t, h, w)."""
+"""(images (b, ch, H, W) normalised, targets (b, t)) -> maps (b, t, h, w): t classes at once for each picture."""
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:

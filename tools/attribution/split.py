@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tools import ToolError
-
-Explainer = Callable[[Tensor, Tensor], Tensor]
-"""(images (b, ch, H, W) normalised, targets (b, t)) -> maps (b, t, h, w): t classes at once for each picture."""
+from tools.faithfulness import Explainer
 
 TimmModel = Any  # an nn.Module with forward_features and forward_head
 
