@@ -347,6 +347,29 @@ def _training_flags(group: Any) -> None:
         help="weight decay of AdamW; the published code parsed 1e-4 but trained with 0.01, the default here",
     )
     add(
+        "--accum_steps",
+        type=number(int, low=1),
+        default=1,
+        metavar="N",
+        help="batches whose gradients make one step, as if --batch_size were N times as large, but for batch norm and "
+        "the area term, which are those of each batch",
+    )
+    add(
+        "--ema",
+        type=number(float, low=0, above=True),
+        metavar="DECAY",
+        help="follow the weights with a running average of this decay, 0.999 for instance, which is then what is "
+        "evaluated and saved as the model; without it there is none",
+    )
+    add(
+        "--grad_checkpointing",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="keep less of the backbone's forward pass and compute it again in the backward pass: less memory, "
+        "more time",
+    )
+    add(
         "--clip_grad",
         type=number(float, low=0, above=True),
         metavar="NORM",
@@ -411,6 +434,13 @@ def _file_flags(group: Any) -> None:
         default=None,
         metavar="FILE|auto",
         help="continue a run from a checkpoint; auto: from that of --output_dir, if there is one",
+    )
+    add(
+        "--tensorboard",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="write figures and the maps of a few fixed pictures after each epoch to <output_dir>/tensorboard, too",
     )
     add(
         "--checkpoint",
@@ -601,6 +631,35 @@ def _machine_flags(group: Any) -> None:
         "above all depthwise convolutions on a CPU",
     )
     add(
+        "--amp",
+        choices=("off", "auto", "bf16", "fp16"),
+        default="off",
+        help="precision of the forward pass, but for the slots, which stay in single precision: bfloat16, float16 (its "
+        "loss scaled), or auto: bfloat16 where the hardware multiplies it",
+    )
+    add(
+        "--compile",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="have torch.compile make kernels for the model: a minute or more at the start, faster steps afterwards",
+    )
+    add(
+        "--tf32",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="let GPUs round the factors of matrix products to TensorFloat-32",
+    )
+    add(
+        "--deterministic",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="the same flags give the same bits, run after run on the same machine; an operation that cannot is an "
+        "error",
+    )
+    add(
         "--world_size",
         type=number(int, low=1),
         default=1,
@@ -649,6 +708,8 @@ def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argp
             parser.error(f"argument --{name}: a value is given twice; repeats are --iterated_evaluation_num")
     if args.val_ratio >= 1:
         parser.error(f"argument --val_ratio: {args.val_ratio} leaves nothing to train on")
+    if args.ema is not None and args.ema >= 1:
+        parser.error(f"argument --ema: {args.ema:g} is not below 1")
     if args.infidelity_side > 1:
         parser.error(f"argument --infidelity_side: {args.infidelity_side} is above 1, the whole picture")
     if args.grad_min_level > 1:

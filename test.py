@@ -36,10 +36,18 @@ from sloter.slot_model import restore_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import run_script
 from tools.cost import cost_table
-from tools.draw import ClassMap, OverviewRow, save_confusion, save_explanation_figure, save_map_files, save_overview
+from tools.draw import (
+    OverviewRow,
+    class_maps,
+    save_confusion,
+    save_explanation_figure,
+    save_map_files,
+    save_overview,
+)
 from tools.logger import format_table, progress, read_records, save_results, say, set_up_console
 from tools.memory import keep_freed_memory
 from tools.metric_table import read_metrics, rows_so_far, save_metrics, score_rows
+from tools.numerics import amp_dtype, autocast, set_numerics
 from tools.report import Report, ReportCard, ReportMap, save_report
 
 logger = logging.getLogger("test")
@@ -56,6 +64,7 @@ def main() -> None:
     device = distributed.pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
+    set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
     distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
@@ -74,6 +83,8 @@ def main() -> None:
     if (draws or run.explain_metrics or run.report) and not state["model_config"]["use_slot"]:
         raise ToolError(f"{path} is a plain classifier, which has no maps of its own: train one with --use_slot true, "
                         "or use torchcam_vis.py")  # fmt: skip
+    if run.compile:
+        model.compile()
     val_set = None if run.image else load_split(run, state)
     figures: dict[str, float] = {}
     if val_set is not None:
@@ -143,7 +154,7 @@ def score(
     explained = None if lsc is None else torch.tensor(lsc, device=device)
     confusion = torch.zeros(2 * [val_set.num_classes], dtype=torch.long, device=device)
     figures = evaluate(model, loader, criterion, device=device, negative=negative, explained=explained,
-                       confusion=confusion)  # fmt: skip
+                       confusion=confusion, amp=amp_dtype(run.amp, device))  # fmt: skip
     say(f"{path.name} on {figures['images']} pictures of {run.dataset}: "
         f"top-1 {figures['top1']:.2%}, top-5 {figures['top5']:.2%}, loss {figures['loss']:.4f}, "
         f"attention {figures['attn_mean']:.4f}"
@@ -175,12 +186,13 @@ def score_explanations(
     settings = ScoreSettings(**score_settings(run))
     explained = explained_classes(run, state, model, val_set, device, lsc=lsc)
     start = time.monotonic()
-    records = score_maps(
-        slot_explainer(model, run.map), lambda images: model(images).logits,
-        loader_of(run, state, data, device, batch_size=min(run.batch_size, 8)), explained=explained,
-        num_classes=val_set.num_classes, boxes=data.boxes, settings=settings, batch_size=run.batch_size,
-        sensitivity=run.sensitivity_samples > 0, title="score maps",
-    )  # fmt: skip
+    with autocast(device, amp_dtype(run.amp, device)):
+        records = score_maps(
+            slot_explainer(model, run.map), lambda images: model(images).logits,
+            loader_of(run, state, data, device, batch_size=min(run.batch_size, 8)), explained=explained,
+            num_classes=val_set.num_classes, boxes=data.boxes, settings=settings, batch_size=run.batch_size,
+            sensitivity=run.sensitivity_samples > 0, title="score maps",
+        )  # fmt: skip
     row = {"checkpoint": path.name, "method": method_name(run, state), "dataset": run.dataset, "map": run.map,
            "img_size": list(run.img_size), "top1": top1, "explained": None if explained is None else explained.tolist(),
            "scoring_seconds": time.monotonic() - start, **summary(records, settings)}  # fmt: skip
@@ -252,19 +264,7 @@ def draw(
     picture = to_pil_image(pixels.cpu())
     save_map_files(folder, picture, explanation.attention.numpy(), classes or range(len(names)))
 
-    def columns(chosen: list[int]) -> list[ClassMap]:
-        return [
-            ClassMap(
-                name=names[c],
-                logit=float(explanation.logits[c]),
-                probability=float(explanation.probabilities[c]),
-                attention=explanation.attention[c].numpy(),
-                evidence=explanation.evidence[c].numpy(),
-                is_true=c == label,
-            )
-            for c in chosen
-        ]
-
+    columns = partial(class_maps, explanation, names, label=label)
     shown = classes or interesting_classes(explanation, count=SHOWN, negative=negative, label=label)
     best = int(explanation.probabilities.argmax())
     known = f"label {names[label]}, " if label is not None else ""

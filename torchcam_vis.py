@@ -48,6 +48,7 @@ from tools.draw_methods import save_method_figure, save_method_files
 from tools.logger import format_table, progress, say, set_up_console
 from tools.memory import keep_freed_memory
 from tools.metric_table import rows_so_far, save_metrics, score_rows
+from tools.numerics import set_numerics
 
 logger = logging.getLogger("torchcam_vis")
 
@@ -61,6 +62,7 @@ def main() -> None:
     device = distributed.pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
+    set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
     distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
     run = expand_runs(args)[0]
     methods = [name for name in METHODS if run.methods is None or name in run.methods]

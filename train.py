@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -16,29 +17,42 @@ if __name__ == "__main__":
 
 import timm
 import torch
+from matplotlib.figure import Figure
+from timm.utils import ModelEmaV3
+from torch import nn
+from torchvision.transforms.v2.functional import to_pil_image
 
 from dataset import DataError
 from dataset.cache import cache_pictures
-from dataset.loaders import DeviceLoader, build_loader, usable_workers
+from dataset.loaders import DeviceLoader, build_loader, normalised_picture, usable_workers
 from dataset.pictures import PictureDataset
 from dataset.registry import build_dataset, dataset_spec, least_similar_classes
 from dataset.transforms import batch_mixing
 from engine import TrainingError
 from engine.evaluate import evaluate
+from engine.explain import explain_picture, interesting_classes
 from engine.optim import build_optimizer, build_scheduler, restore_optimizer
-from engine.train import train_one_epoch
+from engine.train import EpochStopped, train_one_epoch
+from engine.update import Update, average_of
 from sloter import ModelError
 from sloter.backbone import FeatureModel, body_parameters, check_name, grid_features
 from sloter.loss import ScouterLoss, balanced_weights
 from sloter.slot_model import build_model
 from tools import ToolError, checkpoint, distributed, sweep
+from tools.board import Board, check_board
 from tools.console import run_script
 from tools.cost import cost_table, parameters
-from tools.draw import save_curves
+from tools.draw import OverviewRow, class_maps, draw_overview, save_curves
 from tools.logger import RunLog, epoch_line, say, set_up_console
 from tools.memory import keep_freed_memory
+from tools.numerics import amp_dtype, set_numerics
+from tools.random_state import random_states, restore_random_state
+from tools.stopping import Interrupted, StopRequest
 
 logger = logging.getLogger("train")
+
+FOLLOWED = 6  # pictures whose maps TensorBoard shows
+SHOWN = 4  # likely classes of each
 
 
 def main() -> None:
@@ -47,6 +61,9 @@ def main() -> None:
     device = distributed.pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
+    set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
+    if args.tensorboard and args.output_dir:
+        check_board()
     distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
     runs = expand_runs(args)
     if len(runs) > 1 and (args.thop or args.resume not in (None, "auto")):
@@ -73,51 +90,116 @@ class Session:
 
     name: str
     model: FeatureModel
+    average: ModelEmaV3 | None
+    parallel: nn.Module  # the model as the training calls it
     configs: dict[str, Any]  # model_config, data_config, train_config of the checkpoint
     train_loader: DeviceLoader
     val_loader: DeviceLoader
     criterion: ScouterLoss
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
+    update: Update
     start: int
     explained: torch.Tensor | None  # (c) the class that a negative model explains for each true one
+    amp: torch.dtype | None
     record: dict[str, Any] = field(default_factory=dict)  # of the last complete epoch
     best: float = -1.0
+    left: dict[str, Any] | None = None  # how far the epoch is in which the run was left
+
+    @property
+    def evaluated(self) -> FeatureModel:
+        """The model that is evaluated and saved as the run's: the average, if there is one."""
+        return self.average.module if self.average else self.model
 
 
 def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """One run, from its flags to its last checkpoint; returns the record of its last epoch."""
     s = prepare(run, device)
-    log = RunLog(Path(run.output_dir, "log.jsonl"), s.name, first_epoch=s.start) if run.output_dir else None
-    if log and distributed.is_main():
+    writes = bool(run.output_dir) and distributed.is_main()
+    log = RunLog(Path(run.output_dir, "log.jsonl"), s.name, first_epoch=s.start) if writes else None
+    board = Board(run.output_dir, s.name, first_epoch=s.start) if writes and run.tensorboard else None
+    if log:
         log.restore(s.record)
-    parallel = distributed.wrap(s.model, device)
     try:
-        for epoch in range(s.start, run.epochs):
-            s.train_loader.set_epoch(epoch)
-            # Seeded anew each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
-            torch.manual_seed(((run.seed * 1_000_003 + epoch) * 65_537 + distributed.rank()) % 2**63)
-            figures = train_one_epoch(
-                parallel, s.train_loader, s.criterion, s.optimizer, s.scheduler,
-                epoch=epoch, epochs=run.epochs, device=device, clip_grad=run.clip_grad,
-            )  # fmt: skip
-            distributed.share_buffers(s.model)
-            val = evaluate(
-                s.model, s.val_loader, s.criterion, device=device, negative=is_negative(run), explained=s.explained
-            )
-            record = {"epoch": epoch, **figures, **{f"val_{k}": v for k, v in val.items() if k != "images"}}
-            say(epoch_line(record, run.epochs, top5=len(s.configs["data_config"]["class_names"]) > 5))
-            if log and distributed.is_main():
-                save(run, s, record)
-                log.add(record)
-                save_curves(Path(run.output_dir, "curves.png"), log.records)
-            s.record, s.best = record, max(s.best, val["top1"])
+        with StopRequest(device) as stop:
+            for epoch in range(s.start, run.epochs):
+                record = train_epoch(run, s, epoch, device, stop)
+                if log:
+                    save(run, s, record)
+                    log.add(record)
+                    save_curves(Path(run.output_dir, "curves.png"), log.records)
+                if board:
+                    board.add(record, draw_progress(s, device))
+                s.record, s.best = record, max(s.best, record["val_top1"])
+                if epoch + 1 < run.epochs and stop():
+                    raise Interrupted(f"{stop.signal}: {how_to_go_on(run, s)}")
     except KeyboardInterrupt:
-        say(interrupted(run, s))
+        say(f"\n{how_to_go_on(run, s)}")
         raise
+    finally:
+        if board:
+            board.close()
     if log and s.start < run.epochs:
         say(f"saved: {checkpoint.checkpoint_path(run.output_dir, s.name)}, and beside it log.jsonl and curves.png")
     return s.record
+
+
+def train_epoch(
+    run: argparse.Namespace, s: Session, epoch: int, device: torch.device, stop: StopRequest
+) -> dict[str, Any]:  # fmt: skip
+    """Train and evaluate; returns the epoch's record.
+
+    Raises:
+        Interrupted: a signal came; what there is of the epoch is saved.
+    """
+    # Seeded anew each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
+    torch.manual_seed(((run.seed * 1_000_003 + epoch) * 65_537 + distributed.rank()) % 2**63)
+    before = None
+    s.train_loader.set_epoch(epoch)
+    if s.left:
+        before = EpochStopped(**{name: s.left[name] for name in ("images", "sums", "seconds")})
+        s.train_loader.set_epoch(epoch, skip=before.images)
+        restore_random_state(s.left["random"], device)
+        s.left = None
+    try:
+        figures = train_one_epoch(
+            s.parallel, s.train_loader, s.criterion, s.update, epoch=epoch, epochs=run.epochs, device=device, stop=stop,
+            before=before,
+        )  # fmt: skip
+    except EpochStopped as stopped:
+        left = {"images": stopped.images, "sums": stopped.sums, "seconds": stopped.seconds,
+                "share": s.update.done / steps_per_epoch(run, s.train_loader) - epoch,
+                "random": random_states(device)}  # fmt: skip
+        if run.output_dir and distributed.is_main():
+            checkpoint.save(checkpoint.checkpoint_path(run.output_dir, s.name), content(s, epoch - 1, s.record, left))
+        raise Interrupted(f"{stop.signal}: {how_to_go_on(run, s, epoch=epoch, images=stopped.images)}") from None
+    distributed.share_buffers(s.evaluated)
+    val = evaluate(s.evaluated, s.val_loader, s.criterion, device=device, negative=is_negative(run),
+                   explained=s.explained, amp=s.amp)  # fmt: skip
+    record = {"epoch": epoch, **figures, **{f"val_{k}": v for k, v in val.items() if k != "images"}}
+    say(epoch_line(record, run.epochs, top5=len(s.configs["data_config"]["class_names"]) > 5))
+    return record
+
+
+def steps_per_epoch(run: argparse.Namespace, loader: DeviceLoader) -> int:
+    """Changes of the weights in a whole epoch."""
+    loader.set_epoch(0)
+    return math.ceil(len(loader) / run.accum_steps)
+
+
+def draw_progress(s: Session, device: torch.device) -> Figure | None:
+    """The evidence that a slot model finds now in a few pictures of the validation split, always the same."""
+    if not s.configs["model_config"]["use_slot"]:
+        return None
+    data, names = s.val_loader.dataset, s.configs["data_config"]["class_names"]
+    negative = s.configs["model_config"]["loss_status"] < 0
+    statistics = {key: s.configs["data_config"][key] for key in ("mean", "std")}
+    rows = []
+    for i in range(0, len(data), max(len(data) // FOLLOWED, 1)):
+        pixels, label = data.pixels(i), data.listing.labels[i]
+        explanation = explain_picture(s.evaluated, normalised_picture(pixels.to(device), **statistics))
+        classes = interesting_classes(explanation, count=SHOWN, negative=negative, label=label)
+        columns = class_maps(explanation, names, classes, label=label)
+        rows.append(OverviewRow(to_pil_image(pixels), (str(i), names[label]), columns))
+    return draw_overview(rows[:FOLLOWED], negative=negative)
 
 
 def is_negative(run: argparse.Namespace) -> bool:
@@ -130,6 +212,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         checkpoint.writable_folder(run.output_dir)
     name = checkpoint.run_name(**name_config(run))
     check_name(run.model)  # before the data, which may be long in coming
+    amp = amp_dtype(run.amp, device)
     before = load_state(run, name)
     train_set, val_set = load_split(run, "train"), load_split(run, "val")
     model, config, statistics = prepare_model(run, train_set, before)
@@ -153,11 +236,26 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         except ValueError as error:
             was = before["train_config"]["freeze_layers"]
             raise ToolError(f"--resume: other layers were trained (--freeze_layers {was}), not those of now") from error
-    start = before["epoch"] + 1 if before else run.start_epoch
+    start, left = (before["epoch"] + 1, before.get("left")) if before else (run.start_epoch, None)
+    steps = steps_per_epoch(run, train_loader)
+    done = round((start + (left["share"] if left else 0)) * steps)
     scheduler = build_scheduler(
-        optimizer, sched=run.sched, steps_per_epoch=len(train_loader), epochs=run.epochs, lr_drop=run.lr_drop,
-        warmup_epochs=run.warmup_epochs, start_epoch=start,
+        optimizer, sched=run.sched, steps_per_epoch=steps, epochs=run.epochs, lr_drop=run.lr_drop,
+        warmup_epochs=run.warmup_epochs, done=done,
     )  # fmt: skip
+    average = average_of(model, run.ema)
+    if average and before and "raw_model" in before:
+        average.module.load_state_dict(before["model"])
+    for module in (model, average.module if average else None) if run.compile else ():
+        if module is not None:
+            module.compile()
+    parallel = distributed.wrap(model, device)
+    update = Update(
+        parallel, optimizer, scheduler, device=device, amp=amp, clip_grad=run.clip_grad, accum_steps=run.accum_steps,
+        average=average, done=done,
+    )  # fmt: skip
+    if before and before.get("scaler"):
+        update.scaler.load_state_dict(before["scaler"])
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "val_ratio": run.val_ratio, **statistics}
     configs = {"model_config": config, "data_config": data, "train_config": plain_settings(run)}
     counts = torch.bincount(torch.tensor(train_set.listing.labels), minlength=train_set.num_classes)
@@ -165,10 +263,13 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power, class_weights=weights).to(device)
     lsc = least_similar_classes(val_set, run.lsc) if is_negative(run) else None
     explained = None if lsc is None else torch.tensor(lsc, device=device)
-    session = Session(name, model, configs, train_loader, val_loader, criterion, optimizer, scheduler, start, explained)
+    session = Session(
+        name, model, average, parallel, configs, train_loader, val_loader, criterion, update, start, explained, amp
+    )
     if before:
-        session.record, session.best = before["metrics"], before["best_top1"]
-        say(f"going on from epoch {start}, which is done{changes(before['train_config'], configs['train_config'])}")
+        session.record, session.best, session.left = before["metrics"], before["best_top1"], left
+        where = f"{left['images']} pictures into epoch {start + 1}" if left else f"epoch {start}, which is done"
+        say(f"going on from {where}{changes(before['train_config'], configs['train_config'])}")
     processes = f", {distributed.world_size()} processes" if distributed.active() else ""
     say(f"{name}: {len(train_set)} training and {len(val_set)} validation pictures, {train_set.num_classes} classes, "
         f"{parameters(model)[0]:,} trainable parameters, {device.type}{processes}")  # fmt: skip
@@ -191,16 +292,27 @@ def tell_imbalance(counts: torch.Tensor, names: list[str], *, weighted: bool) ->
 def save(run: argparse.Namespace, s: Session, record: dict[str, Any]) -> None:
     """Write the checkpoints of an epoch."""
     epoch, top1 = record["epoch"], record["val_top1"]
-    content = {
+    numbered = (epoch + 1) % 10 == 0 or (epoch + 1) % run.lr_drop == 0
+    state = {**content(s, epoch, record), "best_top1": max(s.best, top1)}
+    checkpoint.save_epoch(run.output_dir, s.name, state, best=top1 > s.best, numbered=numbered)
+
+
+def content(
+    s: Session, epoch: int, record: dict[str, Any], left: dict[str, Any] | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """A checkpoint after a whole epoch, or, with ``left``, some way into the next one."""
+    state = {
         **s.configs,
-        "model": s.model.state_dict(),
-        "optimizer": s.optimizer.state_dict(),
+        "model": s.evaluated.state_dict(),
+        "optimizer": s.update.optimizer.state_dict(),
+        "scaler": s.update.scaler.state_dict(),
         "epoch": epoch,
         "metrics": record,
-        "best_top1": max(s.best, top1),
+        "best_top1": s.best,
     }
-    numbered = (epoch + 1) % 10 == 0 or (epoch + 1) % run.lr_drop == 0
-    checkpoint.save_epoch(run.output_dir, s.name, content, best=top1 > s.best, numbered=numbered)
+    if s.average:
+        state["raw_model"] = s.model.state_dict()
+    return state | ({"left": left} if left else {})
 
 
 def load_split(run: argparse.Namespace, split: str) -> PictureDataset:
@@ -237,6 +349,8 @@ def prepare_model(
     torch.manual_seed(run.seed % 2**63)
     model = build_model(**config, **weights, freeze_stages=run.freeze_layers if has_weights else 0)
     f = model.feature_shape(train_set.in_chans, run.img_size)[0]
+    if run.grad_checkpointing:
+        model.checkpoint_gradients()
     if "channel" in run.given and run.channel != f:
         logger.warning("--channel %d: the feature map of this backbone has %d channels, which counts", run.channel, f)
     spec = dataset_spec(run.dataset)
@@ -246,7 +360,7 @@ def prepare_model(
         wrong = [f"{key} {saved.get(key)}, not {value}" for key, value in config.items() if value != saved.get(key)]
         if wrong or set(saved) - set(config):
             raise ToolError(f"--resume: its model is not that of the flags, but has {'; '.join(wrong)}")
-        model.load_state_dict(before["model"])
+        model.load_state_dict(before.get("raw_model", before["model"]))
         statistics = {key: before["data_config"][key] for key in ("mean", "std")}
     return model, config, statistics
 
@@ -271,8 +385,8 @@ def initial_weights(run: argparse.Namespace, *, in_chans: int) -> tuple[dict[str
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     """What a run that goes on does otherwise than before, of what makes a difference to its training."""
-    names = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "weight_decay", "clip_grad", "lambda_value",
-             "power", "class_weights", "aug", "aug_policy", "seed", "epochs")  # fmt: skip
+    names = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "accum_steps", "ema", "amp", "weight_decay",
+             "clip_grad", "lambda_value", "power", "class_weights", "aug", "aug_policy", "seed", "epochs")  # fmt: skip
     told = [f"{name} {now[name]}, before {before[name]}" for name in names if now[name] != before.get(name)]
     return f" (changed: {'; '.join(told)})" if told else ""
 
@@ -291,11 +405,14 @@ def load_pre(run: argparse.Namespace) -> dict[str, Any]:
     return pre
 
 
-def interrupted(run: argparse.Namespace, s: Session) -> str:
-    if not run.output_dir or not s.record:
-        return "\nno epoch was complete, or nothing was to be saved"
+def how_to_go_on(run: argparse.Namespace, s: Session, *, epoch: int | None = None, images: int = 0) -> str:
+    """What is saved of a run that is left, and the command that takes it up again."""
+    if not run.output_dir or (not s.record and epoch is None):
+        return "no epoch was complete, or nothing was to be saved"
     again = f"{command_line()} --resume auto"  # the last flag counts
-    return f"\nepoch {s.record['epoch'] + 1} of {run.epochs} is saved; go on with: {again}"
+    if epoch is None:
+        return f"epoch {s.record['epoch'] + 1} of {run.epochs} is saved; go on with: {again}"
+    return f"left and saved {images} pictures into epoch {epoch + 1} of {run.epochs}; go on with: {again}"
 
 
 def print_cost(run: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -35,16 +36,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __init__(self, size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
         self.size, self.shuffle, self.seed = size, shuffle, seed
         self.rank, self.world_size = rank, world_size
-        self.epoch = 0
+        self.epoch = self.skip = 0
 
     def __len__(self) -> int:
-        return len(range(self.rank, self._end(), self.world_size))
+        return len(range(self.skip + self.rank, self._end(), self.world_size))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
         order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
         seeds = torch.randint(2**62, (self.size,), generator=generator)
-        for place in range(self.rank, self._end(), self.world_size):
+        for place in range(self.skip + self.rank, self._end(), self.world_size):
             index = int(order[place])
             yield index, int(seeds[index])
 
@@ -86,6 +87,11 @@ class DeviceLoader:
     def __len__(self) -> int:
         return len(self.loader)
 
+    @property
+    def dataset(self) -> PictureDataset:
+        """What is loaded."""
+        return self.loader.dataset  # type: ignore[return-value]
+
     def __iter__(self) -> Iterator[Batch]:
         for pixels, classes, numbers in self.loader:
             pixels = pixels.to(self.device, non_blocking=True)
@@ -95,9 +101,9 @@ class DeviceLoader:
                 images, labels = self.mixing(images, labels)
             yield Batch(images, labels, numbers)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order and the augmentation of an epoch."""
-        self.sampler.epoch = epoch
+    def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
+        """Choose the order and the augmentation of an epoch, without its first ``skip`` pictures of all processes."""
+        self.sampler.epoch, self.sampler.skip = epoch, skip
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -161,6 +167,7 @@ def build_loader(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_parent,
         # Its workers' seeds are drawn when they start, so not from the global state, which an epoch sets for the model.
         generator=torch.Generator(),
     )
@@ -169,6 +176,12 @@ def build_loader(
         loader, sampler, device=device, mean=torch.tensor(mean).view(shape), std=torch.tensor(std).view(shape),
         mixing=mixing,
     )  # fmt: skip
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A signal to the whole group of processes is for the one that knows what to save."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def usable_workers(num_workers: int) -> int:

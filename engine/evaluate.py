@@ -13,6 +13,7 @@ from tools.distributed import sum_over_processes
 from tools.logger import progress
 from tools.meters import SampleMeans
 from tools.metrics import confusion_counts, explanation_area, topk_correct
+from tools.numerics import autocast
 
 
 class Criterion(Protocol):
@@ -31,6 +32,7 @@ def evaluate(
     negative: bool = False,
     explained: Tensor | None = None,
     confusion: Tensor | None = None,
+    amp: torch.dtype | None = None,
 ) -> dict[str, float]:
     """Evaluate on every sample of every process once; the model is left in evaluation mode.
 
@@ -43,6 +45,7 @@ def evaluate(
         negative: whether the maps of a slot model deny their class; see :func:`explanation_area`.
         explained: (c) the class that such a model explains for each true one, on the device; see there.
         confusion: (c, c) zeros on the device that are filled with counts, true classes by predicted ones.
+        amp: precision of the forward pass, None for single precision.
 
     Returns:
         ``loss``, ``ce``, ``attn_mean``, ``area_loss``, ``top1``, ``top5``, ``images`` and, of a slot model,
@@ -55,7 +58,8 @@ def evaluate(
     meter = SampleMeans(("ce", "attn_mean", "area", "top1", "top5"), device)
     has_maps = False
     for batch in progress(loader, "evaluate"):
-        output = model(batch.images)
+        with autocast(device, amp):
+            output = model(batch.images)
         has_maps = output.attn is not None
         meter.add(_sums(output, batch.labels, negative, explained), len(batch.labels))
         if confusion is not None:

@@ -24,19 +24,26 @@ def cosine_factor(epoch: float, epochs: int, lr_drop: int) -> float:
 SCHEDULES: dict[str, Callable[[float, int, int], float]] = {"step": step_factor, "cosine": cosine_factor}
 
 
+FUSED = ("cuda", "cpu")  # devices on which torch has AdamW as one kernel
+
+
 def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW over what is trainable."""
-    return torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=lr, weight_decay=weight_decay)
+    """AdamW over what is trainable, as one kernel where there is one."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    fused = all(p.device.type in FUSED for p in parameters)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
 
 
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, state: dict[str, Any], *, lr: float, weight_decay: float
 ) -> None:  # fmt: skip
-    """Load the state of an optimizer, but with the learning rate and the weight decay of now.
+    """Load the state of an optimizer, but with the learning rate, the weight decay and the kernel of now.
 
     Raises:
         ValueError: it is of other parameters.
     """
+    fused = optimizer.param_groups[0]["fused"]
+    state = {**state, "param_groups": [{**group, "fused": fused} for group in state["param_groups"]]}
     optimizer.load_state_dict(state)
     for group in optimizer.param_groups:
         group["lr"], group["weight_decay"] = lr, weight_decay
@@ -51,7 +58,7 @@ def build_scheduler(
     epochs: int,
     lr_drop: int,
     warmup_epochs: float,
-    start_epoch: int = 0,
+    done: int = 0,
 ) -> LambdaLR:
     """A schedule to be stepped after each optimizer step.
 
@@ -64,7 +71,7 @@ def build_scheduler(
         epochs: length of the run.
         lr_drop: epochs between drops of the step schedule.
         warmup_epochs: the rate rises linearly over so many epochs first, on top of the schedule.
-        start_epoch: the epoch that the next step belongs to.
+        done: steps before the next one, in earlier epochs too.
 
     Raises:
         ValueError: an unknown schedule.
@@ -74,9 +81,9 @@ def build_scheduler(
     factor = SCHEDULES[sched]
 
     def scale(step: int) -> float:
-        done = start_epoch * steps_per_epoch + step
-        warmup = min((done + 1) / (warmup_epochs * steps_per_epoch), 1.0) if warmup_epochs else 1.0
+        step += done
+        warmup = min((step + 1) / (warmup_epochs * steps_per_epoch), 1.0) if warmup_epochs else 1.0
         # Rounding must not drop the rate a step early: 69.99999 is epoch 70.
-        return warmup * factor(round(done / steps_per_epoch, 6), epochs, lr_drop)
+        return warmup * factor(round(step / steps_per_epoch, 6), epochs, lr_drop)
 
     return LambdaLR(optimizer, scale)

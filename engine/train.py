@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from engine import TrainingError
+from engine.update import Update
 from tools.distributed import world_size
 from tools.logger import progress
 from tools.meters import SampleMeans
@@ -19,30 +19,44 @@ WHAT_TO_TRY = "what was saved before stays; try a lower --lr, --clip_grad 1, --w
 SHOW_EVERY = 0.5  # seconds between two looks at the figures, which wait for the device
 
 
+class EpochStopped(Exception):
+    """An epoch that was left before its end, because it was asked to.
+
+    Attributes:
+        images: pictures of all processes that were trained on in this epoch.
+        sums: of the figures over them, by name.
+        seconds: that it took.
+    """
+
+    def __init__(self, images: int, sums: dict[str, float], seconds: float) -> None:
+        super().__init__(f"stopped after {images} pictures")
+        self.images, self.sums, self.seconds = images, sums, seconds
+
+
 def train_one_epoch(
     model: nn.Module,
     loader: Iterable[Any],
     criterion: Callable[[Any, Tensor], dict[str, Tensor]],
-    optimizer: torch.optim.Optimizer,
-    scheduler: LRScheduler,
+    update: Update,
     *,
     epoch: int,
     epochs: int,
     device: torch.device,
-    clip_grad: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    before: EpochStopped | None = None,
 ) -> dict[str, float]:
-    """Train on every batch of a loader once.
+    """Train on every batch of a loader once. Nothing in a step waits for the device.
 
     Args:
         model: gives outputs with ``logits``.
         loader: batches with ``images`` and ``labels``, on the device; has a length.
         criterion: outputs and labels to the scalars named in :data:`LOSSES`.
-        optimizer: stepped once a batch.
-        scheduler: stepped once a batch.
+        update: what is done with the loss.
         epoch: number of this epoch, from 0.
         epochs: of the whole run, for the display.
         device: where the batches are.
-        clip_grad: largest norm of the whole gradient; None leaves it.
+        stop: asked after each change of the weights whether to leave the epoch.
+        before: the first part of this epoch, if it was left; the loader then gives the rest.
 
     Returns:
         Means over all samples of all processes of :data:`LOSSES`, and ``top1``, ``top5``,
@@ -50,25 +64,24 @@ def train_one_epoch(
 
     Raises:
         TrainingError: the loss is not finite.
+        EpochStopped: ``stop`` said so.
     """
     model.train()
     meter = SampleMeans((*LOSSES, "top1", "top5"), device)
     first_bad = torch.full((), -1, dtype=torch.long, device=device)  # step of the first loss that is not finite
     start = shown = time.monotonic()
-    lr = 0.0
+    if before is not None:
+        meter.restore(before.sums, before.images)
+        start -= before.seconds
+    steps = len(loader)  # type: ignore[arg-type]
     with progress(loader, f"epoch {epoch + 1}/{epochs}") as bar:
         for step, batch in enumerate(bar):
-            output = _forward(model, batch.images)
-            losses = criterion(output, batch.labels)
-            optimizer.zero_grad(set_to_none=True)
-            losses["loss"].backward()
-            if clip_grad is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), clip_grad)
-            optimizer.step()
-            lr = float(scheduler.get_last_lr()[0])
-            scheduler.step()
-            bad = ~losses["loss"].detach().isfinite()
-            first_bad = torch.where((first_bad < 0) & bad, step, first_bad)
+            with update.batch(step, steps) as group:
+                with update.autocast():
+                    output = _forward(model, batch.images)
+                losses = criterion(output, batch.labels)
+                update.backward(losses["loss"], group)
+            first_bad = torch.where((first_bad < 0) & ~losses["loss"].detach().isfinite(), step, first_bad)
             _count(meter, losses, output.logits, batch.labels)
             if time.monotonic() - shown > SHOW_EVERY:
                 _stop_if_bad(first_bad, epoch)
@@ -80,10 +93,14 @@ def train_one_epoch(
                     refresh=False,
                 )
                 shown = time.monotonic()
+            if group.is_complete and stop():
+                _stop_if_bad(first_bad, epoch)
+                sums, images = meter.totals()
+                raise EpochStopped(images, sums, time.monotonic() - start)
     _stop_if_bad(first_bad, epoch)
     seconds = time.monotonic() - start
     figures, images = meter.compute()
-    return {**figures, "lr": lr, "images_per_s": images / seconds, "seconds": seconds}
+    return {**figures, "lr": update.lr, "images_per_s": images / seconds, "seconds": seconds}
 
 
 def _forward(model: nn.Module, images: Tensor) -> Any:

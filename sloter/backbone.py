@@ -198,6 +198,18 @@ class FeatureModel(nn.Module):
                 self._frozen.append(module)
         self.train(self.training)
 
+    def checkpoint_gradients(self) -> None:
+        """Keep less of the backbone's forward pass for the backward pass, and compute it anew there (timm's own way).
+
+        Raises:
+            ModelError: timm does not offer it for this family.
+        """
+        name = type(self.backbone).__name__
+        try:
+            self.backbone.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError) as error:
+            raise ModelError(f"--grad_checkpointing: timm does not offer it for {name}; leave the flag away") from error
+
     def train(self, mode: bool = True) -> "FeatureModel":
         """As usual, but that frozen parts stay in evaluation mode."""
         super().train(mode)

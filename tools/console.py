@@ -7,8 +7,11 @@ import torch
 
 from tools import ToolError
 from tools.distributed import close
+from tools.logger import say
+from tools.stopping import Interrupted
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
 
 
 def run_script(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...]) -> int:
@@ -25,8 +28,15 @@ def run_script(main: Callable[[], None], script: str, errors: tuple[type[Excepti
         return _fail(script, str(error))
     except errors as error:
         return _fail(script, str(error))
+    except Interrupted as stopped:
+        say(str(stopped))
+        return RESUME_ME
     except torch.OutOfMemoryError:
         return _fail(script, "out of memory on the device: give a smaller --batch_size or --img_size")
+    except RuntimeError as error:
+        if told := _switch_at_fault(error):
+            return _fail(script, told)
+        raise
     except OSError as error:
         return _fail(script, f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:
@@ -35,6 +45,17 @@ def run_script(main: Callable[[], None], script: str, errors: tuple[type[Excepti
     finally:
         close()
     return 0
+
+
+def _switch_at_fault(error: RuntimeError) -> str | None:
+    """What to say of an error of torch that goes away with one of our flags."""
+    first = str(error).strip().partition("\n")[0][:160]
+    if "does not have a deterministic implementation" in first:
+        operation = first.partition(" does not have")[0]
+        return f"--deterministic: {operation} cannot be repeated bit by bit on this device; leave the flag away"
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return f"--compile: this model cannot be compiled here ({first}); leave the flag away"
+    return None
 
 
 def _fail(script: str, message: str) -> int:

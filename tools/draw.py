@@ -129,7 +129,27 @@ class OverviewRow:
     columns: Sequence[ClassMap]
 
 
+def class_maps(explanation: Any, names: Sequence[str], classes: Sequence[int], *, label: int | None) -> list[ClassMap]:
+    """Columns of a figure out of an explanation of one picture (``engine.explain``), for some classes."""
+    return [
+        ClassMap(
+            name=names[c],
+            logit=float(explanation.logits[c]),
+            probability=float(explanation.probabilities[c]),
+            attention=explanation.attention[c].numpy(),
+            evidence=explanation.evidence[c].numpy(),
+            is_true=c == label,
+        )
+        for c in classes
+    ]
+
+
 def save_overview(path: Path, rows: Sequence[OverviewRow], *, negative: bool) -> None:
+    """Write the figure of :func:`draw_overview`."""
+    save_figure(path, draw_overview(rows, negative=negative))
+
+
+def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
     """Pictures below each other, each with the evidence of some classes; a row shares one scale.
 
     The true class is framed.
@@ -151,7 +171,7 @@ def save_overview(path: Path, rows: Sequence[OverviewRow], *, negative: bool) ->
                 ax.add_patch(plt.Rectangle((0, 0), 1, 1, **frame))
     for ax in axes.flat:
         ax.set_axis_off()
-    save_figure(path, figure)
+    return figure
 
 
 def _short(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tools.distributed import sum_over_processes
+from tools.distributed import is_main, sum_over_processes
 
 
 class SampleMeans:
@@ -13,22 +13,32 @@ class SampleMeans:
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = {name: torch.zeros((), dtype=dtype, device=device) for name in names}
+        self.names = tuple(names)
+        self.sums = torch.zeros(len(self.names), dtype=dtype, device=device)
         self.count = 0
 
     def add(self, sums: Mapping[str, Tensor], count: int) -> None:
         """Add sums over ``count`` samples, scalars, without waiting for the device."""
         self.count += count
-        for name in self.sums:
-            self.sums[name] += sums[name].detach()
+        self.sums += torch.stack([sums[name].detach().to(self.sums.dtype) for name in self.names])
+
+    def restore(self, sums: Mapping[str, float], count: int) -> None:
+        """Start from the sums of all processes over ``count`` samples, which count once among them."""
+        if is_main():
+            self.count += count
+            self.sums += torch.tensor([sums[name] for name in self.names], dtype=self.sums.dtype).to(self.sums.device)
 
     def local(self) -> dict[str, float]:
         """Means over the samples of this process so far, for the progress display."""
-        return {name: float(value) / self.count for name, value in self.sums.items()}
+        return dict(zip(self.names, (self.sums / self.count).tolist(), strict=True))
+
+    def totals(self) -> tuple[dict[str, float], int]:
+        """Sums over all samples of all processes, and their number; every process must call it."""
+        count = torch.full_like(self.sums[:1], self.count)
+        *totals, samples = sum_over_processes(torch.cat([self.sums, count])).tolist()
+        return dict(zip(self.names, totals, strict=True)), round(samples)
 
     def compute(self) -> tuple[dict[str, float], int]:
         """Means over all samples of all processes, and their number; every process must call it."""
-        values = list(self.sums.values())
-        count = torch.full_like(values[0], self.count)
-        *totals, samples = sum_over_processes(torch.stack([*values, count])).tolist()
-        return {name: total / samples for name, total in zip(self.sums, totals, strict=True)}, round(samples)
+        totals, samples = self.totals()
+        return {name: total / samples for name, total in totals.items()}, samples

@@ -33,7 +33,7 @@ def test_warmup_rises_linearly():
 
 @pytest.mark.parametrize("options", [{}, {"sched": "cosine"}, {"warmup_epochs": 3}])
 def test_a_run_that_goes_on_has_the_rates_of_the_uninterrupted_one(options):
-    assert rates(start_epoch=1, **options)[:6] == pytest.approx(rates(**options)[2:])
+    assert rates(done=2, **options)[:6] == pytest.approx(rates(**options)[2:])
 
 
 def test_a_restored_optimizer_keeps_its_state_but_takes_the_rate_of_now():

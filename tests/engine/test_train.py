@@ -1,11 +1,14 @@
+import contextlib
 from typing import NamedTuple
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine import TrainingError
 from engine.evaluate import evaluate
-from engine.train import train_one_epoch
+from engine.train import EpochStopped, train_one_epoch
+from engine.update import Update, average_of
 
 
 class Batch(NamedTuple):
@@ -50,12 +53,18 @@ def batches(*groups):
     return [Batch(torch.tensor(g, dtype=torch.float32).view(-1, 1, 1, 1), torch.tensor(labels)) for g, labels in groups]
 
 
-def run_epoch(model, loader, **options):
-    optimizer = torch.optim.SGD(model.parameters(), lr=options.pop("lr", 0.0))
+CPU = torch.device("cpu")
+
+
+def update_of(model, *, lr=0.0, **options):
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    return train_one_epoch(
-        model, loader, Criterion(), optimizer, scheduler, epoch=2, epochs=5, device=torch.device("cpu"), **options
-    )
+    return Update(model, optimizer, scheduler, device=CPU, **options)
+
+
+def run_epoch(model, loader, *, stop=lambda: False, before=None, **options):
+    update = update_of(model, **options)
+    return train_one_epoch(model, loader, Criterion(), update, epoch=2, epochs=5, device=CPU, stop=stop, before=before)
 
 
 def test_a_short_batch_weighs_as_much_as_its_samples():
@@ -105,3 +114,105 @@ def test_the_gradient_is_clipped_to_its_whole_norm():
     run_epoch(model, batches(([0], [0])), lr=1.0, clip_grad=0.1)
     # the gradient (-.5, .5) is scaled to norm .1
     assert model.logits.detach().norm().item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch():
+    pictures, labels = [0, 1, 2, 1, 0, 2], [0, 1, 1, 0, 0, 1]
+    large, small = (Table([[0.3, -0.2], [0.1, 0.5], [-0.4, 0.9]]) for _ in range(2))
+    run_epoch(large, batches((pictures, labels)), lr=1.0)
+    run_epoch(small, batches(*((pictures[i : i + 2], labels[i : i + 2]) for i in (0, 2, 4))), lr=1.0, accum_steps=3)
+    torch.testing.assert_close(small.logits, large.logits)
+
+
+def test_the_last_group_of_an_epoch_may_be_smaller():
+    update = update_of(Table([[0.0, 0.0]]), accum_steps=3)
+    groups = []
+    for step in range(5):
+        with update.batch(step, 5) as group:
+            groups.append((group.size, group.is_complete))
+    assert groups == [(3, False), (3, False), (3, True), (2, False), (2, True)]
+
+
+def test_gradients_of_an_incomplete_group_stay_in_the_process():
+    class Wrapped(Table):
+        exchanged = 0
+
+        @contextlib.contextmanager
+        def no_sync(self):
+            Wrapped.exchanged -= 1
+            yield
+
+        def forward(self, images):
+            Wrapped.exchanged += 1
+            return super().forward(images)
+
+    run_epoch(Wrapped([[0.0, 0.0]]), batches(*[([0], [0])] * 6), accum_steps=3)
+    assert Wrapped.exchanged == 2
+
+
+def test_the_average_follows_the_weights_and_warms_up():
+    model = Table([[0.0, 0.0]])
+    average = average_of(model, 0.5)
+    update = update_of(model, lr=1.0, average=average)
+    seen = []
+    for _ in range(3):
+        with update.batch(0, 1) as group:
+            update.backward((model.logits * torch.tensor([[-1.0, 0.0]])).sum(), group)
+        seen.append(average.module.logits[0, 0].item())
+    # weights 1, 2, 3; decay 0 at first, 1 - 2 ** (-2 / 3) = .370 then, and .5 at most, since 1 - 3 ** (-2 / 3) = .519
+    second = 0.370039 * 1 + 0.629961 * 2
+    assert seen == pytest.approx([1.0, second, 0.5 * second + 0.5 * 3], rel=1e-5)
+
+
+def test_no_average_without_a_decay():
+    assert average_of(Table([[0.0]]), None) is None
+
+
+def test_a_loss_in_half_precision_is_scaled_and_its_gradient_is_not():
+    model = Table([[0.0, 0.0]])
+    update = update_of(model, lr=1.0, amp=torch.float16, clip_grad=10)
+    with update.batch(0, 1) as group:
+        # times the scale of 65,536 this gradient is nothing special; without it half precision would make it zero
+        update.backward((model.logits.half() * torch.tensor([[2e-8, 0.0]])).sum(), group)
+    assert model.logits[0, 0].item() == pytest.approx(-2e-8, rel=1e-2)
+
+
+def test_an_epoch_that_was_left_ends_with_the_figures_of_the_whole_one():
+    parts = [([0, 0, 1], [0, 0, 1]), ([0], [1]), ([1, 1], [0, 1])]
+    whole = run_epoch(Table([[5.0, 0.0], [0.0, 5.0]]), batches(*parts))
+    with pytest.raises(EpochStopped) as stopped:
+        run_epoch(Table([[5.0, 0.0], [0.0, 5.0]]), batches(*parts), stop=iter([False, True]).__next__)
+    assert stopped.value.images == 4
+    rest = run_epoch(Table([[5.0, 0.0], [0.0, 5.0]]), batches(parts[2]), before=stopped.value)
+    timed = ("images_per_s", "seconds")
+    assert {k: v for k, v in rest.items() if k not in timed} == pytest.approx(
+        {k: v for k, v in whole.items() if k not in timed}
+    )
+
+
+def test_an_epoch_is_left_between_steps_of_the_weights_only():
+    with pytest.raises(EpochStopped) as stopped:
+        run_epoch(Table([[5.0, 0.0]]), batches(*[([0], [0])] * 5), accum_steps=3, stop=lambda: True)
+    assert stopped.value.images == 3
+
+
+class HostReads(TorchDispatchMode):
+    """Counts what would wait for a device: values read by the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return function(*args, **(kwargs or {}))
+
+
+def host_reads(steps, **options):
+    with HostReads() as reads:
+        run_epoch(Table([[5.0, 0.0]], attention=True), batches(*[([0], [0])] * steps), **options)
+    return reads.count
+
+
+def test_no_step_waits_for_the_device():
+    options = {"clip_grad": 1.0, "amp": torch.bfloat16}
+    # an epoch reads its figures once, at its end, however many steps it has
+    assert host_reads(3, **options) == host_reads(30, **options) < 10

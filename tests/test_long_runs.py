@@ -1,0 +1,172 @@
+"""Runs that are left and taken up again, and the ways to train that change speed or memory."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tools import checkpoint
+from tools.stopping import StopRequest
+
+ROOT = Path(__file__).parents[1]
+NAME = "MNIST5k_use_slot_checkpoint.pth"
+
+
+def stop_at(monkeypatch, call):
+    """A signal arrives before this look for one."""
+    calls = itertools.count(1)
+
+    def ask(self):
+        self.signal = "SIGTERM"
+        return next(calls) == call
+
+    monkeypatch.setattr(StopRequest, "__call__", ask)
+
+
+def assert_same(a, b):
+    one, two = (checkpoint.load(folder / NAME) for folder in (a, b))
+    assert one["epoch"] == two["epoch"] and one["scaler"] == two["scaler"]
+    for weights in ("model", "raw_model"):
+        assert one.get(weights, {}).keys() == two.get(weights, {}).keys()
+        assert all(torch.equal(value, two[weights][key]) for key, value in one.get(weights, {}).items())
+    for x, y in zip(one["optimizer"]["state"].values(), two["optimizer"]["state"].values(), strict=True):
+        assert all(torch.equal(x[key], y[key]) for key in x)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "",
+        "--aug true --aug_policy mixup,cutmix --num_workers 2 --ema 0.9 --accum_steps 2 --amp fp16 --clip_grad 1 "
+        "--sched cosine --warmup_epochs 1",
+    ],
+)
+def test_a_run_that_was_left_within_an_epoch_ends_as_the_uninterrupted_one(
+    scripts, tiny, tmp_path, monkeypatch, records, extra
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    flags = f"{tiny} {extra} --img_size 16 --epochs 2"
+    assert scripts("train", flags, f"--output_dir {whole}")[0] == 0
+    steps = 12 // (2 if "accum" in extra else 1)
+    # in the second epoch, after four steps; the look after the first epoch is one more
+    stop_at(monkeypatch, steps + 1 + 4)
+    code, out, _ = scripts("train", flags, f"--output_dir {parts}")
+    pictures = 4 * 64 * (12 // steps)
+    assert code == 75 and f"SIGTERM: left and saved {pictures} pictures into epoch 2 of 2; go on with: python" in out
+    assert checkpoint.load(parts / NAME)["epoch"] == 0
+    monkeypatch.undo()
+    code, out, _ = scripts("train", flags, f"--output_dir {parts} --resume auto")
+    assert code == 0 and f"going on from {pictures} pictures into epoch 2" in out
+    assert_same(whole, parts)
+    keys = ("epoch", "loss", "ce", "top1", "lr", "val_loss", "val_top1")
+    both = [[[record[key] for key in keys] for record in records(folder)] for folder in (whole, parts)]
+    assert both[0][0] == both[1][0] and both[0][1] == pytest.approx(both[1][1], rel=1e-12)
+
+
+def test_a_run_left_in_its_first_epoch_can_be_tested_and_taken_up(scripts, tiny, tmp_path, monkeypatch, records):
+    stop_at(monkeypatch, 3)
+    flags = f"{tiny} --img_size 16 --epochs 1 --output_dir {tmp_path}"
+    assert scripts("train", flags)[0] == 75
+    monkeypatch.undo()
+    assert scripts("test", f"--checkpoint {tmp_path / NAME} --num_workers 0")[0] == 0
+    # with other batches the rest of the epoch is still the rest: 192 of 800 pictures are done
+    code, _, _ = scripts("train", flags, "--resume auto --batch_size 152")
+    assert code == 0 and [record["epoch"] for record in records(tmp_path)] == [0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_the_whole_group_saves_and_says_resume_me(tiny, scripts, tmp_path, number):
+    command = [sys.executable, "train.py", *tiny.split(), "--num_workers", "2", "--epochs", "400"]
+    process = subprocess.Popen(
+        [*command, "--output_dir", str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("epoch 2/400"):
+            break
+    os.killpg(process.pid, number)  # the processes that load pictures get it, too
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 75 and "Traceback" not in err, err
+    assert f"{number.name}: " in out
+    again = out.partition("go on with: python train.py ")[2]
+    done = checkpoint.load(tmp_path / NAME)["epoch"] + 1
+    code, out, _ = scripts("train", again, f"--num_workers 0 --epochs {done + 1}")
+    assert code == 0 and "going on from" in out
+
+
+def test_a_sweep_that_was_left_goes_on(scripts, tiny, tmp_path, monkeypatch):
+    stop_at(monkeypatch, 3)
+    flags = f"{tiny} --img_size 16 --epochs 1 --lambda_value 1,2 --output_dir {tmp_path}"
+    assert scripts("train", flags)[0] == 75
+    monkeypatch.undo()
+    code, out, _ = scripts("train", flags)
+    assert code == 0 and "going on from 192 pictures into epoch 1" in out and (tmp_path / "sweep.csv").is_file()
+
+
+def losses(scripts, records, folder, *flags):
+    assert scripts("train", *flags, f"--output_dir {folder}")[0] == 0
+    return [record["ce"] for record in records(folder)]
+
+
+def test_recomputing_the_backbone_changes_nothing(scripts, tiny, tmp_path, records):
+    flags = (tiny, "--epochs 2 --img_size 16")
+    plain = losses(scripts, records, tmp_path / "plain", *flags)
+    assert losses(scripts, records, tmp_path / "again", *flags, "--grad_checkpointing true") == pytest.approx(plain)
+
+
+def test_bfloat16_learns_nearly_the_same(scripts, tiny, tmp_path, records):
+    flags = (tiny, "--epochs 2 --img_size 16")
+    plain = losses(scripts, records, tmp_path / "plain", *flags)
+    bf16 = losses(scripts, records, tmp_path / "bf16", *flags, "--amp bf16")
+    assert bf16 != plain and bf16 == pytest.approx(plain, rel=0.1)
+
+
+def test_the_saved_model_is_the_average(scripts, tiny, tmp_path):
+    assert scripts("train", tiny, f"--epochs 1 --img_size 16 --ema 0.999 --output_dir {tmp_path}")[0] == 0
+    state = checkpoint.load(tmp_path / NAME)
+    key = "conv1x1.weight"
+    assert not torch.equal(state["model"][key], state["raw_model"][key])
+    code, out, _ = scripts("test", f"--checkpoint {tmp_path / NAME} --num_workers 0")
+    assert code == 0 and f"top-1 {state['metrics']['val_top1']:.2%}" in out
+
+
+def test_compiled_training_learns_the_same(scripts, tiny, tmp_path, records):
+    flags = (tiny, "--epochs 1 --img_size 16 --num_classes 2 --batch_size 200")
+    plain = losses(scripts, records, tmp_path / "plain", *flags)
+    torch._dynamo.reset()
+    assert losses(scripts, records, tmp_path / "compiled", *flags, "--compile true") == pytest.approx(plain, rel=1e-3)
+
+
+def test_tensorboard_shows_figures_and_growing_maps(scripts, tiny, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    flags = f"{tiny} --img_size 16 --tensorboard true --output_dir {tmp_path}"
+    assert scripts("train", flags, "--epochs 1")[0] == 0
+    assert scripts("train", flags, "--epochs 2 --resume auto")[0] == 0
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "MNIST5k_use_slot")).Reload()
+    assert {"loss/training", "loss/validation", "top1/validation", "attn_mean/training"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert [event.step for event in events.Scalars("loss/training")] == [0, 1]
+    maps = events.Images("evidence")
+    assert [event.step for event in maps] == [0, 1] and maps[0].encoded_image_string != maps[1].encoded_image_string
+
+
+def test_tensorboard_without_its_package_is_one_line(fails, tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "--tensorboard true needs a package that is not installed" in fails("train", tiny, "--tensorboard true")
+
+
+def test_a_family_without_checkpointing_says_so(fails, tiny):
+    line = fails("train", tiny, "--model dla34 --out_stage 4 --img_size 64 --grad_checkpointing true --output_dir ''")
+    assert "timm" in line
+
+
+def test_ema_of_one_is_an_error(fails, tiny):
+    assert "argument --ema: 1 is not below 1" in fails("train", tiny, "--ema 1")
