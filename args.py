@@ -19,7 +19,7 @@ MOST_PICTURES = 10_000  # that --vis_id may name at once
 METHODS = ("CAM", "GradCAM", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM", "ScoreCAM", "SSCAM", "ISCAM",
            "DeepLIFT", "IntegratedGradients", "Occlusion", "RISE", "Extremal", "IGOS", "IBA")  # fmt: skip
 AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
-BENCHMARKS = ("data", "explain")
+BENCHMARKS = ("head", "data", "train", "infer", "explain", "scale")
 SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")
 # A flag that describes the model, and the name of its value in a checkpoint.
 MODEL_FLAGS = {
@@ -682,6 +682,8 @@ def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
     add("parts", nargs="*", choices=BENCHMARKS, metavar="part", help=f"of {', '.join(BENCHMARKS)}; all without any")
     add("--quick", type=boolean, default=False, metavar="BOOL", help="fewer pictures and rounds")
     add("--json", metavar="FILE", help="write the tables there, too")
+    add("--trace", metavar="FILE", help="train, infer: write a torch.profiler trace of the last variant there, too")
+    parser.set_defaults(dataset="MNIST5k", batch_size=8, slots_per_class="1", to_k_layer=3)
 
 
 def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argparse.Namespace:

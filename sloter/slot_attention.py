@@ -6,33 +6,55 @@ Two ways to turn the scores of slots and keys into attention are offered, ``pape
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sloter.gates import gru_gates
+
+
+class Scores(Protocol):
+    """How slots and keys make attention: ``sigmoid(shifted(queries @ keys^T))``."""
+
+    def keys(self, keys: Tensor) -> Tensor:
+        """(b, n, d) keys, once for all iterations."""
+        ...
+
+    def queries(self, slots: Tensor, key_sum: Tensor) -> Tensor:
+        """Slots (k, d) or (b, k, d) and the sum of the keys (b, 1, d) to (b, k, d) or (k, d)."""
+        ...
+
+    def shifted(self, products: Tensor) -> Tensor:
+        """Products (b, k, n) of queries and keys to arguments of the sigmoid."""
+        ...
 
 
 class PaperScores(nn.Module):
     """The published form: ``Z / sum_n Z * sum_k sum_n Z`` with ``Z = Q K^T / sqrt(d)``.
 
     Its arguments grow with the number of slots and its denominator has no fixed sign, which is why training is
-    fragile with many classes; it is kept because it is the paper's model.
+    fragile with many classes; it is kept because it is the paper's model. The sum over places of a slot's scores is
+    the score of the summed keys, so that the whole normaliser is a factor of the slot.
     """
 
     def __init__(self, dim: int, num_positions: int | None) -> None:
         super().__init__()
         self.scale = dim**-0.5
 
-    def forward(self, slots: Tensor, keys: Tensor) -> Tensor:
-        """(b, k, d) slots and (b, n, d) keys to (b, k, n) arguments of the sigmoid."""
-        scores = slots @ keys.transpose(1, 2) * self.scale  # (b, k, n)
-        per_slot = scores.sum(2, keepdim=True)  # (b, k, 1)
+    def keys(self, keys: Tensor) -> Tensor:
+        return keys * self.scale
+
+    def queries(self, slots: Tensor, key_sum: Tensor) -> Tensor:
+        per_slot = slots.float() @ key_sum.transpose(1, 2)  # (b, k, 1)
         total = per_slot.sum(1, keepdim=True)  # (b, 1, 1)
         # A sum of nearly nothing would divide by zero: its size is kept above rounding error, its sign stays.
-        eps = torch.finfo(scores.dtype).eps
-        tiny = per_slot.abs() < eps
-        per_slot = torch.where(tiny, torch.copysign(torch.full_like(per_slot, eps), per_slot), per_slot)
-        return scores / per_slot * total  # (b, k, n)
+        per_slot = per_slot.abs().clamp_min(torch.finfo(per_slot.dtype).eps).copysign(per_slot)
+        return slots * (total / per_slot)  # (b, k, d)
+
+    def shifted(self, products: Tensor) -> Tensor:
+        return products
 
 
 class QKNormScores(nn.Module):
@@ -50,13 +72,17 @@ class QKNormScores(nn.Module):
         self.log_tau = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.tensor(-math.log(num_positions)))
 
-    def forward(self, slots: Tensor, keys: Tensor) -> Tensor:
-        """(b, k, d) slots and (b, n, d) keys to (b, k, n) arguments of the sigmoid."""
-        cosine = F.normalize(slots, dim=2) @ F.normalize(keys, dim=2).transpose(1, 2)  # (b, k, n)
-        return self.log_tau.exp() * cosine + self.bias  # (b, k, n)
+    def keys(self, keys: Tensor) -> Tensor:
+        return F.normalize(keys, dim=2) * self.log_tau.exp()
+
+    def queries(self, slots: Tensor, key_sum: Tensor) -> Tensor:
+        return F.normalize(slots.float(), dim=-1)
+
+    def shifted(self, products: Tensor) -> Tensor:
+        return products + self.bias.to(products.dtype)
 
 
-SCORES: dict[str, Callable[[int, int | None], nn.Module]] = {"paper": PaperScores, "qknorm": QKNormScores}
+SCORES: dict[str, Callable[[int, int | None], Scores]] = {"paper": PaperScores, "qknorm": QKNormScores}
 
 
 class SlotAttention(nn.Module):
@@ -100,14 +126,14 @@ class SlotAttention(nn.Module):
         for _ in range(to_k_layers - 1):
             layers += [nn.ReLU(), nn.Linear(dim, dim)]
         self.to_k = nn.Sequential(*layers)
-        self.scores = SCORES[attention](dim, num_positions)
+        self.scores: Scores = SCORES[attention](dim, num_positions)
         self.gru = nn.GRUCell(dim, dim) if iters > 1 else None
 
     def forward(self, keys_in: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Attend.
 
-        Runs in single precision also under autocast: the sums over places and slots decide the score, and the
-        identity of score and explanation is to hold to float tolerance.
+        Under autocast to bfloat16 the slots are updated in it; the last look at the places, which makes score and
+        explanation, is always in single precision, so that their identity holds to its tolerance.
 
         Args:
             keys_in: (b, n, d), the values with their position encoding.
@@ -119,21 +145,40 @@ class SlotAttention(nn.Module):
             weight: (b, n), what each place is worth, so that
                 ``evidence == (attn.sum(2) * weight[:, None]).sum(-1)``.
         """
-        with torch.autocast(keys_in.device.type, enabled=False):
+        device = keys_in.device.type
+        # float16 would overflow where the published normaliser does not.
+        low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+        with torch.autocast(device, enabled=False):
             values = values.float()  # (b, n, d)
-            keys = self.to_k(keys_in.float())  # (b, n, d)
-            b, n, d = keys.shape
-            slots = self.initial_slots.expand(b, -1, -1)  # (b, k, d)
-            attn = self.scores(slots, keys).sigmoid()  # (b, k, n)
-            for _ in range(self.iters - 1):
-                slots = self._update(slots, attn @ values / d)  # (b, k, d)
-                attn = self.scores(slots, keys).sigmoid()  # (b, k, n)
+            keys = self.scores.keys(self.to_k(keys_in.float()))  # (b, n, d)
+            key_sum = keys.sum(1, keepdim=True)  # (b, 1, d)
+            slots = self._updated(keys, key_sum, values, torch.bfloat16 if low else torch.float32)
+            attn = self._attend(slots, keys, key_sum)  # (b, k, n)
             # The last update, summed over d, is attn @ weight: neither the full update nor a GRU step is needed.
             weight = values.mean(2)  # (b, n)
-            attn = attn.view(b, self.num_classes, self.slots_per_class, n)  # (b, c, s, n)
-            evidence = torch.einsum("bcsn,bn->bc", attn, weight)  # (b, c)
+            evidence = (attn @ weight[:, :, None]).unflatten(1, (self.num_classes, -1)).sum((2, 3))  # (b, c)
+            attn = attn.unflatten(1, (self.num_classes, -1))  # (b, c, s, n)
         return evidence, attn, weight
 
-    def _update(self, slots: Tensor, updates: Tensor) -> Tensor:
-        assert self.gru is not None
-        return self.gru(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(updates)  # (b, k, d)
+    def _attend(self, slots: Tensor, keys: Tensor, key_sum: Tensor) -> Tensor:
+        """Attention (b, k, n) of slots (k, d) or (b, k, d), in the precision of the keys."""
+        queries = self.scores.queries(slots, key_sum).to(keys.dtype)
+        queries = queries.expand(len(keys), -1, -1)  # (b, k, d)
+        arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
+        return self.scores.shifted(arguments).sigmoid_()  # (b, k, n)
+
+    def _updated(self, keys: Tensor, key_sum: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
+        """The slots (b, k, d) before the last look, or (k, d) if there is one look only."""
+        slots: Tensor = (
+            self.initial_slots
+        )  # (k, d), those of all pictures: nothing is done b times that can be done once
+        if self.gru is None:
+            return slots
+        cell = [parameter.to(dtype) for parameter in (self.gru.weight_ih / values.shape[2], self.gru.bias_ih)]
+        recurrent = [parameter.to(dtype) for parameter in (self.gru.weight_hh, self.gru.bias_hh)]
+        keys, values, slots = keys.to(dtype), values.to(dtype), slots.to(dtype)
+        for _ in range(self.iters - 1):
+            attn = self._attend(slots, keys, key_sum)  # (b, k, n)
+            updates = torch.bmm(attn, values)  # (b, k, d), d times U: the division is in the weight
+            slots = gru_gates(F.linear(updates, *cell), F.linear(slots, *recurrent), slots)  # (b, k, d)
+        return slots.float()

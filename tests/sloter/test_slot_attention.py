@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,12 @@ def example(attention, *, c=3, s=2, d=8, n=15, b=2, **options):
     module = SlotAttention(c, s, d, attention=attention, num_positions=n, **options)
     values = torch.rand(b, n, d)
     return module, values + torch.randn(b, n, d), values
+
+
+def arguments_of(scores, slots, keys):
+    """The arguments of the sigmoid, (b, k, n)."""
+    keys = scores.keys(keys)
+    return scores.shifted(scores.queries(slots, keys.sum(1, keepdim=True)) @ keys.transpose(1, 2))
 
 
 def naive(module, keys_in, values, attention):
@@ -86,6 +93,17 @@ def test_the_maps_sum_to_the_evidence(attention, autocast):
 
 
 @pytest.mark.parametrize("attention", ["paper", "qknorm"])
+def test_half_precision_moves_the_evidence_a_little(attention):
+    module, keys_in, values = example(attention, c=5, s=3, d=64, n=35)
+    exact = module(keys_in, values)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near = module(keys_in, values)[0]
+    assert not torch.equal(near, exact) and (near - exact).abs().max() < 0.03 * exact.max()
+    with torch.autocast("cpu", dtype=torch.float16):  # would overflow where the published normaliser does not
+        assert torch.equal(module(keys_in, values)[0], exact)
+
+
+@pytest.mark.parametrize("attention", ["paper", "qknorm"])
 @pytest.mark.parametrize("iters", [1, 3])
 def test_every_parameter_receives_a_finite_gradient(attention, iters):
     module, keys_in, values = example(attention, iters=iters, to_k_layers=2)
@@ -112,7 +130,7 @@ def test_nothing_is_there_that_is_not_used():
 
 @pytest.mark.parametrize("keys", ["opposite", "zero"])
 def test_paper_scores_that_sum_to_nothing_stay_finite(keys):
-    scores = PaperScores(4, None)
+    scores = partial(arguments_of, PaperScores(4, None))
     slots = torch.ones(1, 2, 4, requires_grad=True)
     row = torch.ones(4) if keys == "opposite" else torch.zeros(4)
     arguments = scores(slots, torch.stack([row, -row])[None])
@@ -122,7 +140,7 @@ def test_paper_scores_that_sum_to_nothing_stay_finite(keys):
 
 
 def test_paper_scores_by_hand():
-    scores = PaperScores(4, None)
+    scores = partial(arguments_of, PaperScores(4, None))
     slots = torch.tensor([[[2.0, 0, 0, 0], [0, -4.0, 0, 0]]])
     keys = torch.tensor([[[1.0, 1, 0, 0], [3.0, 0, 0, 0]]])
     # Z = [[1, 3], [-2, 0]] with 1/sqrt(4); row sums 4 and -2, total 2
@@ -131,7 +149,7 @@ def test_paper_scores_by_hand():
 
 
 def test_qknorm_scores_start_at_temperature_ten_and_minus_log_n():
-    scores = QKNormScores(4, 50)
+    scores = partial(arguments_of, QKNormScores(4, 50))
     slots, keys = torch.tensor([[[3.0, 0, 0, 0]]]), torch.tensor([[[0.5, 0, 0, 0], [0, 7.0, 0, 0]]])
     expected = torch.tensor([[[10 - math.log(50), -math.log(50)]]])
     torch.testing.assert_close(scores(slots, keys), expected)

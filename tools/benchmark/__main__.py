@@ -19,13 +19,20 @@ import torchvision
 from dataset import DataError
 from sloter import ModelError
 from tools import distributed
-from tools.benchmark import data, explain
+from tools.benchmark import data, explain, head, scale, steps
 from tools.checkpoint import write_atomically
 from tools.console import run_script
 from tools.logger import format_table, say, set_up_console
 from tools.memory import keep_freed_memory
 
-PARTS = {"data": data.measure, "explain": explain.measure}
+PARTS = {
+    "head": head.measure,
+    "data": data.measure,
+    "train": steps.measure_train,
+    "infer": steps.measure_infer,
+    "explain": explain.measure,
+    "scale": scale.measure,
+}
 
 
 def main() -> None:

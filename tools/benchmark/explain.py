@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 CLASSES = (10, 100)
 LONGEST = {True: 10.0, False: 60.0}  # seconds; what would take longer is worked out from its forwards, and marked
 ROUNDS = {True: 1, False: 3}
+QUICK = ("CAM", "GradCAM")  # methods of --quick, if none are named
 
 
 class OneBatch:
@@ -53,18 +54,19 @@ def column(run: argparse.Namespace, device: torch.device, image: torch.Tensor, c
     loader = [OneBatch(torch.randn(16, 3, *run.img_size, device=device))]
 
     @torch.no_grad()
-    def plain() -> None:
-        models[False](image)
+    def forward_of(use_slot: bool) -> None:
+        models[use_slot](image)
 
     slot = slot_explainer(models[True], "attention")
     cheap = seconds_each(
-        {"plain forward, no map": plain, "SCOUTER": lambda: slot(image, every)},
-        rounds=10 * ROUNDS[run.quick], title=f"{c} classes", device=device,
+        {"plain forward, no map": partial(forward_of, False), "slot model, no map": partial(forward_of, True),
+         "SCOUTER": lambda: slot(image, every)},
+        rounds=20 * ROUNDS[run.quick], title=f"{c} classes", device=device,
     )  # fmt: skip
-    cells = {name: f"{taken:.3f}" for name, taken in cheap.items()}
+    cells = {name: f"{taken:.4f}" for name, taken in cheap.items()}
     forward = cheap["plain forward, no map"]
     for name, method in METHODS.items():
-        if run.methods and name not in run.methods:
+        if name not in (run.methods or (QUICK if run.quick else METHODS)):
             continue
         try:
             explainer = build_explainer(name, split, loader=loader, seed=run.seed, options=options)
