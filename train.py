@@ -52,7 +52,7 @@ from tools.stopping import Interrupted, StopRequest
 logger = logging.getLogger("train")
 
 FOLLOWED = 6  # pictures whose maps TensorBoard shows
-SHOWN = 4  # likely classes of each
+SHOWN, FEW = 4, 10  # likely classes of each; so many classes are all shown
 
 
 def main() -> None:
@@ -196,7 +196,9 @@ def draw_progress(s: Session, device: torch.device) -> Figure | None:
     for i in range(0, len(data), max(len(data) // FOLLOWED, 1)):
         pixels, label = data.pixels(i), data.listing.labels[i]
         explanation = explain_picture(s.evaluated, normalised_picture(pixels.to(device), **statistics))
-        classes = interesting_classes(explanation, count=SHOWN, negative=negative, label=label)
+        likely = interesting_classes(explanation, count=SHOWN, negative=negative, label=label)
+        # A class keeps its column from epoch to epoch where all can be shown; the true one always does.
+        classes = list(range(len(names))) if len(names) <= FEW else [label, *(c for c in likely if c != label)]
         columns = class_maps(explanation, names, classes, label=label)
         rows.append(OverviewRow(to_pil_image(pixels), (str(i), names[label]), columns))
     return draw_overview(rows[:FOLLOWED], negative=negative)
