@@ -11,6 +11,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers import convert_sync_batchnorm
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -192,6 +193,10 @@ class FeatureModel(nn.Module):
         for name, parameter in self.backbone.named_parameters():
             if name in names:
                 parameter.requires_grad_(False)
+        self._find_frozen()
+
+    def _find_frozen(self) -> None:
+        self._frozen = []
         for module in self.backbone.modules():
             own = list(module.parameters())
             if own and not any(parameter.requires_grad for parameter in own):
@@ -209,6 +214,12 @@ class FeatureModel(nn.Module):
             self.backbone.set_grad_checkpointing(True)
         except (AttributeError, AssertionError) as error:
             raise ModelError(f"--grad_checkpointing: timm does not offer it for {name}; leave the flag away") from error
+
+    def synchronise_batch_norm(self) -> None:
+        """Have batch norm take its statistics over all processes, which only GPUs can; parameters keep their names."""
+        convert_sync_batchnorm(self)
+        if self._frozen:  # its layers are others now
+            self._find_frozen()
 
     def train(self, mode: bool = True) -> "FeatureModel":
         """As usual, but that frozen parts stay in evaluation mode."""

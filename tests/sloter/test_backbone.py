@@ -131,3 +131,22 @@ def test_the_stem_of_the_published_mnist_models():
     model = build_model(backbone="resnet18", num_classes=2, in_chans=1, img_size=SIZE, stem="3x3")
     assert isinstance(model.backbone.conv1, nn.Conv2d)
     assert model.backbone.conv1.weight.shape == (64, 1, 3, 3) and model.backbone.conv1.stride == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])  # norm and activation apart, and in one module
+def test_synchronised_batch_norm_is_the_same_model_and_leaves_frozen_stages_alone(name):
+    torch.manual_seed(0)
+    model = build_model(backbone=name, num_classes=2, img_size=(64, 64), pretrained=False)
+    model.freeze(1)
+    images, before = torch.randn(2, 3, 64, 64), {key: value.clone() for key, value in model.state_dict().items()}
+    logits = model.eval()(images).logits
+    parameters = list(model.parameters())
+    model.synchronise_batch_norm()
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert norms and all(isinstance(module, nn.SyncBatchNorm) for module in norms)
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))  # those that an optimizer has
+    assert list(model.state_dict()) == list(before)
+    torch.testing.assert_close(model.eval()(images).logits, logits)
+    trained = [module.training for module in model.train().modules() if isinstance(module, nn.SyncBatchNorm)]
+    frozen = [not module.weight.requires_grad for module in norms]
+    assert trained == [not still for still in frozen] and any(frozen) and any(trained)
