@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import BatchSampler
 
 from dataset import DataError, Listing
 from dataset.loaders import EpochSampler, build_loader, collate, normalise
@@ -102,3 +103,18 @@ def test_seeds_differ_between_samples_and_epochs():
     first = dict(sampler)
     sampler.epoch = 1
     assert len({*first.values(), *dict(sampler).values()}) == 12
+
+
+@pytest.mark.parametrize(("size", "batch", "world"), [(64, 8, 4), (67, 4, 3), (103, 5, 2)])
+def test_the_processes_together_take_the_batches_of_one(size, batch, world):
+    def batches(batch_size, **share):
+        sampler = EpochSampler(size, shuffle=True, seed=5, **share)
+        sampler.epoch = 2
+        return list(BatchSampler(sampler, batch_size, drop_last=True))
+
+    alone = batches(batch * world)
+    shared = [batches(batch, rank=rank, world_size=world) for rank in range(world)]
+    assert [len(own) for own in shared] == [len(alone)] * world  # what is left out is left out of the whole
+    for step, whole in enumerate(alone):
+        # picture and augmentation: process r has every so manieth picture from the r-th on
+        assert [own[step] for own in shared] == [whole[rank::world] for rank in range(world)]

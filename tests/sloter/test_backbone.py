@@ -133,7 +133,7 @@ def test_the_stem_of_the_published_mnist_models():
     assert model.backbone.conv1.weight.shape == (64, 1, 3, 3) and model.backbone.conv1.stride == (2, 2)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])  # norm and activation apart, and in one module
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])  # norm and activation apart, and in one module
 def test_synchronised_batch_norm_is_the_same_model_and_leaves_frozen_stages_alone(name):
     torch.manual_seed(0)
     model = build_model(backbone=name, num_classes=2, img_size=(64, 64), pretrained=False)
