@@ -12,9 +12,12 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+# Seconds in which the first of several processes, which all find the same flag wrong, says so before the others end.
+ERROR_TIME = 5.0
 MOST_PICTURES = 10_000  # that --vis_id may name at once
 METHODS = ("CAM", "GradCAM", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM", "ScoreCAM", "SSCAM", "ISCAM",
            "DeepLIFT", "IntegratedGradients", "Occlusion", "RISE", "Extremal", "IGOS", "IBA")  # fmt: skip
@@ -40,6 +43,9 @@ class Parser(argparse.ArgumentParser):
     """argparse, but an error is one line and an argument file may have comments and several flags a line."""
 
     def error(self, message: str) -> NoReturn:
+        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
+            time.sleep(ERROR_TIME)
+            self.exit(2)
         if file := re.fullmatch(r"\[Errno \d+\] (.*): '(.*)'", message):
             self.exit(2, f"{self.prog}: error: the argument file {file[2]} cannot be read: {file[1]}\n")
         if unknown := re.match(r"unrecognized arguments: (--\w+)", message):
@@ -667,6 +673,13 @@ def _machine_flags(group: Any) -> None:
         help="number of processes; the launcher's environment decides, another value is told",
     )
     add(
+        "--sync_bn",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="batch norm takes its statistics over the batches of all processes (GPUs only)",
+    )
+    add(
         "--local_rank",
         "--local-rank",
         type=int,
@@ -694,6 +707,10 @@ def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argp
 
     Exits with one line and code 2 on a flag that is wrong.
     """
+    if _is_launched():
+        # A lost connection would be told with a stack of C++ frames by each process, beside our line; torch reads this
+        # when it is loaded, which is later.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     parser = build_parser(script)
     try:
         args = parser.parse_args(argv)
@@ -861,6 +878,18 @@ def contradiction(run: argparse.Namespace, config: dict[str, Any]) -> str | None
 
 def command_line() -> str:
     """What was typed, for messages that say how to go on."""
-    processes = os.environ.get("LOCAL_WORLD_SIZE") if "RANK" in os.environ else None
-    launcher = ["torchrun", f"--nproc_per_node={processes}"] if processes else ["python"]
-    return shlex.join([*launcher, *sys.argv])
+    return shlex.join([*_launcher(), *sys.argv])
+
+
+def _is_launched() -> bool:
+    return "RANK" in os.environ or "SLURM_PROCID" in os.environ
+
+
+def _launcher() -> list[str]:
+    env = os.environ
+    if "RANK" not in env or "LOCAL_WORLD_SIZE" not in env:
+        return ["python"]
+    if "TORCHELASTIC_RUN_ID" not in env and "SLURM_PROCID" in env:
+        return ["srun", f"--ntasks={env['WORLD_SIZE']}", "python"]
+    nodes = [f"--nnodes={env['GROUP_WORLD_SIZE']}"] if env.get("GROUP_WORLD_SIZE", "1") != "1" else []
+    return ["torchrun", *nodes, f"--nproc_per_node={env['LOCAL_WORLD_SIZE']}"]

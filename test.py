@@ -36,6 +36,7 @@ from sloter.slot_model import restore_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import run_script
 from tools.cost import cost_table
+from tools.devices import pick_device
 from tools.draw import (
     OverviewRow,
     class_maps,
@@ -61,11 +62,12 @@ FEW = 10  # so many classes are all shown in an overview
 def main() -> None:
     args = parse_args(script="test")
     set_up_console("test.py")
-    device = distributed.pick_device(args.device)
+    distributed.join(dist_url=args.dist_url, world_size=args.world_size)
+    device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
     set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
-    distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
+    distributed.init(device)
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
     state = checkpoint.load(path)

@@ -43,6 +43,7 @@ from tools import ToolError, checkpoint, distributed
 from tools.attribution import METHODS as BUILDERS
 from tools.attribution import Attribution, Settings, SplitModel, build_explainer
 from tools.console import run_script
+from tools.devices import pick_device
 from tools.draw import NEGATIVE, POSITIVE
 from tools.draw_methods import save_method_figure, save_method_files
 from tools.logger import format_table, progress, say, set_up_console
@@ -59,11 +60,12 @@ INSENSITIVE = ("SSCAM", "ISCAM")  # whose sensitivity is left out unless asked f
 def main() -> None:
     args = parse_args(script="torchcam_vis")
     set_up_console("torchcam_vis.py")
-    device = distributed.pick_device(args.device)
+    distributed.join(dist_url=args.dist_url, world_size=args.world_size)
+    device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
     set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
-    distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
+    distributed.init(device)
     run = expand_runs(args)[0]
     methods = [name for name in METHODS if run.methods is None or name in run.methods]
     path = Path(run.checkpoint) if run.checkpoint else plain_checkpoint(run)
@@ -80,8 +82,9 @@ def main() -> None:
     val_set = load_split(run, state) if not run.image or run.explain_metrics else split_for(run, state, methods)
     classes = chosen_classes(run, state, model)
     explainers = build_all(run, state, model, methods, val_set, device)
-    if draws and distributed.is_main():
-        draw_all(run, state, model, explainers, None if run.image else val_set, path, device, classes=classes)
+    with distributed.main_first():  # drawing may take hours, for which no collective would wait
+        if draws and distributed.is_main():
+            draw_all(run, state, model, explainers, None if run.image else val_set, path, device, classes=classes)
     if run.explain_metrics:
         assert val_set is not None
         score_all(run, state, model, explainers, val_set, path, device)

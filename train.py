@@ -42,6 +42,7 @@ from tools import ToolError, checkpoint, distributed, sweep
 from tools.board import Board, check_board
 from tools.console import run_script
 from tools.cost import cost_table, parameters
+from tools.devices import pick_device
 from tools.draw import OverviewRow, class_maps, draw_overview, save_curves
 from tools.logger import RunLog, epoch_line, say, set_up_console
 from tools.memory import keep_freed_memory
@@ -58,13 +59,14 @@ SHOWN, FEW = 4, 10  # likely classes of each; so many classes are all shown
 def main() -> None:
     args = parse_args()
     set_up_console("train.py")
-    device = distributed.pick_device(args.device)
+    distributed.join(dist_url=args.dist_url, world_size=args.world_size)
+    device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
     set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
     if args.tensorboard and args.output_dir:
         check_board()
-    distributed.init(device, dist_url=args.dist_url, world_size=args.world_size)
+    distributed.init(device)
     runs = expand_runs(args)
     if len(runs) > 1 and (args.thop or args.resume not in (None, "auto")):
         raise ToolError("--thop and --resume FILE are for a single run, not for a sweep")
@@ -216,10 +218,15 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     check_name(run.model)  # before the data, which may be long in coming
     amp = amp_dtype(run.amp, device)
     before = load_state(run, name)
+    check_same_start(before)
     train_set, val_set = load_split(run, "train"), load_split(run, "val")
     model, config, statistics = prepare_model(run, train_set, before)
     memory_format = torch.channels_last if run.channels_last else torch.contiguous_format
     model.to(device).to(memory_format=memory_format)
+    if run.sync_bn and device.type != "cuda":
+        raise ToolError(f"--sync_bn true: PyTorch synchronises batch norm on GPUs alone, not on a {device.type}")
+    if run.sync_bn and distributed.world_size() > 1:
+        model.synchronise_batch_norm()
     if run.cache == "ram":
         cache_pictures(
             [train_set, val_set], workers=usable_workers(run.num_workers), copies=distributed.local_world_size()
@@ -275,6 +282,10 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     processes = f", {distributed.world_size()} processes" if distributed.active() else ""
     say(f"{name}: {len(train_set)} training and {len(val_set)} validation pictures, {train_set.num_classes} classes, "
         f"{parameters(model)[0]:,} trainable parameters, {device.type}{processes}")  # fmt: skip
+    if (world := distributed.world_size()) > 1:
+        whole = run.batch_size * run.accum_steps * world
+        logger.warning("a step of all %d processes is one of %d pictures; --lr stays %g, scaled linearly it would be %g",
+                       world, whole, run.lr, run.lr * world)  # fmt: skip
     tell_imbalance(counts, train_set.class_names, weighted=weights is not None)
     if session.start >= run.epochs:
         say(f"all {run.epochs} epochs are done; give a larger --epochs to go on")
@@ -327,15 +338,34 @@ def load_state(run: argparse.Namespace, name: str) -> dict[str, Any] | None:
     """The checkpoint to go on from; None starts from the beginning."""
     last = checkpoint.checkpoint_path(run.output_dir, name)
     is_there = bool(run.output_dir) and last.is_file()
-    if run.resume is None or (run.resume == "auto" and not is_there):
+    resume = run.resume
+    if is_there and resume != "auto":
+        # A checkpoint that was there before the launch is of another run, and a restart must not take it for its own.
+        written = str(last.stat().st_mtime_ns)
+        if not distributed.restarts():
+            distributed.keep(str(last), written)
+        elif distributed.kept(str(last)) != written:
+            resume = "auto"
+    if distributed.restarts():
+        found = f"going on from {last}" if is_there and resume == "auto" else "no epoch was saved before it"
+        say(f"restart {distributed.restarts()}: {found}")
+    if resume is None or (resume == "auto" and not is_there):
         if is_there:
             logger.warning("%s is there and will be replaced; --resume auto goes on from it instead", last)
         return None
-    path = last if run.resume == "auto" else Path(run.resume)
+    path = last if resume == "auto" else Path(resume)
     state = checkpoint.load(path)
     if "optimizer" not in state:
         raise ToolError(f"--resume {path}: written by the published code, it has no state to go on from")
     return state
+
+
+def check_same_start(before: dict[str, Any] | None) -> None:
+    """Processes that see different checkpoints would train different models, and wait for each other in vain."""
+    starts = distributed.gather([before["epoch"] + 1 if before else 0])
+    if len(set(starts)) > 1:
+        raise ToolError(f"the processes would start from different epochs ({', '.join(map(str, starts))}): all of them "
+                        "must see the same --output_dir, or --resume FILE")  # fmt: skip
 
 
 def prepare_model(

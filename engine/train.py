@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from engine import TrainingError
 from engine.update import Update
-from tools.distributed import world_size
+from tools.distributed import max_over_processes, world_size
 from tools.logger import progress
 from tools.meters import SampleMeans
 from tools.metrics import topk_correct
@@ -17,6 +17,7 @@ from tools.metrics import topk_correct
 LOSSES = ("loss", "ce", "attn_mean", "area_loss")
 WHAT_TO_TRY = "what was saved before stays; try a lower --lr, --clip_grad 1, --warmup_epochs 1 or --attention qknorm"
 SHOW_EVERY = 0.5  # seconds between two looks at the figures, which wait for the device
+LOOK_EVERY = 50  # steps between two looks at whether the loss is still finite, on all processes after the same step
 
 
 class EpochStopped(Exception):
@@ -83,8 +84,9 @@ def train_one_epoch(
                 update.backward(losses["loss"], group)
             first_bad = torch.where((first_bad < 0) & ~losses["loss"].detach().isfinite(), step, first_bad)
             _count(meter, losses, output.logits, batch.labels)
-            if time.monotonic() - shown > SHOW_EVERY:
+            if (step + 1) % LOOK_EVERY == 0:
                 _stop_if_bad(first_bad, epoch)
+            if time.monotonic() - shown > SHOW_EVERY:
                 means = meter.local()
                 bar.set_postfix(
                     loss=f"{means['loss']:.3f}",
@@ -123,6 +125,6 @@ def _count(meter: SampleMeans, losses: dict[str, Tensor], logits: Tensor, labels
 
 
 def _stop_if_bad(first_bad: Tensor, epoch: int) -> None:
-    step = int(first_bad)
+    step = int(max_over_processes(first_bad.clone()))  # all stop or none: a sweep goes on with its next run
     if step >= 0:
         raise TrainingError(f"the loss is not finite in epoch {epoch + 1}, step {step + 1}; {WHAT_TO_TRY}")

@@ -1,10 +1,24 @@
 """Several processes on this machine: started as the README says, with figures that do not depend on how many."""
 
+import csv
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+import torch
+from torch.distributed import TCPStore
 
 from tools import checkpoint
+from tools.metric_table import read_metrics
+
+ROOT = Path(__file__).parents[1]
+NAME = "MNIST5k_use_slot_checkpoint.pth"
 
 LAUNCHERS = {
     "launch": "python -m torch.distributed.launch --nproc_per_node=2 --use_env train.py --world_size 2",
@@ -12,12 +26,29 @@ LAUNCHERS = {
 }
 
 
+TWO_EPOCHS = "--batch_size 32 --epochs 2"
+
+
+@pytest.fixture(scope="module")
+def two_processes(as_user, tiny_module, tmp_path_factory):
+    """What two processes of torchrun that nothing disturbed print, and the folder with what they leave."""
+    folder = tmp_path_factory.mktemp("two")
+    done = as_user(f"{LAUNCHERS['torchrun']} {tiny_module} {TWO_EPOCHS} --output_dir {folder}")
+    assert done.returncode == 0, done.stderr
+    return done, folder
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_train_one_run(as_user, tiny, tmp_path, records, launcher):
-    done = as_user(f"{LAUNCHERS[launcher]} {tiny} --batch_size 32 --epochs 2 --output_dir {tmp_path}")
+def test_two_processes_train_one_run(as_user, tiny, tmp_path, records, launcher, two_processes):
+    if launcher == "torchrun":
+        done = two_processes[0]
+        shutil.copytree(two_processes[1], tmp_path, dirs_exist_ok=True)
+    else:
+        done = as_user(f"{LAUNCHERS[launcher]} {tiny} {TWO_EPOCHS} --output_dir {tmp_path}")
     assert done.returncode == 0, done.stderr
     # one process prints and writes
     assert done.stdout.count("epoch 2/2") == 1 and "2 processes" in done.stdout
+    assert "global batch 32 x 2 = 64 pictures; --lr stays 0.002, scaled linearly it would be 0.004" in done.stderr
     assert [record["epoch"] for record in records(tmp_path)] == [0, 1]
     # the figures of two processes are those of one that tests the same checkpoint
     path = tmp_path / "MNIST5k_use_slot_checkpoint.pth"
@@ -29,8 +60,6 @@ def test_two_processes_train_one_run(as_user, tiny, tmp_path, records, launcher)
 
 
 def test_an_evaluation_counts_each_sample_once_over_three_processes(as_user, tiny_run, tmp_path):
-    import shutil
-
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     command = f"--checkpoint {folder}/MNIST5k_use_slot_checkpoint.pth --device cpu --num_workers 0"
     results = []
@@ -63,7 +92,129 @@ def test_the_area_term_is_that_of_the_global_batch(as_user, tmp_path):
     assert done.stdout.count("[0.1600 0.8000]") == 2
 
 
-def test_an_error_of_all_processes_ends_the_launch(as_user, tiny):
-    done = as_user(f"python -m torch.distributed.run --nproc_per_node=2 train.py {tiny} --num_classes 11", timeout=100)
-    assert done.returncode != 0 and "train.py: error: --num_classes 11" in done.stderr
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [("--num_classes 11", "train.py: error: --num_classes 11"), ("--lr x", "train.py: error: argument --lr")],
+)
+def test_an_error_of_all_processes_ends_the_launch_and_is_shown_once(as_user, tiny, flags, line):
+    done = as_user(f"python -m torch.distributed.run --nproc_per_node=2 train.py {tiny} {flags}", timeout=100)
+    assert done.returncode != 0 and done.stderr.count(line) == 1
     assert 'File "/' not in done.stderr.partition("train.py: error")[0]
+
+
+def start(command: str, out: Path, **environment: str) -> subprocess.Popen:
+    """Start a command line of ours as a user does, with what it prints in a file."""
+    words = [sys.executable if word == "python" else word for word in command.split()]
+    return subprocess.Popen(
+        words, cwd=ROOT, stdout=out.open("w"), stderr=subprocess.STDOUT, env={**os.environ, **environment}
+    )
+
+
+def wait_for(condition, *, seconds: float = 120):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
+
+
+def test_any_number_of_processes_computes_the_same(tmp_path):
+    program = "tests/global_batch.py"
+    started = [start(f"python {program} {tmp_path}/1.pt", tmp_path / "1.txt", PYTHONPATH=".", OMP_NUM_THREADS="1")]
+    for count in (2, 4):
+        launch = f"python -m torch.distributed.run --nproc_per_node={count} {program} {tmp_path}/{count}.pt"
+        started.append(start(launch, tmp_path / f"{count}.txt", PYTHONPATH=".", OMP_NUM_THREADS="1"))
+    for process in started:
+        assert process.wait(timeout=200) == 0, [file.read_text() for file in tmp_path.glob("*.txt")]
+    one, *others = (torch.load(tmp_path / f"{count}.pt", weights_only=True) for count in (1, 2, 4))
+    assert one["evaluation"]["images"] == len(one["scores"]) == 11
+    assert one["gradients"]["slot.initial_slots"].abs().max() > 1e-5
+    for other in others:
+        assert other["pictures"] == one["pictures"]
+        assert other["losses"] == pytest.approx(one["losses"], rel=1e-5)
+        for name, gradient in one["gradients"].items():
+            torch.testing.assert_close(other["gradients"][name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+        for figures in ("evaluation", "few"):
+            assert other[figures] == pytest.approx(one[figures], rel=1e-5)
+        for a, b in zip(other["scores"], one["scores"], strict=True):
+            assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+
+
+def test_explanations_score_alike_over_two_processes(scripts, as_user, tiny_run, tmp_path):
+    flags = ("--device cpu --num_workers 0 --explain_metrics true --metric_images 5 --metric_steps 5 "
+             "--infidelity_samples 5 --sensitivity_samples 2")  # fmt: skip
+    rows = []
+    for name in ("one", "two"):
+        folder = shutil.copytree(tiny_run, tmp_path / name)
+        if name == "one":
+            assert scripts("test", f"--checkpoint {folder / NAME} {flags}")[0] == 0
+        else:
+            launch = "python -m torch.distributed.run --nproc_per_node=2 test.py"
+            done = as_user(f"{launch} --checkpoint {folder / NAME} {flags}")
+            assert done.returncode == 0, done.stderr
+        [row] = read_metrics(folder)
+        rows.append({key: row[key] for key in ("images", "area", "iauc", "dauc", "infidelity", "sensitivity")})
+        assert len(list(csv.reader((folder / "metrics.csv").open()))) == 2  # names and one row
+    assert rows[0]["images"] == 5 and rows[1] == pytest.approx(rows[0], rel=1e-3, abs=1e-6)
+
+
+def test_tasks_of_slurm_are_one_run_and_none_outlives_a_killed_one(tiny, tmp_path, records):
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2",
+            "SLURM_JOB_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": "2"}  # fmt: skip
+    command = f"python train.py {tiny} --batch_size 8 --epochs 99 --output_dir {tmp_path}/run"
+    files = [tmp_path / "0.txt", tmp_path / "1.txt"]
+    tasks = [start(command, files[i], **step, SLURM_PROCID=str(i), SLURM_LOCALID=str(i)) for i in range(2)]
+    try:
+        wait_for((tmp_path / "run" / "log.jsonl").is_file)
+        tasks[1].kill()
+        assert tasks[0].wait(timeout=60) == 1
+    finally:
+        for task in tasks:
+            task.kill()
+    first, second = (file.read_text() for file in files)
+    assert first.count("2 processes") == 1 and not second
+    assert first.count("error: rank 1 of 2 (") == 1 and "Traceback" not in first and "frame #" not in first
+    # what was saved before is whole
+    assert checkpoint.load(tmp_path / "run" / NAME)["epoch"] == records(tmp_path / "run")[-1]["epoch"]
+
+
+def pid_of(launch: subprocess.Popen, rank: int) -> int | None:
+    """The process of a rank among those that torchrun has started."""
+    for pid in Path(f"/proc/{launch.pid}/task/{launch.pid}/children").read_text().split():
+        if f"RANK={rank}\0" in Path(f"/proc/{pid}/environ").read_text().partition("LOCAL_RANK")[0] + "\0":
+            return int(pid)
+    return None
+
+
+def test_torchrun_restarts_a_run_whose_process_was_killed(tiny, tmp_path, records, two_processes):
+    command = f"{LAUNCHERS['torchrun'].replace('run --', 'run --max-restarts=1 --', 1)} {tiny} {TWO_EPOCHS}"
+    launch = start(f"{command} --output_dir {tmp_path}/run", tmp_path / "out.txt")
+    try:
+        # The first process still draws the curves of the first epoch: the second one is in the second epoch, or before.
+        wait_for((tmp_path / "run" / "log.jsonl").is_file)
+        os.kill(wait_for(lambda: pid_of(launch, 1)), signal.SIGKILL)
+        assert launch.wait(timeout=200) == 0, (tmp_path / "out.txt").read_text()
+    finally:
+        launch.kill()
+    out = (tmp_path / "out.txt").read_text()
+    assert "restart 1: going on from" in out and "going on from epoch 1, which is done" in out
+    assert [record["epoch"] for record in records(tmp_path / "run")] == [0, 1]
+    whole, restarted = (checkpoint.load(folder / NAME) for folder in (two_processes[1], tmp_path / "run"))
+    for key, value in whole["model"].items():
+        torch.testing.assert_close(restarted["model"][key], value, msg=key)
+
+
+def test_a_restart_takes_no_checkpoint_of_an_earlier_launch(scripts, tiny, tmp_path, tiny_run, monkeypatch, records):
+    agent = TCPStore("localhost", 0, is_master=True)  # that of torchrun, which lives through all attempts
+    launch = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "MASTER_ADDR": "localhost",
+              "MASTER_PORT": agent.port, "TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": "x"}  # fmt: skip
+    for name, value in launch.items():
+        monkeypatch.setenv(name, str(value))
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
+    told = []
+    for attempt, flags in enumerate(("--epochs 1 --lr 1e30", "--epochs 1", "--epochs 2")):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
+        code, out, _ = scripts("train", tiny, f"{flags} --img_size 16 --batch_size 200 --output_dir {folder}")
+        told.append((code, "restart" in out, "no epoch was saved before" in out, "epoch 1, which is done" in out))
+    assert told == [(2, False, False, False), (0, True, True, False), (0, True, False, True)]
+    assert [record["epoch"] for record in records(folder)] == [0, 1]

@@ -359,6 +359,7 @@ BAD = [
     ("--output_dir /dev/null/out", "the folder /dev/null/out cannot be written"),
     ("--epochs many", "'many' is not a whole number"),
     ("--loss_status 2", "invalid choice: 2"),
+    ("--sync_bn true", "--sync_bn true: PyTorch synchronises batch norm on GPUs alone, not on a cpu"),
     ("--world_size 4", "--world_size 4, but no launcher started this process: use torchrun --nproc_per_node=4"),
     ("--device tpu9", "--device tpu9"),
     ("--device meta", "--device meta: not there"),

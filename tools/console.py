@@ -1,12 +1,11 @@
 """How a script ends: with a traceback only if the fault is the program's."""
 
-import sys
+import traceback
 from collections.abc import Callable
 
 import torch
 
-from tools import ToolError
-from tools.distributed import close
+from tools import ToolError, distributed
 from tools.logger import say
 from tools.stopping import Interrupted
 
@@ -17,11 +16,25 @@ RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
 def run_script(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...]) -> int:
     """Call a script's main and turn what a user can mend into one line and exit code 2.
 
+    Of several processes the first one to fail shows why, and all end.
+
     Args:
         main: the script.
         script: its name, for the line.
         errors: what the script's parts raise for wrong input.
     """
+    try:
+        return _run(main, script, errors)
+    except Exception as error:
+        if distributed.world_size() == 1:
+            raise
+        distributed.check_connection(error)
+        return distributed.fail(traceback.format_exc().rstrip(), 1)
+    finally:
+        distributed.close()
+
+
+def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...]) -> int:
     try:
         main()
     except ToolError as error:
@@ -40,10 +53,7 @@ def run_script(main: Callable[[], None], script: str, errors: tuple[type[Excepti
     except OSError as error:
         return _fail(script, f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:
-        print(f"{script}: interrupted", file=sys.stderr, flush=True)
-        return INTERRUPTED
-    finally:
-        close()
+        return distributed.fail(f"{script}: interrupted", INTERRUPTED)
     return 0
 
 
@@ -61,5 +71,4 @@ def _switch_at_fault(error: RuntimeError) -> str | None:
 def _fail(script: str, message: str) -> int:
     # An error of a loader's worker process arrives with its traceback: the last line is the message.
     line = message.strip().splitlines()[-1].rpartition("Error: ")[2] if "Traceback" in message else message
-    print(f"{script}: error: {line}", file=sys.stderr, flush=True)
-    return 2
+    return distributed.fail(f"{script}: error: {line}", 2)

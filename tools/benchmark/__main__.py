@@ -18,10 +18,10 @@ import torchvision
 
 from dataset import DataError
 from sloter import ModelError
-from tools import distributed
 from tools.benchmark import data, explain, head, scale, steps
 from tools.checkpoint import write_atomically
 from tools.console import run_script
+from tools.devices import pick_device
 from tools.logger import format_table, say, set_up_console
 from tools.memory import keep_freed_memory
 
@@ -38,7 +38,7 @@ PARTS = {
 def main() -> None:
     args = parse_args(script="benchmark")
     set_up_console("benchmark")
-    device = distributed.pick_device(args.device)
+    device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
     run = expand_runs(args)[0]

@@ -14,7 +14,7 @@ from engine.optim import build_optimizer, build_scheduler
 from engine.update import Update
 from sloter.loss import ScouterLoss
 from tools.benchmark.steps import Variant, model, pictures
-from tools.distributed import close, init, wrap
+from tools.distributed import close, init, join, wrap
 from tools.memory import keep_freed_memory
 
 CLASSES = 10
@@ -59,6 +59,7 @@ def work(run: argparse.Namespace, kind: str, rank: int, world: int, port: int, r
         torch.set_num_threads(1)  # a core each, also when alone, so that a core is compared with a core
         keep_freed_memory()
     device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
+    join()
     init(device)
     built = model(run, device, Variant("", channels_last=run.channels_last), CLASSES, use_slot=True).train()
     parallel = wrap(built, device)
