@@ -52,3 +52,13 @@ def test_the_help_says_what_deviates():
     for part in ("the published default, cuda, is an error", "trained with 0.01", "is only compared with it"):
         assert part in text
     assert isinstance(build_parser("test"), argparse.ArgumentParser)
+
+
+def test_the_commands_of_the_page_on_distribution_have_known_flags():
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    flags = {option for action in build_parser("train")._actions for option in action.option_strings}
+    commands = re.findall(r"^(?:python|torchrun|srun) .*(?:train|test)\.py.*$", page, re.M)
+    assert len(commands) >= 6
+    for command in commands:
+        own = command.partition(".py ")[2]
+        assert set(re.findall(r"(?<!\S)--\w+", own)) <= flags, command
