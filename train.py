@@ -283,9 +283,9 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     say(f"{name}: {len(train_set)} training and {len(val_set)} validation pictures, {train_set.num_classes} classes, "
         f"{parameters(model)[0]:,} trainable parameters, {device.type}{processes}")  # fmt: skip
     if (world := distributed.world_size()) > 1:
-        whole = run.batch_size * run.accum_steps * world
-        logger.warning("a step of all %d processes is one of %d pictures; --lr stays %g, scaled linearly it would be %g",
-                       world, whole, run.lr, run.lr * world)  # fmt: skip
+        batch = run.batch_size * run.accum_steps
+        logger.warning("global batch %d x %d = %d pictures; --lr stays %g, scaled linearly it would be %g",
+                       batch, world, batch * world, run.lr, run.lr * world)  # fmt: skip
     tell_imbalance(counts, train_set.class_names, weighted=weights is not None)
     if session.start >= run.epochs:
         say(f"all {run.epochs} epochs are done; give a larger --epochs to go on")
