@@ -692,7 +692,8 @@ def _machine_flags(group: Any) -> None:
 
 def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("parts", nargs="*", choices=BENCHMARKS, metavar="part", help=f"of {', '.join(BENCHMARKS)}; all without any")
+    parts = f"of {', '.join(BENCHMARKS)}; all without any"
+    add("parts", nargs="*", type=one_of(*BENCHMARKS), metavar="part", help=parts)
     add("--quick", type=boolean, default=False, metavar="BOOL", help="fewer pictures and rounds")
     add("--json", metavar="FILE", help="write the tables there, too")
     add("--trace", metavar="FILE", help="train, infer: write a torch.profiler trace of the last variant there, too")

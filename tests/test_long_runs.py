@@ -99,6 +99,22 @@ def test_a_signal_to_the_whole_group_saves_and_says_resume_me(tiny, scripts, tmp
     assert code == 0 and "going on from" in out
 
 
+def test_processes_of_a_launch_leave_together_and_go_on(tiny, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "train.py", *tiny.split()]
+    command = [*launch, "--output_dir", str(tmp_path), "--resume", "auto", "--epochs"]
+    pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*command, "400"], **pipes)
+    for line in process.stdout:
+        if line.startswith("epoch 2/400"):
+            break
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert "SIGTERM: left and saved" in out or "SIGTERM: epoch" in out, err
+    done = checkpoint.load(tmp_path / NAME)["epoch"] + 1
+    again = subprocess.run([*command, str(done + 1)], timeout=100, check=True, **pipes)
+    assert "going on from" in again.stdout and f"epoch {done + 1}/{done + 1}: " in again.stdout
+
+
 def test_a_sweep_that_was_left_goes_on(scripts, tiny, tmp_path, monkeypatch):
     stop_at(monkeypatch, 3)
     flags = f"{tiny} --img_size 16 --epochs 1 --lambda_value 1,2 --output_dir {tmp_path}"
