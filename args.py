@@ -35,6 +35,8 @@ MODEL_FLAGS = {
     "iters": "iters",
     "to_k_layer": "to_k_layers",
     "attention": "attention",
+    "worth": "worth",
+    "position": "position",
     "loss_status": "loss_status",
 }
 
@@ -293,10 +295,10 @@ def _model_flags(group: Any) -> None:
     )
     add(
         "--attention",
-        choices=("paper", "qknorm"),
+        choices=("paper", "qknorm", "rms"),
         default="paper",
-        help="how scores become attention: the published form, or the stable one (cosine with "
-        "learned temperature and bias)",
+        help="how scores become attention: the published form, or the stable ones, cosine with learned temperature and "
+        "bias, or the same with keys that share one length a picture, so that weak places stay weak",
     )
     add(
         "--slots_per_class",
@@ -312,7 +314,39 @@ def _model_flags(group: Any) -> None:
         metavar="N",
         help="width of keys, values and slots, a multiple of 4",
     )
-    add("--to_k_layer", type=number(int, low=1), default=1, metavar="N", help="linear layers that make the keys")
+    add(
+        "--worth",
+        choices=("mean", "equal"),
+        default="mean",
+        help="what a place that is attended to adds to the score: the mean of its values, as published, or the same "
+        "everywhere (one learned number), so that the attention map itself is the evidence",
+    )
+    add(
+        "--position",
+        choices=("sine", "none"),
+        default="sine",
+        help="add the position code to what keys are made of, as published, or do without",
+    )
+    add(
+        "--dropout",
+        type=number(float, low=0),
+        default=0.0,
+        metavar="X",
+        help="share of the backbone's channels that the slots do without in each training step",
+    )
+    add(
+        "--slot_init",
+        choices=("random", "means"),
+        default="random",
+        help="slots start at random, as published, or, before the first epoch, at the mean key of their class",
+    )
+    add(
+        "--to_k_layer",
+        type=number(int, low=0),
+        default=1,
+        metavar="N",
+        help="linear layers that make the keys; 0 takes their input as it is",
+    )
     add("--iters", type=number(int, low=1), default=3, metavar="N", help="times the slots attend")
 
 
@@ -408,6 +442,13 @@ def _training_flags(group: Any) -> None:
         choices=("none", "balanced"),
         default="none",
         help="weight of pictures in the loss: all alike, or inverse to the size of their class",
+    )
+    add(
+        "--label_smoothing",
+        type=number(float, low=0),
+        default=0.0,
+        metavar="X",
+        help="share of each label that is spread over all classes in the training loss",
     )
     add(
         "--seed",
@@ -730,6 +771,8 @@ def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argp
         parser.error(f"argument --val_ratio: {args.val_ratio} leaves nothing to train on")
     if args.ema is not None and args.ema >= 1:
         parser.error(f"argument --ema: {args.ema:g} is not below 1")
+    if args.dropout >= 1:
+        parser.error(f"argument --dropout: {args.dropout:g} leaves nothing")
     if args.infidelity_side > 1:
         parser.error(f"argument --infidelity_side: {args.infidelity_side} is above 1, the whole picture")
     if args.grad_min_level > 1:
@@ -822,6 +865,9 @@ def model_config(run: argparse.Namespace, *, num_classes: int, in_chans: int) ->
             "iters": run.iters,
             "to_k_layers": run.to_k_layer,
             "attention": run.attention,
+            "worth": run.worth,
+            "position": run.position,
+            "dropout": run.dropout,
             "loss_status": run.loss_status,
         }
     return config

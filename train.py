@@ -32,12 +32,13 @@ from engine import TrainingError
 from engine.evaluate import evaluate
 from engine.explain import explain_picture, interesting_classes
 from engine.optim import build_optimizer, build_scheduler, restore_optimizer
+from engine.start import set_class_means
 from engine.train import EpochStopped, train_one_epoch
 from engine.update import Update, average_of
 from sloter import ModelError
 from sloter.backbone import FeatureModel, body_parameters, check_name, grid_features
 from sloter.loss import ScouterLoss, balanced_weights
-from sloter.slot_model import build_model
+from sloter.slot_model import SlotModel, build_model
 from tools import ToolError, checkpoint, distributed, sweep
 from tools.board import Board, check_board
 from tools.console import run_script
@@ -52,6 +53,12 @@ from tools.stopping import Interrupted, StopRequest
 
 logger = logging.getLogger("train")
 
+FIRST_FORM = {
+    "worth": "mean",
+    "position": "sine",
+    "dropout": 0.0,
+}  # what checkpoints from before there was a choice do not say
+MANY = 50  # classes from which on the published form is hinted at
 FOLLOWED = 6  # pictures whose maps TensorBoard shows
 SHOWN, FEW = 4, 10  # likely classes of each; so many classes are all shown
 
@@ -237,6 +244,9 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     )  # fmt: skip
     mixing = batch_mixing(run.aug_policy or (), train_set.num_classes)
     train_loader = make_loader(dataset=train_set, train=True, mixing=mixing)
+    if isinstance(model, SlotModel) and run.slot_init == "means" and not before:
+        plain = make_loader(dataset=train_set.plain(), train=False)
+        set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     val_loader = make_loader(dataset=val_set, train=False)
     optimizer = build_optimizer(model, lr=run.lr, weight_decay=run.weight_decay)
     if before:
@@ -269,7 +279,9 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     configs = {"model_config": config, "data_config": data, "train_config": plain_settings(run)}
     counts = torch.bincount(torch.tensor(train_set.listing.labels), minlength=train_set.num_classes)
     weights = balanced_weights(counts) if run.class_weights == "balanced" else None
-    criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power, class_weights=weights).to(device)
+    criterion = ScouterLoss(
+        lambda_value=run.lambda_value, power=run.power, class_weights=weights, label_smoothing=run.label_smoothing
+    ).to(device)
     lsc = least_similar_classes(val_set, run.lsc) if is_negative(run) else None
     explained = None if lsc is None else torch.tensor(lsc, device=device)
     session = Session(
@@ -286,6 +298,9 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         batch = run.batch_size * run.accum_steps
         logger.warning("global batch %d x %d = %d pictures; --lr stays %g, scaled linearly it would be %g",
                        batch, world, batch * world, run.lr, run.lr * world)  # fmt: skip
+    if run.use_slot and run.attention == "paper" and train_set.num_classes >= MANY:
+        logger.warning("%d classes: the published form of attention loses accuracy from about %d on; try "
+                       "@recipes/direct.txt", train_set.num_classes, MANY)  # fmt: skip
     tell_imbalance(counts, train_set.class_names, weighted=weights is not None)
     if session.start >= run.epochs:
         say(f"all {run.epochs} epochs are done; give a larger --epochs to go on")
@@ -388,7 +403,7 @@ def prepare_model(
     spec = dataset_spec(run.dataset)
     statistics = {"mean": spec.mean, "std": spec.std} | statistics
     if before:
-        saved = before["model_config"]
+        saved = {**(FIRST_FORM if run.use_slot else {}), **before["model_config"]}
         wrong = [f"{key} {saved.get(key)}, not {value}" for key, value in config.items() if value != saved.get(key)]
         if wrong or set(saved) - set(config):
             raise ToolError(f"--resume: its model is not that of the flags, but has {'; '.join(wrong)}")
@@ -418,7 +433,8 @@ def initial_weights(run: argparse.Namespace, *, in_chans: int) -> tuple[dict[str
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     """What a run that goes on does otherwise than before, of what makes a difference to its training."""
     names = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "accum_steps", "ema", "amp", "weight_decay",
-             "clip_grad", "lambda_value", "power", "class_weights", "aug", "aug_policy", "seed", "epochs")  # fmt: skip
+             "clip_grad", "lambda_value", "power", "class_weights", "label_smoothing", "aug", "aug_policy", "seed",
+             "epochs")  # fmt: skip
     told = [f"{name} {now[name]}, before {before[name]}" for name in names if now[name] != before.get(name)]
     return f" (changed: {'; '.join(told)})" if told else ""
 

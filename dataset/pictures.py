@@ -1,5 +1,6 @@
 """From files and arrays to uint8 tensors: opening, converting, resizing, seeded augmentation."""
 
+import copy
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -133,6 +134,12 @@ class PictureDataset(Dataset[Sample]):
         if self.cache is not None:
             self.cache.put(index, pixels)
         return pixels
+
+    def plain(self) -> "PictureDataset":
+        """The same pictures without augmentation, from the same cache."""
+        same = copy.copy(self)
+        same.augment = None
+        return same
 
     def sample(self, count: int, *, seed: int) -> "PictureDataset":
         """A fixed random sample of so many pictures, or all of them, in their order, without augmentation."""

@@ -27,13 +27,21 @@ class ScouterLoss(nn.Module):
     Args:
         lambda_value: price of attention.
         power: of the mean attention.
+        label_smoothing: share of each label that is spread over all classes, in training only.
         class_weights: (c), the weight of a picture of each class in the cross entropy, with mean 1 over the training
             pictures; None weighs all alike. The mean is over pictures, not over weights, for the same reason.
     """
 
-    def __init__(self, *, lambda_value: float, power: float, class_weights: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        lambda_value: float,
+        power: float,
+        class_weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.lambda_value, self.power = lambda_value, power
+        self.lambda_value, self.power, self.label_smoothing = lambda_value, power, label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights)
 
@@ -48,7 +56,10 @@ class ScouterLoss(nn.Module):
             Scalars ``loss``, ``ce``, ``attn_mean`` and ``area_loss`` (``attn_mean ** power``).
         """
         # Summed and divided by b, not by the weights: see class_weights.
-        ce = F.cross_entropy(output.logits.float(), target, weight=self.class_weights, reduction="none").mean()
+        ce = F.cross_entropy(
+            output.logits.float(), target, weight=self.class_weights, reduction="none",
+            label_smoothing=self.label_smoothing if self.training else 0.0,
+        ).mean()  # fmt: skip
         attn_mean = ce.new_zeros(()) if output.attn is None else output.attn.mean()
         return self.combine(ce, self._over_processes(attn_mean))
 

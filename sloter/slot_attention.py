@@ -1,7 +1,6 @@
 """The xSlot attention module of SCOUTER (section 3 of the paper): slots attend, attended values sum to a score.
 
-Two ways to turn the scores of slots and keys into attention are offered, ``paper`` and ``qknorm``: see
-:data:`SCORES`.
+Ways to turn the scores of slots and keys into attention are in :data:`SCORES`, what a place is worth in :data:`WORTHS`.
 """
 
 import math
@@ -68,7 +67,7 @@ class QKNormScores(nn.Module):
     def __init__(self, dim: int, num_positions: int | None) -> None:
         super().__init__()
         if num_positions is None:
-            raise ValueError("attention 'qknorm' needs num_positions, the number of places of the grid (h * w)")
+            raise ValueError("this form of attention needs num_positions, the number of places of the grid (h * w)")
         self.log_tau = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.tensor(-math.log(num_positions)))
 
@@ -82,7 +81,48 @@ class QKNormScores(nn.Module):
         return products + self.bias.to(products.dtype)
 
 
-SCORES: dict[str, Callable[[int, int | None], Scores]] = {"paper": PaperScores, "qknorm": QKNormScores}
+class RMSScores(QKNormScores):
+    """As ``qknorm``, but the keys of a picture share one length, their root mean square over its places.
+
+    A place whose features are weak keeps a short key, so that its attention stays near that of the bias: on pictures of
+    objects the background is such a place.
+    """
+
+    def keys(self, keys: Tensor) -> Tensor:
+        squared = keys.square().sum(2, keepdim=True).mean(1, keepdim=True)  # (b, 1, 1)
+        # Keys of no length at all, of a picture without any features, stay that, and so do their gradients.
+        return keys * (self.log_tau.exp() * (squared + torch.finfo(keys.dtype).eps).rsqrt())
+
+
+class MeanWorth(nn.Module):
+    """The published form: a place is worth the mean of its values, so that ``attn @ weight`` is the summed update."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(b, n, d) to (b, n)."""
+        return values.mean(2)
+
+
+class EqualWorth(nn.Module):
+    """Every place is worth the same, a learned positive number: the attention map itself, scaled, is the evidence."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log_gamma = nn.Parameter(torch.tensor(math.log(start)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(b, n, d) to (b, n)."""
+        return self.log_gamma.exp().expand(values.shape[:2])
+
+
+WORTHS: dict[str, Callable[[float], nn.Module]] = {"mean": MeanWorth, "equal": EqualWorth}
+SCORES: dict[str, Callable[[int, int | None], Scores]] = {
+    "paper": PaperScores,
+    "qknorm": QKNormScores,
+    "rms": RMSScores,
+}
 
 
 class SlotAttention(nn.Module):
@@ -93,9 +133,11 @@ class SlotAttention(nn.Module):
         slots_per_class: s.
         dim: d, the width of keys, values and slots.
         iters: how often the slots attend; between two times a GRU updates them. With 1 there is no GRU.
-        to_k_layers: linear layers, with ReLU between them, that make keys of their input.
+        to_k_layers: linear layers, with ReLU between them, that make keys of their input; with 0 it is the keys.
         attention: a key of :data:`SCORES`.
-        num_positions: n, the number of places; ``qknorm`` starts its bias from it.
+        worth: a key of :data:`WORTHS`, what a place that is attended to adds to the evidence.
+        worth_start: of a learned worth.
+        num_positions: n, the number of places; ``qknorm`` and ``rms`` start their bias from it.
 
     Raises:
         ValueError: a size below 1, or an unknown ``attention``.
@@ -110,22 +152,27 @@ class SlotAttention(nn.Module):
         iters: int = 3,
         to_k_layers: int = 1,
         attention: str = "paper",
+        worth: str = "mean",
+        worth_start: float = 4.0,
         num_positions: int | None = None,
     ) -> None:
         super().__init__()
         sizes = {"num_classes": num_classes, "slots_per_class": slots_per_class, "dim": dim}
-        for name, size in {**sizes, "iters": iters, "to_k_layers": to_k_layers}.items():
+        for name, size in {**sizes, "iters": iters}.items():
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, not {size}")
         if attention not in SCORES:
             raise ValueError(f"unknown attention {attention!r}: choose one of {', '.join(SCORES)}")
+        if worth not in WORTHS:
+            raise ValueError(f"unknown worth {worth!r}: choose one of {', '.join(WORTHS)}")
         self.num_classes, self.slots_per_class, self.iters = num_classes, slots_per_class, iters
         mean, deviation = torch.randn(1, dim), torch.randn(1, dim).abs()
         self.initial_slots = nn.Parameter(mean + deviation * torch.randn(num_classes * slots_per_class, dim))  # (k, d)
-        layers: list[nn.Module] = [nn.Linear(dim, dim)]
-        for _ in range(to_k_layers - 1):
-            layers += [nn.ReLU(), nn.Linear(dim, dim)]
+        layers: list[nn.Module] = []
+        for number in range(to_k_layers):
+            layers += [nn.ReLU()] * (number > 0) + [nn.Linear(dim, dim)]
         self.to_k = nn.Sequential(*layers)
+        self.worth = WORTHS[worth](worth_start)
         self.scores: Scores = SCORES[attention](dim, num_positions)
         self.gru = nn.GRUCell(dim, dim) if iters > 1 else None
 
@@ -154,8 +201,8 @@ class SlotAttention(nn.Module):
             key_sum = keys.sum(1, keepdim=True)  # (b, 1, d)
             slots = self._updated(keys, key_sum, values, torch.bfloat16 if low else torch.float32)
             attn = self._attend(slots, keys, key_sum)  # (b, k, n)
-            # The last update, summed over d, is attn @ weight: neither the full update nor a GRU step is needed.
-            weight = values.mean(2)  # (b, n)
+            # With worth "mean" this is the last update summed over d: neither that nor a GRU step is needed.
+            weight = self.worth(values)  # (b, n)
             evidence = (attn @ weight[:, :, None]).unflatten(1, (self.num_classes, -1)).sum((2, 3))  # (b, c)
             attn = attn.unflatten(1, (self.num_classes, -1))  # (b, c, s, n)
         return evidence, attn, weight

@@ -23,6 +23,11 @@ class SlotOutput(NamedTuple):
     values: Tensor | None = None  # (b, h, w)
 
 
+POSITIONS = ("sine", "none")
+# What a place of learned worth is worth at first: the logits of a negative model start nearly alike, and need more.
+WORTH_START = {1: 4.0, -1: 16.0}
+
+
 class SlotModel(FeatureModel):
     """SCOUTER: backbone, 1x1 convolution, xSlot attention (equations 1 to 6 of the paper).
 
@@ -31,7 +36,9 @@ class SlotModel(FeatureModel):
         in_chans: channels of the picture.
         img_size: (H, W) for which the grid is laid out; other sizes work where the backbone takes them.
         loss_status: +1 for a positive model, -1 for a negative one.
-        num_classes, hidden_dim, slots_per_class, iters, to_k_layers, attention: see :class:`SlotAttention`.
+        position: ``sine`` adds the position code to what keys are made of, ``none`` does not.
+        dropout: share of the backbone's channels that the head does without in each training step, whole channels.
+        num_classes, hidden_dim, slots_per_class, iters, to_k_layers, attention, worth: see :class:`SlotAttention`.
 
     Raises:
         ModelError: the pictures are too small for a grid of at least 2x2 places.
@@ -50,6 +57,9 @@ class SlotModel(FeatureModel):
         to_k_layers: int,
         attention: str,
         loss_status: int,
+        worth: str = "mean",
+        position: str = "sine",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(backbone)
         f, h, w = self.feature_shape(in_chans, img_size)
@@ -59,7 +69,12 @@ class SlotModel(FeatureModel):
                 "of it and at least 2x2 are needed; give a larger --img_size or an earlier --out_stage"
             )
         self.sign = loss_status
+        # Channels, not single numbers: a slot sums over places, so that what one lacks its neighbours would have.
+        self.dropout = nn.Dropout2d(dropout)
         self.conv1x1 = nn.Conv2d(f, hidden_dim, kernel_size=1)
+        if position not in POSITIONS:
+            raise ValueError(f"unknown position {position!r}: choose one of {', '.join(POSITIONS)}")
+        self.has_position = position == "sine"
         self.position: Tensor
         self.register_buffer("position", sine_position_encoding(h, w, hidden_dim), persistent=False)
         self.slot = SlotAttention(
@@ -69,20 +84,57 @@ class SlotModel(FeatureModel):
             iters=iters,
             to_k_layers=to_k_layers,
             attention=attention,
+            worth=worth,
+            worth_start=WORTH_START[loss_status],
             num_positions=h * w,
         )
 
     def forward(self, images: Tensor) -> SlotOutput:
         """(b, ch, H, W) normalised pictures to logits and their explanation."""
-        features = grid_features(self.backbone, images)  # (b, f, h, w)
-        values = torch.relu(self.conv1x1(features))  # (b, d, h, w)
+        return self.explain_features(grid_features(self.backbone, images))  # (b, f, h, w)
+
+    def explain_features(self, features: Tensor) -> SlotOutput:
+        """(b, f, h, w) features to logits and their explanation."""
+        keys_in, values = self.places(features)  # (b, n, d) each
+        h, w = features.shape[2:]
+        evidence, attn, weight = self.slot(keys_in, values)  # (b, c), (b, c, s, n), (b, n)
+        return SlotOutput(self.sign * evidence, attn.unflatten(3, (h, w)), weight.unflatten(1, (h, w)))
+
+    def mean_keys(self, images: Tensor) -> Tensor:
+        """(b, ch, H, W) pictures to the mean (b, d) over places of their keys, as the slots meet them."""
+        keys_in, _ = self.places(grid_features(self.backbone, images))  # (b, n, d)
+        return self.slot.scores.keys(self.slot.to_k(keys_in.float())).mean(1)  # (b, d)
+
+    def start_slots(self, means: Tensor, counts: Tensor) -> None:
+        """Start each class's slots at what sets its mean key apart, a negative model's at the opposite.
+
+        A slot of a positive model is then drawn to places that are like its class and unlike the others, one of a
+        negative model, which denies, to places that are unlike it. Several slots of a class start a little apart.
+
+        Args:
+            means: (c, d), of :meth:`mean_keys` of each class.
+            counts: (c), pictures behind each mean; a class without any keeps its random slots.
+        """
+        known = counts > 0
+        apart = means - means[known].mean(0)  # (c, d)
+        slots = self.sign * apart / apart[known].std()
+        s = self.slot.slots_per_class
+        start = slots.repeat_interleave(s, 0)  # (k, d)
+        if s > 1:
+            start = start + 0.5 * torch.randn_like(start)
+        with torch.no_grad():
+            chosen = known.repeat_interleave(s)
+            self.slot.initial_slots[chosen] = start[chosen]
+
+    def places(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, f, h, w) features to what keys are made of and to values, each (b, n, d)."""
+        values = torch.relu(self.conv1x1(self.dropout(features)))  # (b, d, h, w)
         _, d, h, w = values.shape
         position = self.position
         if position.shape[-2:] != (h, w):
             position = sine_position_encoding(h, w, d, device=values.device)
-        keys_in = (values + position).flatten(2).transpose(1, 2)  # (b, n, d)
-        evidence, attn, weight = self.slot(keys_in, values.flatten(2).transpose(1, 2))  # (b, c), (b, c, s, n), (b, n)
-        return SlotOutput(self.sign * evidence, attn.unflatten(3, (h, w)), weight.unflatten(1, (h, w)))
+        keys_in = values + position if self.has_position else values  # (b, d, h, w)
+        return keys_in.flatten(2).transpose(1, 2), values.flatten(2).transpose(1, 2)  # (b, n, d) each
 
 
 class PlainClassifier(FeatureModel):
@@ -106,6 +158,9 @@ def build_model(
     iters: int = 3,
     to_k_layers: int = 1,
     attention: str = "paper",
+    worth: str = "mean",
+    position: str = "sine",
+    dropout: float = 0.0,
     loss_status: int = 1,
     stem: str = "timm",
     pretrained: bool = False,
@@ -144,6 +199,9 @@ def build_model(
             iters=iters,
             to_k_layers=to_k_layers,
             attention=attention,
+            worth=worth,
+            position=position,
+            dropout=dropout,
             loss_status=loss_status,
         )
     else:

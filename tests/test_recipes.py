@@ -41,4 +41,4 @@ def test_a_recipe_parses_to_the_namespace_of_its_published_line(line):
 def test_there_is_one_recipe_for_each_line_and_those_of_the_readme():
     names = {recipe_name(line) for line in LINES}
     assert len(names) == len(LINES) == 25
-    assert {path.stem for path in (ROOT / "recipes").glob("*.txt")} == {*names, "quickstart", "lite0"}
+    assert {path.stem for path in (ROOT / "recipes").glob("*.txt")} == {*names, "quickstart", "lite0", "direct"}

@@ -69,6 +69,42 @@ def test_a_resumed_run_equals_the_uninterrupted_one(scripts, tiny, tmp_path, ext
     assert both[0] == both[1]
 
 
+def test_the_direct_form_starts_at_class_means_once_and_resumes(scripts, tiny, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    flags = f"{tiny} @{ROOT}/recipes/direct.txt --hidden_dim 32 --label_smoothing 0.1 --aug true"
+    assert scripts("train", flags, f"--epochs 2 --output_dir {whole}")[0] == 0
+    assert scripts("train", flags, f"--epochs 1 --output_dir {parts}")[0] == 0
+    assert scripts("train", flags, f"--epochs 2 --output_dir {parts} --resume auto")[0] == 0
+    assert_same_state(load(whole), load(parts))
+    path = whole / "MNIST5k_use_slot_checkpoint.pth"
+    assert scripts("test", f"--checkpoint {path} --num_workers 0 --vis true --vis_id 0,1")[0] == 0
+    assert "the checkpoint has equal" in scripts("test", f"--checkpoint {path} --worth mean")[2]
+
+
+def test_a_checkpoint_from_before_there_was_a_choice_of_form_goes_on(scripts, tiny, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "copy")
+    path = folder / "MNIST5k_use_slot_checkpoint.pth"
+    state = checkpoint.load(path)
+    for name in ("worth", "position", "dropout"):
+        del state["model_config"][name]
+    torch.save(state, path)
+    assert scripts("train", tiny, f"--epochs 3 --output_dir {folder} --resume auto")[0] == 0
+
+
+@pytest.mark.parametrize(("classes", "hinted"), [(49, False), (50, True)])
+def test_many_classes_get_a_hint_with_the_published_form(scripts, tmp_path, picture_writer, classes, hinted):
+    for c in range(classes):
+        for split in ("train", "val"):
+            picture_writer(tmp_path / "data" / split / f"{c:02}" / "0.png", colour=(5 * c, 9, 200), size=(16, 16))
+    flags = (
+        f"--dataset Folder --dataset_dir {tmp_path}/data --model test_resnet --pre_trained false --out_stage 2 "
+        "--img_size 16 --num_workers 0 --batch_size 49 --epochs 1 --device cpu --output_dir ''"
+    )
+    code, _, err = scripts("train", flags)
+    assert code == 0 and ("50 classes: the published form of attention loses accuracy" in err) == hinted
+    assert not hinted or "published form" not in scripts("train", flags, "--attention qknorm")[2]
+
+
 def test_neither_cache_nor_memory_format_changes_what_is_learned(scripts, tiny, tmp_path, records):
     logs = []
     for number, extra in enumerate(("", "--cache ram", "--cache ram --num_workers 2", "--channels_last true")):

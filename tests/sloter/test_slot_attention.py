@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sloter.slot_attention import PaperScores, QKNormScores, SlotAttention
+from sloter.slot_attention import EqualWorth, PaperScores, QKNormScores, RMSScores, SlotAttention
 from tools.published import published_state_dict
 
 
@@ -80,10 +80,11 @@ def test_agrees_with_the_published_module(golden, case):
         assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
 
 
-@pytest.mark.parametrize("attention", ["paper", "qknorm"])
+@pytest.mark.parametrize("attention", ["paper", "qknorm", "rms"])
+@pytest.mark.parametrize("worth", ["mean", "equal"])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_the_maps_sum_to_the_evidence(attention, autocast):
-    module, keys_in, values = example(attention, c=5, s=3, d=64, n=35, to_k_layers=2)
+def test_the_maps_sum_to_the_evidence(attention, worth, autocast):
+    module, keys_in, values = example(attention, c=5, s=3, d=64, n=35, to_k_layers=2, worth=worth)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         evidence, attn, weight = module(keys_in, values)
     assert evidence.dtype == torch.float32
@@ -103,10 +104,10 @@ def test_half_precision_moves_the_evidence_a_little(attention):
         assert torch.equal(module(keys_in, values)[0], exact)
 
 
-@pytest.mark.parametrize("attention", ["paper", "qknorm"])
+@pytest.mark.parametrize(("attention", "worth"), [("paper", "mean"), ("qknorm", "mean"), ("rms", "equal")])
 @pytest.mark.parametrize("iters", [1, 3])
-def test_every_parameter_receives_a_finite_gradient(attention, iters):
-    module, keys_in, values = example(attention, iters=iters, to_k_layers=2)
+def test_every_parameter_receives_a_finite_gradient(attention, worth, iters):
+    module, keys_in, values = example(attention, iters=iters, to_k_layers=2, worth=worth)
     evidence, attn, _ = module(keys_in, values)
     (evidence.square().sum() + attn.mean()).backward()
     for name, parameter in module.named_parameters():
@@ -155,6 +156,31 @@ def test_qknorm_scores_start_at_temperature_ten_and_minus_log_n():
     torch.testing.assert_close(scores(slots, keys), expected)
 
 
+def test_rms_keys_share_one_length_a_picture():
+    scores = partial(arguments_of, RMSScores(2, 50))
+    slots, keys = torch.tensor([[[5.0, 0.0]]]), torch.tensor([[[4.0, 0.0], [0.0, 2.0], [0.0, 0.0], [2.0, 0.0]]])
+    # root mean square length sqrt((16 + 4 + 0 + 4) / 4) = sqrt(6); times the temperature, plus the bias
+    expected = torch.tensor([[[40 / 6**0.5, 0.0, 0.0, 20 / 6**0.5]]]) - math.log(50)
+    torch.testing.assert_close(scores(slots, keys), expected)
+    torch.testing.assert_close(scores(slots, 7 * keys), expected)
+    nothing = torch.zeros(1, 4, 2, requires_grad=True)
+    scores(slots, nothing).sum().backward()
+    assert nothing.grad.isfinite().all()
+
+
+def test_places_of_equal_worth():
+    worth = EqualWorth(3.0)(torch.rand(2, 5, 8))
+    torch.testing.assert_close(worth, torch.full((2, 5), 3.0))
+    module, keys_in, values = example("qknorm", worth="equal", worth_start=16.0, iters=1)
+    evidence, attn, _ = module(keys_in, values)
+    torch.testing.assert_close(evidence, 16 * attn.sum((2, 3)))
+
+
+def test_keys_without_a_layer_are_their_input():
+    module = SlotAttention(3, 1, 8, iters=1, to_k_layers=0, attention="rms", num_positions=4)
+    assert {name for name, _ in module.named_parameters()} == {"initial_slots", "scores.log_tau", "scores.bias"}
+
+
 def test_initial_slots_are_spread_around_a_common_mean():
     torch.manual_seed(1)
     slots = SlotAttention(2000, 1, 64).initial_slots.detach()
@@ -166,9 +192,10 @@ def test_initial_slots_are_spread_around_a_common_mean():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"attention": "softmax"}, "unknown attention 'softmax': choose one of paper, qknorm"),
+        ({"attention": "softmax"}, "unknown attention 'softmax': choose one of paper, qknorm, rms"),
         ({"attention": "qknorm"}, "needs num_positions"),
         ({"iters": 0}, "iters must be at least 1"),
+        ({"worth": "large"}, "unknown worth 'large': choose one of mean, equal"),
     ],
 )
 def test_wrong_options_are_errors(options, message):

@@ -77,3 +77,48 @@ def test_state_dict_names_are_those_of_the_published_code():
     assert {"backbone.conv1.0.weight", "conv1x1.weight", "slot.initial_slots", "slot.to_k.0.weight"} <= names
     assert {"slot.to_k.2.bias", "slot.gru.weight_ih"} <= names
     assert not any("position" in name or "to_q" in name for name in names)
+
+
+DIRECT = {"attention": "rms", "worth": "equal", "position": "none", "to_k_layers": 0, "iters": 1, "hidden_dim": 32}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_slots_start_at_what_sets_their_class_apart(sign):
+    model = tiny(**DIRECT, loss_status=sign, slots_per_class=1)
+    before = model.slot.initial_slots.detach().clone()
+    means = torch.randn(5, 32)
+    model.start_slots(means, torch.tensor([3, 1, 0, 2, 2]))  # no picture of class 2
+    slots, known = model.slot.initial_slots.detach(), torch.tensor([0, 1, 3, 4])
+    apart = sign * (means - means[known].mean(0))
+    cosine = torch.nn.functional.cosine_similarity(slots, apart, dim=1)
+    torch.testing.assert_close(cosine[known], torch.ones(4))
+    assert torch.equal(slots[2], before[2]) and model.slot.initial_slots.requires_grad
+
+
+def test_several_slots_of_a_class_start_near_each_other_but_apart():
+    model = tiny(**DIRECT, slots_per_class=2)
+    model.start_slots(torch.randn(5, 32), torch.ones(5))
+    one, two = model.slot.initial_slots.detach().view(5, 2, 32).unbind(1)
+    cosine = torch.nn.functional.cosine_similarity(one, two, dim=1)
+    assert (cosine > 0.3).all() and (cosine < 0.99).all()
+
+
+def test_dropout_takes_whole_channels_in_training_alone():
+    model = tiny(**DIRECT, dropout=0.5)
+    dropped = model.dropout(torch.ones(2, 48, 3, 3))
+    assert all(len(channel.unique()) == 1 for channel in dropped.flatten(0, 1)) and 0 in dropped
+    assert torch.equal(model.eval().dropout(torch.ones(2, 48, 3, 3)), torch.ones(2, 48, 3, 3))
+
+
+def test_without_position_it_does_not_matter_where_things_are():
+    features = torch.rand(1, 48, 4, 6)
+    turned = features.flip(2, 3)
+    for position, alike in (("none", True), ("sine", False)):
+        model = tiny(**{**DIRECT, "position": position}, out_stage=2).eval()
+        logits, other = (model.explain_features(x).logits for x in (features, turned))
+        assert torch.allclose(logits, other, atol=1e-5) == alike
+
+
+def test_an_unknown_position_is_an_error():
+    with pytest.raises(ValueError, match="unknown position 'learned': choose one of sine, none"):
+        tiny(position="learned")

@@ -1,0 +1,128 @@
+"""Compare classifier heads on the frozen features of a data set: ``python -m tools.head_study``."""
+
+import sys
+
+from tools.head_study.flags import parse_args
+
+if __name__ == "__main__":
+    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+
+import argparse
+import itertools
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from dataset import DataError
+from engine import TrainingError
+from sloter import ModelError
+from sloter.backbone import create_backbone
+from tools import ToolError
+from tools.checkpoint import read_state_dict, writable_folder, write_atomically
+from tools.console import run_script
+from tools.devices import pick_device
+from tools.head_study.features import Features, load_or_compute
+from tools.head_study.figure import save_study
+from tools.head_study.insertion import Scorer
+from tools.head_study.sources import Place, open_source
+from tools.head_study.train import Setting, train_head
+from tools.logger import format_table, save_csv, say, set_up_console
+from tools.memory import keep_freed_memory
+from tools.numerics import amp_dtype
+
+FIGURES = ("top1", "best", "attn_mean", "area", "precision", "iauc", "dauc", "loss")
+
+
+def main() -> None:
+    args = parse_args()
+    set_up_console("head_study")
+    device = pick_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    writable_folder(args.output_dir)
+    train, val, scorer = features_of(args, device)
+    say(f"{len(train)} training and {len(val)} validation pictures, {train.num_classes} classes, features of "
+        f"{train.grid[0]}x{train.grid[1]}x{train.maps.shape[2]}")  # fmt: skip
+    runs: list[dict[str, Any]] = []
+    for head, sign, lr in itertools.product(args.heads, args.signs, args.lrs):
+        if sign < 0 and head in ("linear", "control"):
+            continue
+        for seed in range(args.seeds):
+            runs.append(one(args, head, sign, lr, seed, train, val, scorer, device))
+            shown = ", ".join(f"{name} {runs[-1][name]:.4f}" for name in FIGURES if name in runs[-1])
+            say(f"{head} {sign:+d} lr {lr:g} seed {seed}: {shown}")
+    table = summarise(runs)
+    say(format_table(table))
+    folder = Path(args.output_dir)
+    write_atomically(folder / "head_study.json", (json.dumps({"runs": runs, "table": table}, indent=2) + "\n").encode())
+    save_csv(folder / "head_study.csv", table)
+    save_study(folder / "head_study.png", runs)
+    say(f"saved: {folder / 'head_study.json'}, head_study.csv and head_study.png beside it")
+
+
+def one(
+    args: argparse.Namespace, head: str, sign: int, lr: float, seed: int, train: Features, val: Features,
+    scorer: Scorer | None, device: torch.device,
+) -> dict[str, Any]:  # fmt: skip
+    """Train one head, and score its maps."""
+    slots = head not in ("linear", "control")
+    setting = Setting(
+        head=head, sign=sign, lr=lr, epochs=args.epochs, batch_size=args.batch_size, weight_decay=args.weight_decay,
+        lambda_value=args.lambda_value, power=args.power, label_smoothing=args.label_smoothing, seed=seed,
+        amp=amp_dtype(args.amp, device), changes=args.changes if slots else {},
+    )  # fmt: skip
+    model, figures = train_head(train, val, setting, device)
+    if scorer is not None and sign > 0:
+        figures |= scorer(model)
+    return {"head": head, "sign": sign, "lr": lr, "seed": seed, **figures}
+
+
+def features_of(args: argparse.Namespace, device: torch.device) -> tuple[Features, Features, Scorer | None]:
+    """Both splits, computed or read, and what scores maps from the pixels on, if that is wanted."""
+    known = timm.get_pretrained_cfg(args.model) if timm.is_model(args.model) else None
+    statistics = {"mean": tuple(known.mean), "std": tuple(known.std)} if known else {}
+    weights = read_state_dict(args.backbone_weights) if args.backbone_weights else None
+    backbone = create_backbone(
+        args.model, num_classes=0, in_chans=3, img_size=args.img_size, pretrained=weights is None, weights=weights,
+        weights_source=str(args.backbone_weights),
+    )  # fmt: skip
+    splits, scorer = [], None
+    for split in ("train", "val"):
+        places = [Place(*place) for place in args.data]
+        source = open_source(places, split, img_size=args.img_size, bad_images="error", frames=args.frames)
+        name = "_".join(place.name for place in places).lower() + (f"_frames{args.frames}" if args.frames else "")
+        made_of = {"name": name, "split": split, "data": args.data, "frames": args.frames, "img_size": args.img_size,
+                   "model": args.model, "weights": args.backbone_weights or "pretrained"}  # fmt: skip
+        splits.append(load_or_compute(
+            Path(args.features_dir or args.output_dir), made_of, source=source, backbone=backbone,
+            statistics=statistics, batch_size=32, device=device,
+        ))  # fmt: skip
+        if split == "val" and args.score_images:
+            scorer = Scorer(backbone, source, statistics=statistics, images=args.score_images, device=device)
+    return splits[0], splits[1], scorer
+
+
+def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each head, sign and rate: means over the seeds, the deviation of the accuracy, the stable share."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for run in runs:
+        groups[run["head"], run["sign"], run["lr"]].append(run)
+    table = []
+    for (head, sign, lr), members in groups.items():
+        row: dict[str, Any] = {"head": head, "sign": f"{sign:+d}", "lr": f"{lr:g}", "seeds": len(members)}
+        for name in FIGURES:
+            values = [member[name] for member in members if name in member]
+            row[name] = statistics.fmean(values) if values else float("nan")
+        row["top1 std"] = statistics.stdev([m["top1"] for m in members]) if len(members) > 1 else float("nan")
+        row["stable"] = statistics.fmean(member["stable"] for member in members)
+        table.append(row)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, "head_study", (ModelError, DataError, TrainingError, ToolError)))

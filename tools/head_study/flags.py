@@ -1,0 +1,71 @@
+"""The flags of the head study; it imports nothing heavy."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from args import Parser, comma_list, number, one_of, size
+
+HEADS = ("linear", "control", "paper", "qknorm", "direct")
+
+
+def data(text: str) -> tuple[str, str | None, int | None]:
+    """``NAME[:FOLDER[:CLASSES]]``."""
+    name, _, rest = text.partition(":")
+    folder, _, classes = rest.rpartition(":") if rest.rpartition(":")[2].isdigit() else (rest, "", "")
+    return name, folder or None, int(classes) if classes else None
+
+
+def change(text: str) -> tuple[str, Any]:
+    """``keyword=value`` of a slot head."""
+    name, equal, value = text.partition("=")
+    kinds = {"attention": str, "worth": str, "position": str, "slot_init": str, "hidden_dim": int,
+             "to_k_layers": int, "iters": int, "dropout": float}  # fmt: skip
+    if name not in kinds or not equal:
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEYWORD=VALUE with a keyword of {', '.join(kinds)}")
+    try:
+        return name, kinds[name](value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}': '{value}' is no {kinds[name].__name__}") from None
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The checked flags; exits with one line and code 2 on one that is wrong."""
+    parser = Parser(
+        prog="python -m tools.head_study",
+        description="Train classifier heads on the frozen features of a data set, and compare accuracy and maps.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", type=data, nargs="+", required=True, metavar="NAME[:DIR[:N]]",
+        help="data set, its folder, its first N classes; several are joined, class after class")  # fmt: skip
+    add("--frames", type=number(int, low=0), default=0, metavar="N",
+        help="hang the pictures in N kinds of frames among distractors: N times as many classes")  # fmt: skip
+    add("--model", default="tf_efficientnet_lite0", help="backbone")
+    add("--backbone_weights", metavar="FILE", help="its weights; without it those of timm")
+    add("--img_size", type=size, default="224", metavar="PIXELS", help="of the pictures")
+    add("--heads", type=comma_list(one_of(*HEADS)), default=",".join(HEADS), help="what is compared")
+    add("--signs", type=comma_list(int), default="1,-1", help="of slot heads: 1 positive, -1 negative")
+    add("--lrs", type=comma_list(number(float, low=0, above=True)), default="1e-3", help="learning rates")
+    add("--seeds", type=number(int, low=1), default=3, metavar="N", help="runs of each, seeds 0 to N-1")
+    add("--epochs", type=number(int, low=1), default=15, metavar="N", help="of each run")
+    add("--batch_size", type=number(int, low=1), default=32, metavar="N", help="of each step")
+    add("--weight_decay", type=number(float, low=0), default=0.01, help="of AdamW")
+    add("--label_smoothing", type=number(float, low=0), default=0.0, help="in training")
+    add("--lambda_value", type=number(float, low=0), default=1.0, help="price of attention")
+    add("--power", type=number(float, low=0, above=True), default=2.0, help="of the mean attention")
+    add("--change", type=change, nargs="+", default=[], metavar="KEYWORD=VALUE",
+        help="what slot heads have otherwise: attention, worth, position, slot_init, hidden_dim, to_k_layers, "
+             "iters, dropout")  # fmt: skip
+    add("--score_images", type=number(int, low=0), default=0, metavar="N",
+        help="insertion and deletion of so many pictures, from the pixels on")  # fmt: skip
+    add("--amp", choices=("off", "auto", "bf16"), default="auto", help="precision of the 1x1 convolution")
+    add("--device", help="cuda, cuda:1 or cpu; the best that is there if not given")
+    add("--features_dir", metavar="DIR", help="where features are kept; --output_dir if not given")
+    add("--output_dir", metavar="DIR", default="head_study", help="where tables go")
+    args = parser.parse_args(argv)
+    args.changes = dict(args.change)
+    if wrong := set(args.signs) - {1, -1}:
+        parser.error(f"argument --signs: {wrong.pop()} is neither 1 nor -1")
+    return args

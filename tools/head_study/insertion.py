@@ -1,0 +1,51 @@
+"""Insertion and deletion of a head's maps, from the pixels on: the backbone runs anew for each changed picture."""
+
+import torch
+from torch import Tensor
+
+from sloter.backbone import FeatureModel, TimmModel, grid_features
+from tools import faithfulness
+from tools.head_study.sources import Source, normalised
+from tools.head_study.train import maps_of
+from tools.logger import progress
+
+STEPS, SIGMA, BATCH = 20, 5.0, 64
+
+
+class Scorer:
+    """Scores heads on the same pictures, evenly spread over a split.
+
+    Args:
+        backbone: that made the features.
+        source: the split.
+        statistics: mean and deviation that the backbone expects.
+        images: how many pictures.
+        device: that computes.
+    """
+
+    def __init__(
+        self, backbone: TimmModel, source: Source, *, statistics: dict, images: int, device: torch.device
+    ) -> None:
+        self.backbone = backbone.eval().to(device)
+        count = len(source.labels)
+        chosen = [i * count // images for i in range(min(images, count))]
+        self.images = normalised([source.pixels(i) for i in chosen], **statistics).to(device)  # (b, 3, H, W)
+        self.labels = torch.tensor([source.labels[i] for i in chosen], device=device)
+
+    @torch.no_grad()
+    def __call__(self, head: FeatureModel) -> dict[str, float]:
+        """``iauc`` and ``dauc`` of the true classes' maps."""
+        head.eval()
+
+        def logits(images: Tensor) -> Tensor:
+            return head(grid_features(self.backbone, images)).logits
+
+        scores = []
+        for image, label in progress(list(zip(self.images.split(1), self.labels.split(1), strict=True)), "insertion"):
+            maps = maps_of(head, grid_features(self.backbone, image))[:, label].flatten(0, 1)  # (1, h, w)
+            large = faithfulness.upsample(maps, image.shape[-2:])
+            scores.append(torch.cat(faithfulness.insertion_deletion(
+                logits, image, large, label[:, None], steps=STEPS, sigma=SIGMA, batch_size=BATCH
+            ), 1))  # fmt: skip
+        inserted, deleted = torch.cat(scores).mean(0).tolist()
+        return {"iauc": inserted, "dauc": deleted}

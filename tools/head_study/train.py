@@ -1,0 +1,142 @@
+"""Training of one head on features, with the loops and the loss of the project."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dataset.loaders import Batch
+from engine.evaluate import evaluate
+from engine.optim import build_optimizer, build_scheduler
+from engine.start import set_class_means
+from engine.train import train_one_epoch
+from engine.update import Update
+from sloter.backbone import FeatureModel
+from sloter.loss import ScouterLoss
+from tools.faithfulness import on_object, upsample
+from tools.head_study.features import Features
+from tools.head_study.heads import build_head
+from tools.metrics import min_max
+
+WARMUP = 0.3  # of the epochs; the rate rises to its full value, as in one-cycle schedules
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run.
+
+    Attributes:
+        head: of :data:`tools.head_study.heads.HEADS`.
+        sign: +1 or -1.
+        lr, epochs, batch_size, weight_decay, clip_grad, lambda_value, power, label_smoothing, seed: as the flags.
+        amp: precision of the 1x1 convolution, None for single precision.
+        changes: see :func:`build_head`.
+    """
+
+    head: str
+    sign: int = 1
+    lr: float = 1e-3
+    epochs: int = 15
+    batch_size: int = 32
+    weight_decay: float = 0.01
+    clip_grad: float = 1.0
+    lambda_value: float = 1.0
+    power: float = 2.0
+    label_smoothing: float = 0.0
+    seed: int = 0
+    amp: torch.dtype | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+class FeatureLoader:
+    """Features as batches, as the loops see them."""
+
+    def __init__(self, data: Features, *, batch_size: int, shuffle: bool, seed: int, device: torch.device) -> None:
+        self.data, self.batch_size, self.shuffle, self.device = data, batch_size, shuffle, device
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self.data) // self.batch_size if self.shuffle else -(-len(self.data) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.randperm(len(self.data), generator=self.generator) if self.shuffle else None
+        for step in range(len(self)):
+            where: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            numbers = order[where] if order is not None else torch.arange(len(self.data))[where]
+            maps = self.data.maps[numbers].to(self.device).float()  # (b, n, f)
+            features = maps.transpose(1, 2).unflatten(2, self.data.grid)  # (b, f, h, w)
+            yield Batch(features, self.data.labels[numbers].to(self.device), numbers)
+
+
+def train_head(
+    train: Features, val: Features, setting: Setting, device: torch.device
+) -> tuple[FeatureModel, dict[str, Any]]:
+    """Train a head and evaluate it after each epoch.
+
+    Returns:
+        The head, and ``top1``, ``best``, ``stable`` (whether the last epoch is within five points of the best),
+        ``loss``, ``attn_mean``, ``area`` and, with boxes, ``precision``.
+    """
+    torch.manual_seed(setting.seed)
+    f, c = train.maps.shape[2], train.num_classes
+    head, means = build_head(
+        setting.head, f=f, grid=train.grid, num_classes=c, sign=setting.sign, changes=setting.changes
+    )
+    head.to(device)
+    loader = FeatureLoader(train, batch_size=setting.batch_size, shuffle=True, seed=setting.seed, device=device)
+    in_order = FeatureLoader(train, batch_size=256, shuffle=False, seed=0, device=device)
+    held_out = FeatureLoader(val, batch_size=256, shuffle=False, seed=0, device=device)
+    if means:
+        set_class_means(head, in_order, num_classes=c, amp=setting.amp)  # type: ignore[arg-type]
+    criterion = ScouterLoss(
+        lambda_value=setting.lambda_value, power=setting.power, label_smoothing=setting.label_smoothing
+    )
+    optimizer = build_optimizer(head, lr=setting.lr, weight_decay=setting.weight_decay)
+    scheduler = build_scheduler(
+        optimizer, sched="cosine", steps_per_epoch=len(loader), epochs=setting.epochs, lr_drop=1,
+        warmup_epochs=WARMUP * setting.epochs,
+    )  # fmt: skip
+    update = Update(head, optimizer, scheduler, device=device, amp=setting.amp, clip_grad=setting.clip_grad)
+    accuracies: list[float] = []
+    figures: dict[str, float] = {}
+    for epoch in range(setting.epochs):
+        figures = train_one_epoch(
+            head, loader, criterion, update, epoch=epoch, epochs=setting.epochs, device=device
+        )  # fmt: skip
+        if epoch % 3 == 2 or epoch == setting.epochs - 1:
+            val_figures = evaluate(head, held_out, criterion, device=device, negative=setting.sign < 0, amp=setting.amp)
+            accuracies.append(val_figures["top1"])
+    result = {"top1": accuracies[-1], "best": max(accuracies), "stable": max(accuracies) - accuracies[-1] <= 0.05,
+              "loss": figures["loss"], "attn_mean": val_figures["attn_mean"]}  # fmt: skip
+    return head, {**result, **measure_maps(head, val, device, negative=setting.sign < 0)}
+
+
+def maps_of(head: FeatureModel, features: Tensor) -> Tensor:
+    """(b, c, h, w), the maps of all classes: attention of slot heads, contributions of the others."""
+    own = getattr(head, "maps", None)
+    return own(features) if own else head(features).attn.sum(2)
+
+
+@torch.no_grad()
+def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, negative: bool) -> dict[str, float]:
+    """``area`` and, with boxes, ``precision``: of the true class, and of a negative head the mean over all others."""
+    head.eval()
+    areas, precisions = [], []
+    for batch in FeatureLoader(val, batch_size=64, shuffle=False, seed=0, device=device):
+        maps = maps_of(head, batch.images)  # (b, c, h, w)
+        scaled = min_max(maps)
+        index = batch.labels.view(-1, 1, 1, 1).expand(-1, 1, *maps.shape[2:])
+        shown = maps.gather(1, index)[:, 0]  # (b, h, w)
+        area = scaled.gather(1, index)[:, 0]
+        if negative:
+            others = maps.shape[1] - 1
+            shown = (maps.sum(1) - shown) / others
+            area = (scaled.sum(1) - area) / others
+        areas.append(area.mean((1, 2)))
+        if val.boxes is not None:
+            boxes = [val.boxes[number].to(device) for number in batch.numbers.tolist()]
+            precisions.append(on_object(upsample(shown, val.img_size), boxes)["precision"])
+    found = {"area": float(torch.cat(areas).mean())}
+    return found | ({"precision": float(torch.cat(precisions).mean())} if precisions else {})
