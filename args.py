@@ -407,7 +407,7 @@ def _training_flags(group: Any) -> None:
         default=False,
         metavar="BOOL",
         help="keep less of the backbone's forward pass and compute it again in the backward pass: less memory, "
-        "more time",
+        "more time; batch norm counts each batch twice in its running statistics",
     )
     add(
         "--clip_grad",
@@ -696,7 +696,7 @@ def _machine_flags(group: Any) -> None:
         type=boolean,
         default=False,
         metavar="BOOL",
-        help="let GPUs round the factors of matrix products to TensorFloat-32",
+        help="let GPUs round the factors of matrix products to TensorFloat-32, as PyTorch lets convolutions do anyway",
     )
     add(
         "--deterministic",
@@ -773,6 +773,8 @@ def parse_args(argv: Sequence[str] | None = None, script: str = "train") -> argp
         parser.error(f"argument --ema: {args.ema:g} is not below 1")
     if args.dropout >= 1:
         parser.error(f"argument --dropout: {args.dropout:g} leaves nothing")
+    if args.label_smoothing > 1:
+        parser.error(f"argument --label_smoothing: {args.label_smoothing:g} is above 1")
     if args.infidelity_side > 1:
         parser.error(f"argument --infidelity_side: {args.infidelity_side} is above 1, the whole picture")
     if args.grad_min_level > 1:

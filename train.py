@@ -377,9 +377,11 @@ def load_state(run: argparse.Namespace, name: str) -> dict[str, Any] | None:
 
 def check_same_start(before: dict[str, Any] | None) -> None:
     """Processes that see different checkpoints would train different models, and wait for each other in vain."""
-    starts = distributed.gather([before["epoch"] + 1 if before else 0])
+    left = before.get("left") if before else None
+    starts = distributed.gather([(before["epoch"] + 1 if before else 0, left["images"] if left else 0)])
     if len(set(starts)) > 1:
-        raise ToolError(f"the processes would start from different epochs ({', '.join(map(str, starts))}): all of them "
+        epochs = ", ".join(str(epoch) for epoch, _ in starts)
+        raise ToolError(f"the processes would start from different places (epochs {epochs}): all of them "
                         "must see the same --output_dir, or --resume FILE")  # fmt: skip
 
 

@@ -50,7 +50,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
             yield index, int(seeds[index])
 
     def _end(self) -> int:
-        return self.size // self.world_size * self.world_size if self.shuffle else self.size
+        rest = self.size - self.skip  # shared anew: a run may go on with other processes than it was left with
+        return self.skip + rest // self.world_size * self.world_size if self.shuffle else self.size
 
 
 def collate(

@@ -203,8 +203,9 @@ class SlotAttention(nn.Module):
             attn = self._attend(slots, keys, key_sum)  # (b, k, n)
             # With worth "mean" this is the last update summed over d: neither that nor a GRU step is needed.
             weight = self.worth(values)  # (b, n)
-            evidence = (attn @ weight[:, :, None]).unflatten(1, (self.num_classes, -1)).sum((2, 3))  # (b, c)
             attn = attn.unflatten(1, (self.num_classes, -1))  # (b, c, s, n)
+            # Not a matrix product, whose factors a GPU may round (TensorFloat-32): score and explanation are to be one.
+            evidence = (attn.sum(2) * weight[:, None]).sum(2)  # (b, c)
         return evidence, attn, weight
 
     def _attend(self, slots: Tensor, keys: Tensor, key_sum: Tensor) -> Tensor:

@@ -16,8 +16,11 @@ DONE = "done.json"
 SETTINGS = "settings.json"
 FIGURES = ("val_top1", "val_top5", "val_loss", "val_attn_mean", "val_area")
 # Flags that may differ when a sweep is taken up again, for they do not change what is trained.
-FREE = frozenset({"device", "dist_url", "iterated_evaluation_num", "local_rank", "num_workers", "output_dir",
-                  "pre_dir", "repeat", "resume", "swept", "vis", "vis_dir", "vis_id", "world_size"})  # fmt: skip
+FREE = frozenset({
+    "channels_last", "compile", "device", "dist_url", "grad_checkpointing", "iterated_evaluation_num", "local_rank",
+    "num_workers", "output_dir", "pre_dir", "repeat", "resume", "swept", "tensorboard", "tf32", "vis", "vis_dir", "vis_id",
+    "world_size",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def finished(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     path = Path(folder, SETTINGS)
     if path.is_file():
         before = json.loads(path.read_text())
-        changed = [name for name in settings if before.get(name) != json.loads(json.dumps(settings[name]))]
+        changed = [
+            name for name in settings if name in before and before[name] != json.loads(json.dumps(settings[name]))
+        ]
         if changed:
             name = changed[0]
             raise ToolError(

@@ -118,3 +118,17 @@ def test_the_processes_together_take_the_batches_of_one(size, batch, world):
     for step, whole in enumerate(alone):
         # picture and augmentation: process r has every so manieth picture from the r-th on
         assert [own[step] for own in shared] == [whole[rank::world] for rank in range(world)]
+
+
+@pytest.mark.parametrize(("size", "world", "skip"), [(303, 3, 64), (352, 3, 64), (142, 5, 64), (100, 2, 64)])
+def test_the_rest_of_an_epoch_is_shared_alike_by_other_processes(size, world, skip):
+    shares = []
+    for rank in range(world):
+        sampler = EpochSampler(size, shuffle=True, rank=rank, world_size=world)
+        sampler.skip = skip
+        shares.append([index for index, _ in sampler])
+        assert len(sampler) == len(shares[-1])
+    assert {len(share) for share in shares} == {(size - skip) // world}
+    whole = EpochSampler(size, shuffle=True)
+    done = {index for index, _ in list(whole)[:skip]}
+    assert not done & {index for share in shares for index in share}

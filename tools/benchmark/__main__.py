@@ -24,6 +24,7 @@ from tools.console import run_script
 from tools.devices import pick_device
 from tools.logger import format_table, say, set_up_console
 from tools.memory import keep_freed_memory
+from tools.numerics import set_numerics
 
 PARTS = {
     "head": head.measure,
@@ -41,6 +42,7 @@ def main() -> None:
     device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
+    set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
     run = expand_runs(args)[0]
     where = machine(device)
     say("; ".join(f"{key} {value}" for key, value in where.items()))

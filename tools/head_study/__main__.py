@@ -53,13 +53,19 @@ def main() -> None:
         if sign < 0 and head in ("linear", "control"):
             continue
         for seed in range(args.seeds):
-            runs.append(one(args, head, sign, lr, seed, train, val, scorer, device))
+            try:
+                runs.append(one(args, head, sign, lr, seed, train, val, scorer, device))
+            except TrainingError as error:  # a result, too: this head does not bear this rate
+                say(f"{head} {sign:+d} lr {lr:g} seed {seed}: {error}")
+                runs.append({"head": head, "sign": sign, "lr": lr, "seed": seed, "top1": 0.0, "stable": False})
+                continue
             shown = ", ".join(f"{name} {runs[-1][name]:.4f}" for name in FIGURES if name in runs[-1])
             say(f"{head} {sign:+d} lr {lr:g} seed {seed}: {shown}")
     table = summarise(runs)
     say(format_table(table))
     folder = Path(args.output_dir)
-    write_atomically(folder / "head_study.json", (json.dumps({"runs": runs, "table": table}, indent=2) + "\n").encode())
+    plain = [{name: None if value != value else value for name, value in row.items()} for row in table]  # no NaN
+    write_atomically(folder / "head_study.json", (json.dumps({"runs": runs, "table": plain}, indent=2) + "\n").encode())
     save_csv(folder / "head_study.csv", table)
     save_study(folder / "head_study.png", runs)
     say(f"saved: {folder / 'head_study.json'}, head_study.csv and head_study.png beside it")

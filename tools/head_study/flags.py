@@ -6,6 +6,9 @@ from typing import Any
 
 from args import Parser, comma_list, number, one_of, size
 
+FRAMES = 8
+VALUES = {"attention": ("paper", "qknorm", "rms"), "worth": ("mean", "equal"), "position": ("sine", "none"),
+          "slot_init": ("random", "means")}  # fmt: skip
 HEADS = ("linear", "control", "paper", "qknorm", "direct")
 
 
@@ -23,6 +26,8 @@ def change(text: str) -> tuple[str, Any]:
              "to_k_layers": int, "iters": int, "dropout": float}  # fmt: skip
     if name not in kinds or not equal:
         raise argparse.ArgumentTypeError(f"'{text}' is not KEYWORD=VALUE with a keyword of {', '.join(kinds)}")
+    if name in VALUES:
+        one_of(*VALUES[name])(value)
     try:
         return name, kinds[name](value)
     except ValueError:
@@ -66,6 +71,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--output_dir", metavar="DIR", default="head_study", help="where tables go")
     args = parser.parse_args(argv)
     args.changes = dict(args.change)
+    if args.frames > FRAMES:
+        parser.error(f"argument --frames: {args.frames} is above {FRAMES}, the kinds of frames that there are")
+    if args.label_smoothing > 1:
+        parser.error(f"argument --label_smoothing: {args.label_smoothing:g} is above 1")
     if wrong := set(args.signs) - {1, -1}:
         parser.error(f"argument --signs: {wrong.pop()} is neither 1 nor -1")
     return args

@@ -49,6 +49,8 @@ def test_other_settings_are_other_files(tmp_path):
         ("--data X --signs 2", "argument --signs: 2 is neither 1 nor -1"),
         ("--data X --change depth=2", "'depth=2' is not KEYWORD=VALUE"),
         ("--data X --change iters=many", "'many' is no int"),
+        ("--data X --change worth=much", "'much' is none of mean, equal"),
+        ("--data X --frames 9", "argument --frames: 9 is above 8"),
     ],
 )
 def test_wrong_flags_are_one_line(capsys, flags, told):
