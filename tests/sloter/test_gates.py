@@ -51,5 +51,6 @@ def kept_for_backward(c, *, b):
 def test_memory_grows_linearly_with_the_slots_by_a_known_amount():
     one, two, three = (kept_for_backward(c, b=4) for c in (200, 400, 600))
     assert three - two == pytest.approx(two - one, rel=1e-3)
-    # Floats of a slot and picture: the attention of three looks; gates, state, query and update of two updates.
-    assert (two - one) / (200 * 4) / 4 < 3 * 81 + 18 * 64
+    # Floats of a slot and picture: the attention of three looks, the last one summed over the slots of a class, too;
+    # gates, state, query and update of two updates.
+    assert (two - one) / (200 * 4) / 4 < 4 * 81 + 18 * 64
