@@ -10,10 +10,7 @@ import torch
 from torch import distributed
 from torch.multiprocessing import get_context
 
-from engine.optim import build_optimizer, build_scheduler
-from engine.update import Update
-from sloter.loss import ScouterLoss
-from tools.benchmark.steps import Variant, model, pictures
+from tools.benchmark.steps import Variant, model, training
 from tools.distributed import close, init, join, wrap
 from tools.memory import keep_freed_memory
 
@@ -61,20 +58,14 @@ def work(run: argparse.Namespace, kind: str, rank: int, world: int, port: int, r
     device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
     join()
     init(device)
-    built = model(run, device, Variant("", channels_last=run.channels_last), CLASSES, use_slot=True).train()
-    parallel = wrap(built, device)
-    optimizer = build_optimizer(built, lr=1e-6, weight_decay=0.01)
-    scheduler = build_scheduler(optimizer, sched="step", steps_per_epoch=1000, epochs=1, lr_drop=1, warmup_epochs=0)
-    update = Update(parallel, optimizer, scheduler, device=device)
-    criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
-    images = pictures(run, device, Variant("", channels_last=run.channels_last))
-    labels = torch.randint(CLASSES, (run.batch_size,), device=device)
+    variant = Variant("", channels_last=run.channels_last)
+    parallel = wrap(model(run, device, variant, CLASSES, use_slot=True), device)
+    train_step = training(run, device, variant, parallel, CLASSES)
     for step in range(STEPS[run.quick] + 2):
         if step == 2:  # the first ones are slower
             distributed.barrier()
             start = time.perf_counter()
-        with update.batch(0, 1) as group:
-            update.backward(criterion(parallel(images), labels)["loss"], group)
+        train_step()
     if kind == "cuda":
         torch.cuda.synchronize(device)
     distributed.barrier()
