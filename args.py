@@ -37,6 +37,7 @@ MODEL_FLAGS = {
     "attention": "attention",
     "worth": "worth",
     "position": "position",
+    "salience": "salience",
     "loss_status": "loss_status",
 }
 
@@ -295,10 +296,25 @@ def _model_flags(group: Any) -> None:
     )
     add(
         "--attention",
-        choices=("paper", "qknorm", "rms"),
+        choices=("paper", "qknorm"),
         default="paper",
-        help="how scores become attention: the published form, or the stable ones, cosine with learned temperature and "
-        "bias, or the same with keys that share one length a picture, so that weak places stay weak",
+        help="how scores become attention: the published form, or the stable one, cosine with learned temperature and "
+        "bias",
+    )
+    add(
+        "--tau",
+        type=number(float, low=0, above=True),
+        default=10.0,
+        metavar="X",
+        help="where the learned temperature of qknorm starts; lower is softer",
+    )
+    add(
+        "--salience",
+        type=number(float, low=0),
+        default=0.0,
+        metavar="P",
+        help="scale the attention of each place by the length of the backbone's features there, next to the picture's "
+        "largest, to this power; 0 does not, as published",
     )
     add(
         "--slots_per_class",
@@ -870,6 +886,8 @@ def model_config(run: argparse.Namespace, *, num_classes: int, in_chans: int) ->
             "worth": run.worth,
             "position": run.position,
             "dropout": run.dropout,
+            "salience": run.salience,
+            "tau": run.tau,
             "loss_status": run.loss_status,
         }
     return config

@@ -57,6 +57,8 @@ FIRST_FORM = {
     "worth": "mean",
     "position": "sine",
     "dropout": 0.0,
+    "salience": 0.0,
+    "tau": 10.0,
 }  # what checkpoints from before there was a choice do not say
 MANY = 50  # classes from which on the published form is hinted at
 FOLLOWED = 6  # pictures whose maps TensorBoard shows

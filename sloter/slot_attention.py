@@ -38,7 +38,7 @@ class PaperScores(nn.Module):
     the score of the summed keys, so that the whole normaliser is a factor of the slot.
     """
 
-    def __init__(self, dim: int, num_positions: int | None) -> None:
+    def __init__(self, dim: int, num_positions: int | None, tau: float) -> None:
         super().__init__()
         self.scale = dim**-0.5
 
@@ -64,11 +64,11 @@ class QKNormScores(nn.Module):
     sigmoid attention.
     """
 
-    def __init__(self, dim: int, num_positions: int | None) -> None:
+    def __init__(self, dim: int, num_positions: int | None, tau: float) -> None:
         super().__init__()
         if num_positions is None:
             raise ValueError("this form of attention needs num_positions, the number of places of the grid (h * w)")
-        self.log_tau = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.log_tau = nn.Parameter(torch.tensor(math.log(tau)))
         self.bias = nn.Parameter(torch.tensor(-math.log(num_positions)))
 
     def keys(self, keys: Tensor) -> Tensor:
@@ -79,19 +79,6 @@ class QKNormScores(nn.Module):
 
     def shifted(self, products: Tensor) -> Tensor:
         return products + self.bias.to(products.dtype)
-
-
-class RMSScores(QKNormScores):
-    """As ``qknorm``, but the keys of a picture share one length, their root mean square over its places.
-
-    A place whose features are weak keeps a short key, so that its attention stays near that of the bias: on pictures of
-    objects the background is such a place.
-    """
-
-    def keys(self, keys: Tensor) -> Tensor:
-        squared = keys.square().sum(2, keepdim=True).mean(1, keepdim=True)  # (b, 1, 1)
-        # Keys of no length at all, of a picture without any features, stay that, and so do their gradients.
-        return keys * (self.log_tau.exp() * (squared + torch.finfo(keys.dtype).eps).rsqrt())
 
 
 class MeanWorth(nn.Module):
@@ -118,11 +105,7 @@ class EqualWorth(nn.Module):
 
 
 WORTHS: dict[str, Callable[[float], nn.Module]] = {"mean": MeanWorth, "equal": EqualWorth}
-SCORES: dict[str, Callable[[int, int | None], Scores]] = {
-    "paper": PaperScores,
-    "qknorm": QKNormScores,
-    "rms": RMSScores,
-}
+SCORES: dict[str, Callable[[int, int | None, float], Scores]] = {"paper": PaperScores, "qknorm": QKNormScores}
 
 
 class SlotAttention(nn.Module):
@@ -137,7 +120,8 @@ class SlotAttention(nn.Module):
         attention: a key of :data:`SCORES`.
         worth: a key of :data:`WORTHS`, what a place that is attended to adds to the evidence.
         worth_start: of a learned worth.
-        num_positions: n, the number of places; ``qknorm`` and ``rms`` start their bias from it.
+        num_positions: n, the number of places; ``qknorm`` starts its bias from it.
+        tau: of ``qknorm``, where its temperature starts.
 
     Raises:
         ValueError: a size below 1, or an unknown ``attention``.
@@ -155,6 +139,7 @@ class SlotAttention(nn.Module):
         worth: str = "mean",
         worth_start: float = 4.0,
         num_positions: int | None = None,
+        tau: float = 10.0,
     ) -> None:
         super().__init__()
         sizes = {"num_classes": num_classes, "slots_per_class": slots_per_class, "dim": dim}
@@ -173,10 +158,12 @@ class SlotAttention(nn.Module):
             layers += [nn.ReLU()] * (number > 0) + [nn.Linear(dim, dim)]
         self.to_k = nn.Sequential(*layers)
         self.worth = WORTHS[worth](worth_start)
-        self.scores: Scores = SCORES[attention](dim, num_positions)
+        self.scores: Scores = SCORES[attention](dim, num_positions, tau)
         self.gru = nn.GRUCell(dim, dim) if iters > 1 else None
 
-    def forward(self, keys_in: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, keys_in: Tensor, values: Tensor, salience: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Attend.
 
         Under autocast to bfloat16 the slots are updated in it; the last look at the places, which makes score and
@@ -185,6 +172,7 @@ class SlotAttention(nn.Module):
         Args:
             keys_in: (b, n, d), the values with their position encoding.
             values: (b, n, d), not negative.
+            salience: (b, n) in [0, 1], the most that each place can be attended to; None for 1 everywhere.
 
         Returns:
             evidence: (b, c), not negative; the logits but for their sign.
@@ -199,8 +187,8 @@ class SlotAttention(nn.Module):
             values = values.float()  # (b, n, d)
             keys = self.scores.keys(self.to_k(keys_in.float()))  # (b, n, d)
             key_sum = keys.sum(1, keepdim=True)  # (b, 1, d)
-            slots = self._updated(keys, key_sum, values, torch.bfloat16 if low else torch.float32)
-            attn = self._attend(slots, keys, key_sum)  # (b, k, n)
+            slots = self._updated(keys, key_sum, values, salience, torch.bfloat16 if low else torch.float32)
+            attn = self._attend(slots, keys, key_sum, salience)  # (b, k, n)
             # With worth "mean" this is the last update summed over d: neither that nor a GRU step is needed.
             weight = self.worth(values)  # (b, n)
             attn = attn.unflatten(1, (self.num_classes, -1))  # (b, c, s, n)
@@ -208,14 +196,17 @@ class SlotAttention(nn.Module):
             evidence = (attn.sum(2) * weight[:, None]).sum(2)  # (b, c)
         return evidence, attn, weight
 
-    def _attend(self, slots: Tensor, keys: Tensor, key_sum: Tensor) -> Tensor:
+    def _attend(self, slots: Tensor, keys: Tensor, key_sum: Tensor, salience: Tensor | None) -> Tensor:
         """Attention (b, k, n) of slots (k, d) or (b, k, d), in the precision of the keys."""
         queries = self.scores.queries(slots, key_sum).to(keys.dtype)
         queries = queries.expand(len(keys), -1, -1)  # (b, k, d)
         arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
-        return self.scores.shifted(arguments).sigmoid_()  # (b, k, n)
+        attn = self.scores.shifted(arguments).sigmoid_()  # (b, k, n)
+        return attn if salience is None else attn * salience[:, None].to(attn.dtype)
 
-    def _updated(self, keys: Tensor, key_sum: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
+    def _updated(
+        self, keys: Tensor, key_sum: Tensor, values: Tensor, salience: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
         """The slots (b, k, d) before the last look, or (k, d) if there is one look only."""
         slots: Tensor = (
             self.initial_slots
@@ -226,7 +217,7 @@ class SlotAttention(nn.Module):
         recurrent = [parameter.to(dtype) for parameter in (self.gru.weight_hh, self.gru.bias_hh)]
         keys, values, slots = keys.to(dtype), values.to(dtype), slots.to(dtype)
         for _ in range(self.iters - 1):
-            attn = self._attend(slots, keys, key_sum)  # (b, k, n)
+            attn = self._attend(slots, keys, key_sum, salience)  # (b, k, n)
             updates = torch.bmm(attn, values)  # (b, k, d), d times U: the division is in the weight
             slots = gru_gates(F.linear(updates, *cell), F.linear(slots, *recurrent), slots)  # (b, k, d)
         return slots.float()

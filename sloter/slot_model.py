@@ -25,7 +25,26 @@ class SlotOutput(NamedTuple):
 
 POSITIONS = ("sine", "none")
 # What a place of learned worth is worth at first: the logits of a negative model start nearly alike, and need more.
-WORTH_START = {1: 4.0, -1: 16.0}
+WORTH_START = {1: 64.0, -1: 128.0}
+
+
+def feature_salience(features: Tensor, power: float) -> Tensor:
+    """How much there is at each place: the length of its features next to the picture's largest, to a power.
+
+    A convolutional backbone that was trained on objects answers to them with long feature vectors and to their
+    surroundings with short ones, whatever the classes.
+
+    Args:
+        features: (b, f, h, w), of the backbone.
+        power: the higher, the fewer places.
+
+    Returns:
+        (b, h * w) in [0, 1].
+    """
+    length = features.float().flatten(2).norm(dim=1)  # (b, n)
+    # A picture without any features is nowhere salient; powers below 1 have no slope at 0.
+    relative = length / length.amax(1, keepdim=True).clamp_min(torch.finfo(length.dtype).tiny)
+    return relative.clamp_min(1e-6) ** power
 
 
 class SlotModel(FeatureModel):
@@ -38,7 +57,8 @@ class SlotModel(FeatureModel):
         loss_status: +1 for a positive model, -1 for a negative one.
         position: ``sine`` adds the position code to what keys are made of, ``none`` does not.
         dropout: share of the backbone's channels that the head does without in each training step, whole channels.
-        num_classes, hidden_dim, slots_per_class, iters, to_k_layers, attention, worth: see :class:`SlotAttention`.
+        salience: power of :func:`feature_salience`, by which attention is scaled; 0 leaves it.
+        num_classes, hidden_dim, slots_per_class, iters, to_k_layers, attention, worth, tau: see :class:`SlotAttention`.
 
     Raises:
         ModelError: the pictures are too small for a grid of at least 2x2 places.
@@ -60,6 +80,8 @@ class SlotModel(FeatureModel):
         worth: str = "mean",
         position: str = "sine",
         dropout: float = 0.0,
+        salience: float = 0.0,
+        tau: float = 10.0,
     ) -> None:
         super().__init__(backbone)
         f, h, w = self.feature_shape(in_chans, img_size)
@@ -87,7 +109,9 @@ class SlotModel(FeatureModel):
             worth=worth,
             worth_start=WORTH_START[loss_status],
             num_positions=h * w,
+            tau=tau,
         )
+        self.salience = salience
 
     def forward(self, images: Tensor) -> SlotOutput:
         """(b, ch, H, W) normalised pictures to logits and their explanation."""
@@ -97,7 +121,8 @@ class SlotModel(FeatureModel):
         """(b, f, h, w) features to logits and their explanation."""
         keys_in, values = self.places(features)  # (b, n, d) each
         h, w = features.shape[2:]
-        evidence, attn, weight = self.slot(keys_in, values)  # (b, c), (b, c, s, n), (b, n)
+        salience = feature_salience(features, self.salience) if self.salience else None  # (b, n)
+        evidence, attn, weight = self.slot(keys_in, values, salience)  # (b, c), (b, c, s, n), (b, n)
         return SlotOutput(self.sign * evidence, attn.unflatten(3, (h, w)), weight.unflatten(1, (h, w)))
 
     def mean_keys(self, images: Tensor) -> Tensor:
@@ -161,6 +186,8 @@ def build_model(
     worth: str = "mean",
     position: str = "sine",
     dropout: float = 0.0,
+    salience: float = 0.0,
+    tau: float = 10.0,
     loss_status: int = 1,
     stem: str = "timm",
     pretrained: bool = False,
@@ -202,6 +229,8 @@ def build_model(
             worth=worth,
             position=position,
             dropout=dropout,
+            salience=salience,
+            tau=tau,
             loss_status=loss_status,
         )
     else:

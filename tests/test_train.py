@@ -85,7 +85,7 @@ def test_a_checkpoint_from_before_there_was_a_choice_of_form_goes_on(scripts, ti
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     path = folder / "MNIST5k_use_slot_checkpoint.pth"
     state = checkpoint.load(path)
-    for name in ("worth", "position", "dropout"):
+    for name in ("worth", "position", "dropout", "salience", "tau"):
         del state["model_config"][name]
     torch.save(state, path)
     assert scripts("train", tiny, f"--epochs 3 --output_dir {folder} --resume auto")[0] == 0

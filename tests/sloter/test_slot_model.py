@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sloter import ModelError
-from sloter.slot_model import build_model
+from sloter.slot_model import build_model, feature_salience
 
 
 def tiny(**options):
@@ -79,7 +79,8 @@ def test_state_dict_names_are_those_of_the_published_code():
     assert not any("position" in name or "to_q" in name for name in names)
 
 
-DIRECT = {"attention": "rms", "worth": "equal", "position": "none", "to_k_layers": 0, "iters": 1, "hidden_dim": 32}
+DIRECT = {"attention": "qknorm", "worth": "equal", "position": "none", "to_k_layers": 0, "iters": 1, "hidden_dim": 32,
+          "salience": 3.0, "tau": 4.0}  # fmt: skip
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -117,6 +118,38 @@ def test_without_position_it_does_not_matter_where_things_are():
         model = tiny(**{**DIRECT, "position": position}, out_stage=2).eval()
         logits, other = (model.explain_features(x).logits for x in (features, turned))
         assert torch.allclose(logits, other, atol=1e-5) == alike
+
+
+def test_salience_by_hand():
+    features = torch.zeros(2, 2, 1, 3)
+    features[0, :, 0, 0], features[0, :, 0, 1] = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 10.0])  # lengths 5, 10, 0
+    expected = torch.tensor([[0.125, 1.0, 0.0], [0.0, 0.0, 0.0]])  # (5 / 10) ** 3; a picture of nothing
+    torch.testing.assert_close(feature_salience(features, 3.0), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(feature_salience(7 * features, 1.0)[0], torch.tensor([0.5, 1.0, 0.0]), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("power", [0.5, 3.0])
+def test_salience_of_places_without_features_has_a_finite_gradient(power):
+    features = torch.zeros(2, 4, 2, 2)
+    features[0, :, 0, 0] = 1.0
+    features.requires_grad_()
+    feature_salience(features, power).sum().backward()
+    assert features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("iters", [1, 3])
+def test_salience_scales_attention_and_the_maps_still_sum_to_the_logits(iters):
+    features = torch.rand(2, 48, 3, 3)
+    features[:, :, 0, 0] = 0.0
+    model = tiny(**{**DIRECT, "iters": iters}, out_stage=2, loss_status=-1).eval()
+    logits, attn, values = model.explain_features(features)
+    torch.testing.assert_close(logits, -(attn.sum(2) * values[:, None]).sum((2, 3)), rtol=1e-5, atol=1e-6)
+    assert attn[..., 0, 0].max() < 1e-6 < attn[..., 1, 1].min()
+    if iters == 1:
+        model.salience = 0.0
+        whole = model.explain_features(features).attn
+        salience = feature_salience(features, 3.0).view(2, 1, 1, 3, 3)
+        torch.testing.assert_close(attn, whole * salience)
 
 
 def test_an_unknown_position_is_an_error():

@@ -7,7 +7,7 @@ from typing import Any
 from args import Parser, comma_list, number, one_of, size
 
 FRAMES = 8
-VALUES = {"attention": ("paper", "qknorm", "rms"), "worth": ("mean", "equal"), "position": ("sine", "none"),
+VALUES = {"attention": ("paper", "qknorm"), "worth": ("mean", "equal"), "position": ("sine", "none"),
           "slot_init": ("random", "means")}  # fmt: skip
 HEADS = ("linear", "control", "paper", "qknorm", "direct")
 
@@ -23,7 +23,7 @@ def change(text: str) -> tuple[str, Any]:
     """``keyword=value`` of a slot head."""
     name, equal, value = text.partition("=")
     kinds = {"attention": str, "worth": str, "position": str, "slot_init": str, "hidden_dim": int,
-             "to_k_layers": int, "iters": int, "dropout": float}  # fmt: skip
+             "to_k_layers": int, "iters": int, "dropout": float, "salience": float, "tau": float}  # fmt: skip
     if name not in kinds or not equal:
         raise argparse.ArgumentTypeError(f"'{text}' is not KEYWORD=VALUE with a keyword of {', '.join(kinds)}")
     if name in VALUES:
@@ -52,17 +52,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--img_size", type=size, default="224", metavar="PIXELS", help="of the pictures")
     add("--heads", type=comma_list(one_of(*HEADS)), default=",".join(HEADS), help="what is compared")
     add("--signs", type=comma_list(int), default="1,-1", help="of slot heads: 1 positive, -1 negative")
-    add("--lrs", type=comma_list(number(float, low=0, above=True)), default="1e-3", help="learning rates")
+    add("--lrs", type=comma_list(number(float, low=0, above=True)), default="3e-3", help="learning rates")
     add("--seeds", type=number(int, low=1), default=3, metavar="N", help="runs of each, seeds 0 to N-1")
     add("--epochs", type=number(int, low=1), default=15, metavar="N", help="of each run")
     add("--batch_size", type=number(int, low=1), default=32, metavar="N", help="of each step")
     add("--weight_decay", type=number(float, low=0), default=0.01, help="of AdamW")
-    add("--label_smoothing", type=number(float, low=0), default=0.0, help="in training")
+    add("--label_smoothing", type=number(float, low=0), help="in training; without it 0.2 for direct, 0 for others")
     add("--lambda_value", type=number(float, low=0), default=1.0, help="price of attention")
     add("--power", type=number(float, low=0, above=True), default=2.0, help="of the mean attention")
     add("--change", type=change, nargs="+", default=[], metavar="KEYWORD=VALUE",
         help="what slot heads have otherwise: attention, worth, position, slot_init, hidden_dim, to_k_layers, "
-             "iters, dropout")  # fmt: skip
+             "iters, dropout, salience, tau")  # fmt: skip
     add("--score_images", type=number(int, low=0), default=0, metavar="N",
         help="insertion and deletion of so many pictures, from the pixels on")  # fmt: skip
     add("--amp", choices=("off", "auto", "bf16"), default="auto", help="precision of the 1x1 convolution")
@@ -73,7 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.changes = dict(args.change)
     if args.frames > FRAMES:
         parser.error(f"argument --frames: {args.frames} is above {FRAMES}, the kinds of frames that there are")
-    if args.label_smoothing > 1:
+    if args.label_smoothing is not None and args.label_smoothing > 1:
         parser.error(f"argument --label_smoothing: {args.label_smoothing:g} is above 1")
     if wrong := set(args.signs) - {1, -1}:
         parser.error(f"argument --signs: {wrong.pop()} is neither 1 nor -1")

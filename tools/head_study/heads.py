@@ -58,18 +58,21 @@ SLOT_HEADS: dict[str, tuple[dict[str, Any], bool]] = {
     "qknorm": ({"attention": "qknorm", "hidden_dim": 64, "to_k_layers": 3, "iters": 3}, False),
     "direct": (
         {
-            "attention": "rms",
+            "attention": "qknorm",
+            "tau": 4.0,
+            "salience": 2.5,
             "worth": "equal",
             "position": "none",
             "hidden_dim": 512,
             "to_k_layers": 0,
             "iters": 1,
-            "dropout": 0.5,
+            "dropout": 0.3,
         },
         True,
     ),
 }
 HEADS = ("linear", "control", *SLOT_HEADS)
+LABEL_SMOOTHING = {"direct": 0.2}  # of the heads that are trained with it
 
 
 def build_head(
