@@ -1,14 +1,25 @@
 """The flags of the head study; it imports nothing heavy."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from args import Parser, comma_list, number, one_of, size
 
 FRAMES = 8
-VALUES = {"attention": ("paper", "qknorm"), "worth": ("mean", "equal"), "position": ("sine", "none"),
-          "slot_init": ("random", "means")}  # fmt: skip
+# What may be otherwise in a slot head, and how its value is read.
+CHANGES: dict[str, Callable[[str], Any]] = {
+    "attention": one_of("paper", "qknorm"),
+    "worth": one_of("mean", "equal"),
+    "position": one_of("sine", "none"),
+    "slot_init": one_of("random", "means"),
+    "hidden_dim": number(int, low=4),
+    "to_k_layers": number(int, low=0),
+    "iters": number(int, low=1),
+    "dropout": number(float, low=0),
+    "salience": number(float, low=0),
+    "tau": number(float, low=0, above=True),
+}
 HEADS = ("linear", "control", "paper", "qknorm", "direct")
 
 
@@ -22,16 +33,12 @@ def data(text: str) -> tuple[str, str | None, int | None]:
 def change(text: str) -> tuple[str, Any]:
     """``keyword=value`` of a slot head."""
     name, equal, value = text.partition("=")
-    kinds = {"attention": str, "worth": str, "position": str, "slot_init": str, "hidden_dim": int,
-             "to_k_layers": int, "iters": int, "dropout": float, "salience": float, "tau": float}  # fmt: skip
-    if name not in kinds or not equal:
-        raise argparse.ArgumentTypeError(f"'{text}' is not KEYWORD=VALUE with a keyword of {', '.join(kinds)}")
-    if name in VALUES:
-        one_of(*VALUES[name])(value)
+    if name not in CHANGES or not equal:
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEYWORD=VALUE with a keyword of {', '.join(CHANGES)}")
     try:
-        return name, kinds[name](value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}': '{value}' is no {kinds[name].__name__}") from None
+        return name, CHANGES[name](value)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -61,8 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--lambda_value", type=number(float, low=0), default=1.0, help="price of attention")
     add("--power", type=number(float, low=0, above=True), default=2.0, help="of the mean attention")
     add("--change", type=change, nargs="+", default=[], metavar="KEYWORD=VALUE",
-        help="what slot heads have otherwise: attention, worth, position, slot_init, hidden_dim, to_k_layers, "
-             "iters, dropout, salience, tau")  # fmt: skip
+        help=f"what slot heads have otherwise: {', '.join(CHANGES)}")  # fmt: skip
     add("--score_images", type=number(int, low=0), default=0, metavar="N",
         help="insertion and deletion of so many pictures, from the pixels on")  # fmt: skip
     add("--amp", choices=("off", "auto", "bf16"), default="auto", help="precision of the 1x1 convolution")

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dataset.loaders import Batch
 from engine.evaluate import evaluate
@@ -77,7 +78,7 @@ def train_head(
 
     Returns:
         The head, and ``top1``, ``best``, ``stable`` (whether the last epoch is within five points of the best),
-        ``loss``, ``attn_mean``, ``area`` and, with boxes, ``precision``.
+        ``loss``, ``attn_mean``, ``area``, ``alike`` and, with boxes, ``precision``.
     """
     torch.manual_seed(setting.seed)
     f, c = train.maps.shape[2], train.num_classes
@@ -121,22 +122,26 @@ def maps_of(head: FeatureModel, features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, negative: bool) -> dict[str, float]:
-    """``area`` and, with boxes, ``precision``: of the true class, and of a negative head the mean over all others."""
+    """``area`` and, with boxes, ``precision``: of the true class, and of a negative head the mean over all others.
+
+    ``alike``: how far maps say the same of every class, as the cosine of the true class's map and the others' mean.
+    """
     head.eval()
-    areas, precisions = [], []
+    areas, precisions, cosines = [], [], []
     for batch in FeatureLoader(val, batch_size=64, shuffle=False, seed=0, device=device):
         maps = maps_of(head, batch.images)  # (b, c, h, w)
         scaled = min_max(maps)
         index = batch.labels.view(-1, 1, 1, 1).expand(-1, 1, *maps.shape[2:])
-        shown = maps.gather(1, index)[:, 0]  # (b, h, w)
+        own = maps.gather(1, index)[:, 0]  # (b, h, w)
+        others = (maps.sum(1) - own) / (maps.shape[1] - 1)
+        cosines.append(F.cosine_similarity(own.flatten(1), others.flatten(1)))
+        shown = others if negative else own
         area = scaled.gather(1, index)[:, 0]
         if negative:
-            others = maps.shape[1] - 1
-            shown = (maps.sum(1) - shown) / others
-            area = (scaled.sum(1) - area) / others
+            area = (scaled.sum(1) - area) / (maps.shape[1] - 1)
         areas.append(area.mean((1, 2)))
         if val.boxes is not None:
             boxes = [val.boxes[number].to(device) for number in batch.numbers.tolist()]
             precisions.append(on_object(upsample(shown, val.img_size), boxes)["precision"])
-    found = {"area": float(torch.cat(areas).mean())}
+    found = {"area": float(torch.cat(areas).mean()), "alike": float(torch.cat(cosines).mean())}
     return found | ({"precision": float(torch.cat(precisions).mean())} if precisions else {})

@@ -4,7 +4,7 @@ import torch
 from tools.head_study.features import Features
 from tools.head_study.heads import HEADS, SLOT_HEADS, build_head
 from tools.head_study.insertion import Scorer
-from tools.head_study.train import FeatureLoader, Setting, maps_of, train_head
+from tools.head_study.train import FeatureLoader, Setting, maps_of, measure_maps, train_head
 
 CPU = torch.device("cpu")
 
@@ -84,3 +84,21 @@ def test_insertion_runs_from_the_pixels_on():
     scores = Scorer(Pool(), Corner(), statistics={"mean": (0.0,) * 3, "std": (1.0,) * 3}, images=2, device=CPU)(head)
     # its map is the corner, which, put in first, makes the class likely at once, and taken out first unlikely
     assert scores["iauc"] > scores["dauc"]
+
+
+class Fixed(torch.nn.Module):
+    """A head that always finds these maps."""
+
+    def __init__(self, maps):
+        super().__init__()
+        self.found = torch.tensor(maps)
+
+    def maps(self, features):
+        return self.found.expand(len(features), -1, -1, -1)
+
+
+def test_maps_are_alike_as_far_as_the_true_classs_lies_where_the_others_do():
+    data = Features(torch.rand(2, 2, 4), torch.zeros(2, dtype=torch.long), None, (1, 2), (2, 4), 3)
+    for own, cosine in (([3.0, 0.0], 0.6), ([0.0, 2.0], 0.8), ([3.0, 4.0], 1.0)):
+        head = Fixed([[own], [[2.0, 4.0]], [[4.0, 4.0]]])  # the others' mean is (3, 4)
+        assert measure_maps(head, data, CPU, negative=False)["alike"] == pytest.approx(cosine)
