@@ -467,6 +467,13 @@ def _training_flags(group: Any) -> None:
         help="share of each label that is spread over all classes in the training loss",
     )
     add(
+        "--temperature",
+        type=number(float, low=0, above=True),
+        default=1.0,
+        metavar="X",
+        help="the training loss divides the logits by it; 2 makes up for what label smoothing holds back",
+    )
+    add(
         "--seed",
         type=number(int, low=0),
         default=0,

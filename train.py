@@ -282,7 +282,11 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     counts = torch.bincount(torch.tensor(train_set.listing.labels), minlength=train_set.num_classes)
     weights = balanced_weights(counts) if run.class_weights == "balanced" else None
     criterion = ScouterLoss(
-        lambda_value=run.lambda_value, power=run.power, class_weights=weights, label_smoothing=run.label_smoothing
+        lambda_value=run.lambda_value,
+        power=run.power,
+        class_weights=weights,
+        label_smoothing=run.label_smoothing,
+        temperature=run.temperature,
     ).to(device)
     lsc = least_similar_classes(val_set, run.lsc) if is_negative(run) else None
     explained = None if lsc is None else torch.tensor(lsc, device=device)
@@ -437,9 +441,9 @@ def initial_weights(run: argparse.Namespace, *, in_chans: int) -> tuple[dict[str
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     """What a run that goes on does otherwise than before, of what makes a difference to its training."""
     names = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "accum_steps", "ema", "amp", "weight_decay",
-             "clip_grad", "lambda_value", "power", "class_weights", "label_smoothing", "aug", "aug_policy", "seed",
-             "epochs")  # fmt: skip
-    told = [f"{name} {now[name]}, before {before[name]}" for name in names if now[name] != before.get(name)]
+             "clip_grad", "lambda_value", "power", "class_weights", "label_smoothing", "temperature", "aug",
+             "aug_policy", "seed", "epochs")  # fmt: skip
+    told = [f"{name} {now[name]}, before {before[name]}" for name in names if now[name] != before.get(name, now[name])]
     return f" (changed: {'; '.join(told)})" if told else ""
 
 

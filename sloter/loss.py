@@ -28,6 +28,8 @@ class ScouterLoss(nn.Module):
         lambda_value: price of attention.
         power: of the mean attention.
         label_smoothing: share of each label that is spread over all classes, in training only.
+        temperature: the logits are divided by it, in training only. Label smoothing holds probabilities back on new
+            pictures more than on those that were trained on; above 1 it makes logits that much larger.
         class_weights: (c), the weight of a picture of each class in the cross entropy, with mean 1 over the training
             pictures; None weighs all alike. The mean is over pictures, not over weights, for the same reason.
     """
@@ -39,9 +41,11 @@ class ScouterLoss(nn.Module):
         power: float,
         class_weights: Tensor | None = None,
         label_smoothing: float = 0.0,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        self.lambda_value, self.power, self.label_smoothing = lambda_value, power, label_smoothing
+        self.lambda_value, self.power = lambda_value, power
+        self.label_smoothing, self.temperature = label_smoothing, temperature
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights)
 
@@ -56,9 +60,10 @@ class ScouterLoss(nn.Module):
             Scalars ``loss``, ``ce``, ``attn_mean`` and ``area_loss`` (``attn_mean ** power``).
         """
         # Summed and divided by b, not by the weights: see class_weights.
+        smoothing, temperature = (self.label_smoothing, self.temperature) if self.training else (0.0, 1.0)
         ce = F.cross_entropy(
-            output.logits.float(), target, weight=self.class_weights, reduction="none",
-            label_smoothing=self.label_smoothing if self.training else 0.0,
+            output.logits.float() / temperature, target, weight=self.class_weights, reduction="none",
+            label_smoothing=smoothing,
         ).mean()  # fmt: skip
         attn_mean = ce.new_zeros(()) if output.attn is None else output.attn.mean()
         return self.combine(ce, self._over_processes(attn_mean))

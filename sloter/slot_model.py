@@ -25,7 +25,7 @@ class SlotOutput(NamedTuple):
 
 POSITIONS = ("sine", "none")
 # What a place of learned worth is worth at first: the logits of a negative model start nearly alike, and need more.
-WORTH_START = {1: 64.0, -1: 128.0}
+WORTH_START = {1: 128.0, -1: 256.0}
 
 
 def feature_salience(features: Tensor, power: float) -> Tensor:

@@ -57,3 +57,12 @@ def test_soft_labels_pay_for_each_class_by_its_share(weights):
     first, second = paid(torch.tensor([0, 0])), paid(torch.tensor([1, 1]))
     assert paid(torch.tensor([[1.0, 0.0], [1.0, 0.0]])) == pytest.approx(first)
     assert paid(torch.tensor([[0.25, 0.75], [0.25, 0.75]])) == pytest.approx(0.25 * first + 0.75 * second)
+
+
+def test_the_temperature_counts_in_training_alone():
+    criterion = ScouterLoss(lambda_value=1.0, power=1.0, label_smoothing=0.2, temperature=2.0)
+    output, target = SlotOutput(torch.tensor([[2.0 * math.log(3.0), 0.0]])), torch.tensor([0])
+    # halved, the logits are log 3 and 0: probabilities 3/4 and 1/4, targets 0.9 and 0.1
+    expected = -(0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4))
+    assert criterion.train()(output, target)["ce"].item() == pytest.approx(expected)
+    assert criterion.eval()(output, target)["ce"].item() == pytest.approx(-math.log(9 / 10))

@@ -28,7 +28,7 @@ from tools.console import run_script
 from tools.devices import pick_device
 from tools.head_study.features import Features, load_or_compute
 from tools.head_study.figure import save_study
-from tools.head_study.heads import LABEL_SMOOTHING
+from tools.head_study.heads import LABEL_SMOOTHING, TEMPERATURE
 from tools.head_study.insertion import Scorer
 from tools.head_study.sources import Place, open_source
 from tools.head_study.train import Setting, train_head
@@ -79,9 +79,11 @@ def one(
     """Train one head, and score its maps."""
     slots = head not in ("linear", "control")
     smoothing = LABEL_SMOOTHING.get(head, 0.0) if args.label_smoothing is None else args.label_smoothing
+    temperature = TEMPERATURE.get(head, 1.0) if args.temperature is None else args.temperature
     setting = Setting(
         head=head, sign=sign, lr=lr, epochs=args.epochs, batch_size=args.batch_size, weight_decay=args.weight_decay,
-        lambda_value=args.lambda_value, power=args.power, label_smoothing=smoothing, seed=seed,
+        lambda_value=args.lambda_value, power=args.power, label_smoothing=smoothing, temperature=temperature,
+        seed=seed,
         amp=amp_dtype(args.amp, device), changes=args.changes if slots else {},
     )  # fmt: skip
     model, figures = train_head(train, val, setting, device)

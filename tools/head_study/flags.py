@@ -65,6 +65,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--batch_size", type=number(int, low=1), default=32, metavar="N", help="of each step")
     add("--weight_decay", type=number(float, low=0), default=0.01, help="of AdamW")
     add("--label_smoothing", type=number(float, low=0), help="in training; without it 0.2 for direct, 0 for others")
+    add("--temperature", type=number(float, low=0, above=True), help="of the loss; without it 2 for direct, else 1")
     add("--lambda_value", type=number(float, low=0), default=1.0, help="price of attention")
     add("--power", type=number(float, low=0, above=True), default=2.0, help="of the mean attention")
     add("--change", type=change, nargs="+", default=[], metavar="KEYWORD=VALUE",

@@ -72,7 +72,7 @@ SLOT_HEADS: dict[str, tuple[dict[str, Any], bool]] = {
     ),
 }
 HEADS = ("linear", "control", *SLOT_HEADS)
-LABEL_SMOOTHING = {"direct": 0.2}  # of the heads that are trained with it
+LABEL_SMOOTHING, TEMPERATURE = {"direct": 0.2}, {"direct": 2.0}  # of the loss, for heads that have them
 
 
 def build_head(

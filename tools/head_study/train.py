@@ -31,7 +31,8 @@ class Setting:
     Attributes:
         head: of :data:`tools.head_study.heads.HEADS`.
         sign: +1 or -1.
-        lr, epochs, batch_size, weight_decay, clip_grad, lambda_value, power, label_smoothing, seed: as the flags.
+        lr, epochs, batch_size, weight_decay, clip_grad, lambda_value, power, label_smoothing, temperature, seed: as the
+            flags.
         amp: precision of the 1x1 convolution, None for single precision.
         changes: see :func:`build_head`.
     """
@@ -46,6 +47,7 @@ class Setting:
     lambda_value: float = 1.0
     power: float = 2.0
     label_smoothing: float = 0.0
+    temperature: float = 1.0
     seed: int = 0
     amp: torch.dtype | None = None
     changes: dict[str, Any] = field(default_factory=dict)
@@ -92,7 +94,10 @@ def train_head(
     if means:
         set_class_means(head, in_order, num_classes=c, amp=setting.amp)  # type: ignore[arg-type]
     criterion = ScouterLoss(
-        lambda_value=setting.lambda_value, power=setting.power, label_smoothing=setting.label_smoothing
+        lambda_value=setting.lambda_value,
+        power=setting.power,
+        label_smoothing=setting.label_smoothing,
+        temperature=setting.temperature,
     )
     optimizer = build_optimizer(head, lr=setting.lr, weight_decay=setting.weight_decay)
     scheduler = build_scheduler(
