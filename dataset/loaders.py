@@ -123,7 +123,7 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def normalised_picture(pixels: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(ch, H, W) uint8 to float, with statistics of ch values each, on the picture's device."""
+    """(..., ch, H, W) uint8 to float, with statistics of ch values each, on the picture's device."""
     return normalise(pixels, *(torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (mean, std)))
 
 

@@ -22,9 +22,8 @@ def pick_device(name: str | None) -> torch.device:
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", launch.gpu_index(torch.cuda.device_count()))
         if device.type == "cuda":
-            torch.cuda.set_device(
-                device
-            )  # what is asked without naming a device, random numbers among it, is of this one
+            # What is asked without naming a device, random numbers among it, is of this one.
+            torch.cuda.set_device(device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ToolError(f"--device {name}: not there ({str(error).splitlines()[0]}); leave the flag away") from error

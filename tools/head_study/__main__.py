@@ -28,7 +28,7 @@ from tools.console import run_script
 from tools.devices import pick_device
 from tools.head_study.features import Features, load_or_compute
 from tools.head_study.figure import save_study
-from tools.head_study.heads import LABEL_SMOOTHING, TEMPERATURE
+from tools.head_study.heads import LOSS
 from tools.head_study.insertion import Scorer
 from tools.head_study.sources import Place, open_source
 from tools.head_study.train import Setting, train_head
@@ -78,13 +78,11 @@ def one(
 ) -> dict[str, Any]:  # fmt: skip
     """Train one head, and score its maps."""
     slots = head not in ("linear", "control")
-    smoothing = LABEL_SMOOTHING.get(head, 0.0) if args.label_smoothing is None else args.label_smoothing
-    temperature = TEMPERATURE.get(head, 1.0) if args.temperature is None else args.temperature
+    given = {name: vars(args)[name] for name in ("label_smoothing", "temperature") if vars(args)[name] is not None}
     setting = Setting(
         head=head, sign=sign, lr=lr, epochs=args.epochs, batch_size=args.batch_size, weight_decay=args.weight_decay,
-        lambda_value=args.lambda_value, power=args.power, label_smoothing=smoothing, temperature=temperature,
-        seed=seed,
-        amp=amp_dtype(args.amp, device), changes=args.changes if slots else {},
+        lambda_value=args.lambda_value, power=args.power, seed=seed, amp=amp_dtype(args.amp, device),
+        changes=args.changes if slots else {}, **{**LOSS.get(head, {}), **given},
     )  # fmt: skip
     model, figures = train_head(train, val, setting, device)
     if scorer is not None and sign > 0:

@@ -11,9 +11,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from dataset.loaders import normalised_picture
 from sloter.backbone import TimmModel, grid_features
 from tools.checkpoint import write_atomically
-from tools.head_study.sources import Source, normalised
+from tools.head_study.sources import Source
 from tools.logger import progress
 
 VERSION = 1  # of what the files hold and of how composites are drawn
@@ -62,7 +63,7 @@ def compute_features(
         for index in chunk:
             pixels.append(source.pixels(index))
             boxes.append(source.boxes(index))
-        images = normalised(pixels, **statistics).to(device)
+        images = normalised_picture(torch.stack(pixels), **statistics).to(device)
         features = grid_features(backbone, images.to(memory_format=torch.channels_last)).float()  # (b, f, h, w)
         grid = features.shape[2], features.shape[3]
         maps.append(features.flatten(2).transpose(1, 2).half().cpu())  # (b, n, f)

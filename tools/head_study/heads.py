@@ -72,7 +72,7 @@ SLOT_HEADS: dict[str, tuple[dict[str, Any], bool]] = {
     ),
 }
 HEADS = ("linear", "control", *SLOT_HEADS)
-LABEL_SMOOTHING, TEMPERATURE = {"direct": 0.2}, {"direct": 2.0}  # of the loss, for heads that have them
+LOSS: dict[str, dict[str, float]] = {"direct": {"label_smoothing": 0.2, "temperature": 2.0}}  # where not as usual
 
 
 def build_head(

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from dataset.loaders import normalised_picture
 from sloter.backbone import FeatureModel, TimmModel, grid_features
 from tools import faithfulness
-from tools.head_study.sources import Source, normalised
+from tools.head_study.sources import Source
 from tools.head_study.train import maps_of
 from tools.logger import progress
 
@@ -29,7 +30,8 @@ class Scorer:
         self.backbone = backbone.eval().to(device)
         count = len(source.labels)
         chosen = [i * count // images for i in range(min(images, count))]
-        self.images = normalised([source.pixels(i) for i in chosen], **statistics).to(device)  # (b, 3, H, W)
+        pixels = torch.stack([source.pixels(i) for i in chosen])  # (b, 3, H, W)
+        self.images = normalised_picture(pixels, **statistics).to(device)
         self.labels = torch.tensor([source.labels[i] for i in chosen], device=device)
 
     @torch.no_grad()

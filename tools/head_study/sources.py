@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dataset import DataError
@@ -101,9 +100,3 @@ def open_source(places: list[Place], split: str, *, img_size: tuple[int, int], b
         Framed(data, split=split, frames=frames, img_size=img_size) if frames else Pictures(data) for data in opened
     ]
     return parts[0] if len(parts) == 1 else Joined(parts)
-
-
-def normalised(pixels: list[Tensor], *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(b, ch, H, W) as the backbone takes them."""
-    shift, scale = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
-    return (torch.stack(pixels).float() / 255 - shift) / scale

@@ -19,7 +19,7 @@ from sloter.loss import ScouterLoss
 from tools.faithfulness import on_object, upsample
 from tools.head_study.features import Features
 from tools.head_study.heads import build_head
-from tools.metrics import min_max
+from tools.metrics import explanation_area
 
 WARMUP = 0.3  # of the epochs; the rate rises to its full value, as in one-cycle schedules
 
@@ -135,16 +135,12 @@ def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, neg
     areas, precisions, cosines = [], [], []
     for batch in FeatureLoader(val, batch_size=64, shuffle=False, seed=0, device=device):
         maps = maps_of(head, batch.images)  # (b, c, h, w)
-        scaled = min_max(maps)
         index = batch.labels.view(-1, 1, 1, 1).expand(-1, 1, *maps.shape[2:])
         own = maps.gather(1, index)[:, 0]  # (b, h, w)
         others = (maps.sum(1) - own) / (maps.shape[1] - 1)
         cosines.append(F.cosine_similarity(own.flatten(1), others.flatten(1)))
         shown = others if negative else own
-        area = scaled.gather(1, index)[:, 0]
-        if negative:
-            area = (scaled.sum(1) - area) / (maps.shape[1] - 1)
-        areas.append(area.mean((1, 2)))
+        areas.append(explanation_area(maps, batch.labels, negative=negative))
         if val.boxes is not None:
             boxes = [val.boxes[number].to(device) for number in batch.numbers.tolist()]
             precisions.append(on_object(upsample(shown, val.img_size), boxes)["precision"])
