@@ -38,6 +38,7 @@ MODEL_FLAGS = {
     "worth": "worth",
     "position": "position",
     "salience": "salience",
+    "floor": "floor",
     "loss_status": "loss_status",
 }
 
@@ -315,6 +316,14 @@ def _model_flags(group: Any) -> None:
         metavar="P",
         help="scale the attention of each place by the length of the backbone's features there, next to the picture's "
         "largest, to this power; 0 does not, as published",
+    )
+    add(
+        "--floor",
+        type=boolean,
+        default=False,
+        metavar="BOOL",
+        help="count a slot's attention to a place only above the least that any slot pays to it, so that maps show "
+        "what sets their class apart",
     )
     add(
         "--slots_per_class",
@@ -895,6 +904,7 @@ def model_config(run: argparse.Namespace, *, num_classes: int, in_chans: int) ->
             "dropout": run.dropout,
             "salience": run.salience,
             "tau": run.tau,
+            "floor": run.floor,
             "loss_status": run.loss_status,
         }
     return config

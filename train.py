@@ -59,6 +59,7 @@ FIRST_FORM = {
     "dropout": 0.0,
     "salience": 0.0,
     "tau": 10.0,
+    "floor": False,
 }  # what checkpoints from before there was a choice do not say
 MANY = 50  # classes from which on the published form is hinted at
 FOLLOWED = 6  # pictures whose maps TensorBoard shows

@@ -122,6 +122,9 @@ class SlotAttention(nn.Module):
         worth_start: of a learned worth.
         num_positions: n, the number of places; ``qknorm`` starts its bias from it.
         tau: of ``qknorm``, where its temperature starts.
+        floor: whether a slot's attention to a place counts only above the least that any slot pays to it. What all
+            slots see alike tells no class from another: with one look the differences of the evidence, and so its
+            softmax, stay exactly as they are, and the maps are left with what sets their class apart.
 
     Raises:
         ValueError: a size below 1, or an unknown ``attention``.
@@ -140,6 +143,7 @@ class SlotAttention(nn.Module):
         worth_start: float = 4.0,
         num_positions: int | None = None,
         tau: float = 10.0,
+        floor: bool = False,
     ) -> None:
         super().__init__()
         sizes = {"num_classes": num_classes, "slots_per_class": slots_per_class, "dim": dim}
@@ -151,6 +155,7 @@ class SlotAttention(nn.Module):
         if worth not in WORTHS:
             raise ValueError(f"unknown worth {worth!r}: choose one of {', '.join(WORTHS)}")
         self.num_classes, self.slots_per_class, self.iters = num_classes, slots_per_class, iters
+        self.floor = floor
         mean, deviation = torch.randn(1, dim), torch.randn(1, dim).abs()
         self.initial_slots = nn.Parameter(mean + deviation * torch.randn(num_classes * slots_per_class, dim))  # (k, d)
         layers: list[nn.Module] = []
@@ -202,6 +207,8 @@ class SlotAttention(nn.Module):
         queries = queries.expand(len(keys), -1, -1)  # (b, k, d)
         arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
         attn = self.scores.shifted(arguments).sigmoid_()  # (b, k, n)
+        if self.floor:
+            attn = attn - attn.amin(1, keepdim=True)  # (b, k, n)
         return attn if salience is None else attn * salience[:, None].to(attn.dtype)
 
     def _updated(

@@ -58,7 +58,8 @@ class SlotModel(FeatureModel):
         position: ``sine`` adds the position code to what keys are made of, ``none`` does not.
         dropout: share of the backbone's channels that the head does without in each training step, whole channels.
         salience: power of :func:`feature_salience`, by which attention is scaled; 0 leaves it.
-        num_classes, hidden_dim, slots_per_class, iters, to_k_layers, attention, worth, tau: see :class:`SlotAttention`.
+        num_classes, hidden_dim, slots_per_class, iters, to_k_layers, attention, worth, tau, floor: see
+            :class:`SlotAttention`.
 
     Raises:
         ModelError: the pictures are too small for a grid of at least 2x2 places.
@@ -82,6 +83,7 @@ class SlotModel(FeatureModel):
         dropout: float = 0.0,
         salience: float = 0.0,
         tau: float = 10.0,
+        floor: bool = False,
     ) -> None:
         super().__init__(backbone)
         f, h, w = self.feature_shape(in_chans, img_size)
@@ -110,6 +112,7 @@ class SlotModel(FeatureModel):
             worth_start=WORTH_START[loss_status],
             num_positions=h * w,
             tau=tau,
+            floor=floor,
         )
         self.salience = salience
 
@@ -188,6 +191,7 @@ def build_model(
     dropout: float = 0.0,
     salience: float = 0.0,
     tau: float = 10.0,
+    floor: bool = False,
     loss_status: int = 1,
     stem: str = "timm",
     pretrained: bool = False,
@@ -231,6 +235,7 @@ def build_model(
             dropout=dropout,
             salience=salience,
             tau=tau,
+            floor=floor,
             loss_status=loss_status,
         )
     else:

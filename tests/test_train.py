@@ -85,7 +85,7 @@ def test_a_checkpoint_from_before_there_was_a_choice_of_form_goes_on(scripts, ti
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     path = folder / "MNIST5k_use_slot_checkpoint.pth"
     state = checkpoint.load(path)
-    for name in ("worth", "position", "dropout", "salience", "tau"):
+    for name in ("worth", "position", "dropout", "salience", "tau", "floor"):
         del state["model_config"][name]
     for name in ("label_smoothing", "temperature"):
         del state["train_config"][name]

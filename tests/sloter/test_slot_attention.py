@@ -106,8 +106,9 @@ def test_half_precision_moves_the_evidence_a_little(attention):
 
 @pytest.mark.parametrize(("attention", "worth"), [("paper", "mean"), ("qknorm", "mean"), ("qknorm", "equal")])
 @pytest.mark.parametrize("iters", [1, 3])
-def test_every_parameter_receives_a_finite_gradient(attention, worth, iters):
-    module, keys_in, values = example(attention, iters=iters, to_k_layers=2, worth=worth)
+@pytest.mark.parametrize("floor", [False, True])
+def test_every_parameter_receives_a_finite_gradient(attention, worth, iters, floor):
+    module, keys_in, values = example(attention, iters=iters, to_k_layers=2, worth=worth, floor=floor)
     evidence, attn, _ = module(keys_in, values)
     (evidence.square().sum() + attn.mean()).backward()
     for name, parameter in module.named_parameters():
@@ -163,6 +164,31 @@ def test_places_of_equal_worth():
     module, keys_in, values = example("qknorm", worth="equal", worth_start=16.0, iters=1)
     evidence, attn, _ = module(keys_in, values)
     torch.testing.assert_close(evidence, 16 * attn.sum((2, 3)))
+
+
+@pytest.mark.parametrize("s", [1, 3])
+def test_a_floor_leaves_softmax_and_takes_from_all_maps_what_they_share(s):
+    module, keys_in, values = example("qknorm", c=4, s=s, worth="equal", worth_start=16.0, iters=1)
+    evidence, attn, _ = module(keys_in, values)
+    module.floor = True
+    above, apart, weight = module(keys_in, values)
+    torch.testing.assert_close(above.softmax(1), evidence.softmax(1), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(above, (apart.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
+    for p in range(15):  # each place's least slot has nothing, the others what they have more
+        least = min(attn[1, i, j, p].item() for i in range(4) for j in range(s))
+        torch.testing.assert_close(apart[1, :, :, p], attn[1, :, :, p] - least)
+        assert apart[1, :, :, p].min() == 0
+
+
+def test_the_floor_acts_at_each_look_and_below_salience():
+    module, keys_in, values = example("qknorm", iters=3, floor=True)
+    salience = torch.rand(2, 15)
+    evidence, attn, weight = module(keys_in, values, salience)
+    torch.testing.assert_close(evidence, (attn.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
+    assert (attn.flatten(1, 2).amin(1) == 0).all() and (attn <= salience[:, None, None]).all()
+    module.floor = False
+    last = module(keys_in, values, salience)[1].flatten(1, 2)
+    assert not torch.allclose(attn.flatten(1, 2), last - last.amin(1, keepdim=True), atol=1e-5)  # earlier looks differ
 
 
 def test_keys_without_a_layer_are_their_input():

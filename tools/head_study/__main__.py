@@ -36,7 +36,7 @@ from tools.logger import format_table, save_csv, say, set_up_console
 from tools.memory import keep_freed_memory
 from tools.numerics import amp_dtype
 
-FIGURES = ("top1", "best", "attn_mean", "area", "precision", "alike", "iauc", "dauc", "loss")
+FIGURES = ("top1", "best", "attn_mean", "area", "precision", "alike", "grid", "iauc", "dauc", "full", "loss")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from args import Parser, comma_list, number, one_of, size
+from args import Parser, boolean, comma_list, number, one_of, size
 
 FRAMES = 8
 # What may be otherwise in a slot head, and how its value is read.
@@ -18,6 +18,7 @@ CHANGES: dict[str, Callable[[str], Any]] = {
     "iters": number(int, low=1),
     "dropout": number(float, low=0),
     "salience": number(float, low=0),
+    "floor": boolean,
     "tau": number(float, low=0, above=True),
 }
 HEADS = ("linear", "control", "paper", "qknorm", "direct")

@@ -61,6 +61,7 @@ SLOT_HEADS: dict[str, tuple[dict[str, Any], bool]] = {
             "attention": "qknorm",
             "tau": 4.0,
             "salience": 2.5,
+            "floor": True,
             "worth": "equal",
             "position": "none",
             "hidden_dim": 512,
@@ -99,3 +100,9 @@ def build_head(
         Given(), in_chans=f, img_size=grid, num_classes=num_classes, slots_per_class=1, loss_status=sign, **options
     )
     return head, means
+
+
+def maps_of(head: FeatureModel, features: Tensor) -> Tensor:
+    """(b, c, h, w), the maps of all classes: attention of slot heads, contributions of the others."""
+    own = getattr(head, "maps", None)
+    return own(features) if own else head(features).attn.sum(2)

@@ -6,8 +6,8 @@ from torch import Tensor
 from dataset.loaders import normalised_picture
 from sloter.backbone import FeatureModel, TimmModel, grid_features
 from tools import faithfulness
+from tools.head_study.heads import maps_of
 from tools.head_study.sources import Source
-from tools.head_study.train import maps_of
 from tools.logger import progress
 
 STEPS, SIGMA, BATCH = 20, 5.0, 64
@@ -36,18 +36,23 @@ class Scorer:
 
     @torch.no_grad()
     def __call__(self, head: FeatureModel) -> dict[str, float]:
-        """``iauc`` and ``dauc`` of the true classes' maps."""
+        """``iauc`` and ``dauc`` of the true classes' maps, and ``full``, the probability of these in whole pictures.
+
+        ``full`` is where insertion ends and deletion starts: a head that is surer or right more often has more of both.
+        """
         head.eval()
 
         def logits(images: Tensor) -> Tensor:
             return head(grid_features(self.backbone, images)).logits
 
-        scores = []
+        scores, whole = [], []
         for image, label in progress(list(zip(self.images.split(1), self.labels.split(1), strict=True)), "insertion"):
-            maps = maps_of(head, grid_features(self.backbone, image))[:, label].flatten(0, 1)  # (1, h, w)
+            features = grid_features(self.backbone, image)
+            whole.append(head(features).logits.softmax(1)[0, label])  # (1)
+            maps = maps_of(head, features)[:, label].flatten(0, 1)  # (1, h, w)
             large = faithfulness.upsample(maps, image.shape[-2:])
             scores.append(torch.cat(faithfulness.insertion_deletion(
                 logits, image, large, label[:, None], steps=STEPS, sigma=SIGMA, batch_size=BATCH
             ), 1))  # fmt: skip
         inserted, deleted = torch.cat(scores).mean(0).tolist()
-        return {"iauc": inserted, "dauc": deleted}
+        return {"iauc": inserted, "dauc": deleted, "full": float(torch.cat(whole).mean())}

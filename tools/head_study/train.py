@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from dataset.loaders import Batch
@@ -18,7 +17,8 @@ from sloter.backbone import FeatureModel
 from sloter.loss import ScouterLoss
 from tools.faithfulness import on_object, upsample
 from tools.head_study.features import Features
-from tools.head_study.heads import build_head
+from tools.head_study.grid_game import grid_game
+from tools.head_study.heads import build_head, maps_of
 from tools.metrics import explanation_area
 
 WARMUP = 0.3  # of the epochs; the rate rises to its full value, as in one-cycle schedules
@@ -80,7 +80,7 @@ def train_head(
 
     Returns:
         The head, and ``top1``, ``best``, ``stable`` (whether the last epoch is within five points of the best),
-        ``loss``, ``attn_mean``, ``area``, ``alike`` and, with boxes, ``precision``.
+        ``loss``, ``attn_mean`` and what :func:`measure_maps` finds.
     """
     torch.manual_seed(setting.seed)
     f, c = train.maps.shape[2], train.num_classes
@@ -119,17 +119,12 @@ def train_head(
     return head, {**result, **measure_maps(head, val, device, negative=setting.sign < 0)}
 
 
-def maps_of(head: FeatureModel, features: Tensor) -> Tensor:
-    """(b, c, h, w), the maps of all classes: attention of slot heads, contributions of the others."""
-    own = getattr(head, "maps", None)
-    return own(features) if own else head(features).attn.sum(2)
-
-
 @torch.no_grad()
 def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, negative: bool) -> dict[str, float]:
     """``area`` and, with boxes, ``precision``: of the true class, and of a negative head the mean over all others.
 
     ``alike``: how far maps say the same of every class, as the cosine of the true class's map and the others' mean.
+    ``grid``: see :func:`tools.head_study.grid_game.grid_game`, with four classes or more.
     """
     head.eval()
     areas, precisions, cosines = [], [], []
@@ -145,4 +140,7 @@ def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, neg
             boxes = [val.boxes[number].to(device) for number in batch.numbers.tolist()]
             precisions.append(on_object(upsample(shown, val.img_size), boxes)["precision"])
     found = {"area": float(torch.cat(areas).mean()), "alike": float(torch.cat(cosines).mean())}
-    return found | ({"precision": float(torch.cat(precisions).mean())} if precisions else {})
+    if precisions:
+        found["precision"] = float(torch.cat(precisions).mean())
+    share = grid_game(head, val, device)
+    return found if share is None else found | {"grid": share}
