@@ -15,7 +15,6 @@ from args import command_line, data_config, expand_runs, model_config, name_conf
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
 
-import timm
 import torch
 from matplotlib.figure import Figure
 from timm.utils import ModelEmaV3
@@ -39,6 +38,7 @@ from sloter import ModelError
 from sloter.backbone import FeatureModel, body_parameters, check_name, grid_features
 from sloter.loss import ScouterLoss, balanced_weights
 from sloter.slot_model import SlotModel, build_model
+from sloter.weights import pretrained_statistics
 from tools import ToolError, checkpoint, distributed, sweep
 from tools.board import Board, check_board
 from tools.console import run_script
@@ -433,10 +433,8 @@ def initial_weights(run: argparse.Namespace, *, in_chans: int) -> tuple[dict[str
         weights = {"weights": checkpoint.read_state_dict(run.backbone_weights), "weights_source": run.backbone_weights}
     else:
         weights = {"pretrained": run.pre_trained}
-    known = timm.get_pretrained_cfg(run.model) if timm.is_model(run.model) else None
-    if known is None or in_chans != 3 or not (run.backbone_weights or run.pre_trained):
-        return weights, {}, "timm"
-    return weights, {"mean": tuple(known.mean), "std": tuple(known.std)}, "timm"
+    expected = in_chans == 3 and (run.backbone_weights or run.pre_trained)
+    return weights, pretrained_statistics(run.model) if expected else {}, "timm"
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -47,6 +47,12 @@ def pretrained_source(name: str) -> dict[str, Any]:
     return {}
 
 
+def pretrained_statistics(name: str) -> dict[str, tuple[float, ...]]:
+    """``mean`` and ``std`` of the three channels that timm's weights of a model expect; {} for an unknown one."""
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return {} if config is None else {"mean": tuple(config.mean), "std": tuple(config.std)}
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Leaves redirects to other servers alone: the hub answers with one, and what it leads to may refuse a HEAD."""
 

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from sloter import ModelError
 from sloter.slot_model import build_model
-from sloter.weights import pretrained_source
+from sloter.weights import pretrained_source, pretrained_statistics
 from tools.checkpoint import read_state_dict
 
 
@@ -25,6 +25,12 @@ def test_weights_reach_the_backbone_and_a_foreign_head_is_said(caplog):
         model = build(weights=donor, weights_source="donor.pth")
     assert "donor.pth: its classifier of 7 classes is left out" in caplog.text
     torch.testing.assert_close(model.backbone.layer1[0].conv1.weight, donor["layer1.0.conv1.weight"])
+
+
+def test_statistics_are_those_of_the_weights():
+    assert pretrained_statistics("tf_efficientnet_lite0") == {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    assert pretrained_statistics("resnet18") == {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    assert pretrained_statistics("unheard_of") == {}
 
 
 def test_a_head_of_the_same_size_is_kept():

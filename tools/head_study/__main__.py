@@ -15,13 +15,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
 from dataset import DataError
 from engine import TrainingError
 from sloter import ModelError
 from sloter.backbone import create_backbone
+from sloter.weights import pretrained_statistics
 from tools import ToolError
 from tools.checkpoint import read_state_dict, writable_folder, write_atomically
 from tools.console import run_script
@@ -92,8 +92,7 @@ def one(
 
 def features_of(args: argparse.Namespace, device: torch.device) -> tuple[Features, Features, Scorer | None]:
     """Both splits, computed or read, and what scores maps from the pixels on, if that is wanted."""
-    known = timm.get_pretrained_cfg(args.model) if timm.is_model(args.model) else None
-    statistics = {"mean": tuple(known.mean), "std": tuple(known.std)} if known else {}
+    statistics = pretrained_statistics(args.model)
     weights = read_state_dict(args.backbone_weights) if args.backbone_weights else None
     backbone = create_backbone(
         args.model, num_classes=0, in_chans=3, img_size=args.img_size, pretrained=weights is None, weights=weights,

@@ -83,6 +83,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"argument --frames: {args.frames} is above {FRAMES}, the kinds of frames that there are")
     if args.label_smoothing is not None and args.label_smoothing > 1:
         parser.error(f"argument --label_smoothing: {args.label_smoothing:g} is above 1")
+    if args.changes.get("dropout", 0) >= 1:
+        parser.error(f"argument --change: dropout={args.changes['dropout']:g} leaves nothing")
+    if args.changes.get("hidden_dim", 0) % 4:
+        parser.error(f"argument --change: hidden_dim={args.changes['hidden_dim']} is not a multiple of 4")
     if wrong := set(args.signs) - {1, -1}:
         parser.error(f"argument --signs: {wrong.pop()} is neither 1 nor -1")
     return args
