@@ -43,6 +43,10 @@ MODEL_FLAGS = {
 }
 
 
+# What the checkpoints of slot models do not say that are older than the choice.
+FIRST_FORM = {"worth": "mean", "position": "sine", "dropout": 0.0, "salience": 0.0, "tau": 10.0, "floor": False}
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but an error is one line and an argument file may have comments and several flags a line."""
 
@@ -323,7 +327,8 @@ def _model_flags(group: Any) -> None:
         default=False,
         metavar="BOOL",
         help="count a slot's attention to a place only above the least that any slot pays to it, so that maps show "
-        "what sets their class apart",
+        "what sets their class apart; with one look the probabilities are the same, with more the slots' updates "
+        "change",
     )
     add(
         "--slots_per_class",
@@ -954,6 +959,7 @@ def score_settings(run: argparse.Namespace) -> dict[str, Any]:
 
 def contradiction(run: argparse.Namespace, config: dict[str, Any]) -> str | None:
     """The first flag on the command line that a stored model configuration contradicts, as a sentence."""
+    config = {**(FIRST_FORM if config["use_slot"] else {}), **config}
     for flag, key in MODEL_FLAGS.items():
         if flag in run.given and key in config and getattr(run, flag) != config[key]:
             return f"--{flag} {getattr(run, flag)}, but the checkpoint has {config[key]}"

@@ -10,7 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from args import command_line, data_config, expand_runs, model_config, name_config, parse_args, plain_settings
+from args import (
+    FIRST_FORM,
+    command_line,
+    data_config,
+    expand_runs,
+    model_config,
+    name_config,
+    parse_args,
+    plain_settings,
+)
 
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
@@ -53,14 +62,6 @@ from tools.stopping import Interrupted, StopRequest
 
 logger = logging.getLogger("train")
 
-FIRST_FORM = {
-    "worth": "mean",
-    "position": "sine",
-    "dropout": 0.0,
-    "salience": 0.0,
-    "tau": 10.0,
-    "floor": False,
-}  # what checkpoints from before there was a choice do not say
 MANY = 50  # classes from which on the published form is hinted at
 FOLLOWED = 6  # pictures whose maps TensorBoard shows
 SHOWN, FEW = 4, 10  # likely classes of each; so many classes are all shown
@@ -415,7 +416,10 @@ def prepare_model(
         saved = {**(FIRST_FORM if run.use_slot else {}), **before["model_config"]}
         wrong = [f"{key} {saved.get(key)}, not {value}" for key, value in config.items() if value != saved.get(key)]
         if wrong or set(saved) - set(config):
-            raise ToolError(f"--resume: its model is not that of the flags, but has {'; '.join(wrong)}")
+            raise ToolError(
+                f"--resume: its model is not that of the flags, but has {'; '.join(wrong)}; "
+                "give the flags it was trained with"
+            )
         model.load_state_dict(before.get("raw_model", before["model"]))
         statistics = {key: before["data_config"][key] for key in ("mean", "std")}
     return model, config, statistics

@@ -22,14 +22,18 @@ TimmModel = Any  # an nn.Module with methods and attributes that timm's models s
 
 
 def check_name(name: str) -> None:
-    """Nothing if timm has a model of this name.
+    """Nothing if timm has a model of this name, and, after a dot, weights of this name for it.
 
     Raises:
-        ModelError: it has not; with the names that are near.
+        ModelError: it has not; with the names that are near, or those of its weights.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise ModelError(f"unknown model '{name}'" + (f": did you mean {', '.join(near)}?" if near else ""))
+    model, _, tag = name.partition(".")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{model}.*")]
+    if tag and tag not in tags:
+        raise ModelError(f"unknown weights '{tag}' of '{model}': choose one of {', '.join(tags) or 'none'}")
 
 
 def create_backbone(

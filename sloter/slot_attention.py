@@ -124,7 +124,7 @@ class SlotAttention(nn.Module):
         tau: of ``qknorm``, where its temperature starts.
         floor: whether a slot's attention to a place counts only above the least that any slot pays to it. What all
             slots see alike tells no class from another: with one look the differences of the evidence, and so its
-            softmax, stay exactly as they are, and the maps are left with what sets their class apart.
+            softmax, stay as they are, and the maps are left with what sets their class apart.
 
     Raises:
         ValueError: a size below 1, or an unknown ``attention``.

@@ -48,7 +48,10 @@ def pretrained_source(name: str) -> dict[str, Any]:
 
 
 def pretrained_statistics(name: str) -> dict[str, tuple[float, ...]]:
-    """``mean`` and ``std`` of the three channels that timm's weights of a model expect; {} for an unknown one."""
+    """``mean`` and ``std`` of the three channels that timm's weights of a model expect; {} for an unknown one.
+
+    A name after a dot is one that :func:`sloter.backbone.check_name` knows.
+    """
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     return {} if config is None else {"mean": tuple(config.mean), "std": tuple(config.std)}
 

@@ -90,6 +90,9 @@ def test_a_checkpoint_from_before_there_was_a_choice_of_form_goes_on(scripts, ti
     for name in ("label_smoothing", "temperature"):
         del state["train_config"][name]
     torch.save(state, path)
+    assert "--floor True, but the checkpoint has False" in scripts("test", f"--checkpoint {path} --floor true")[2]
+    err = scripts("train", tiny, f"--epochs 3 --floor true --output_dir {folder} --resume auto")[2]
+    assert "has floor False, not True; give the flags it was trained with" in err
     assert scripts("train", tiny, f"--epochs 3 --output_dir {folder} --resume auto")[0] == 0
 
 

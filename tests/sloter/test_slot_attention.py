@@ -167,12 +167,16 @@ def test_places_of_equal_worth():
 
 
 @pytest.mark.parametrize("s", [1, 3])
-def test_a_floor_leaves_softmax_and_takes_from_all_maps_what_they_share(s):
-    module, keys_in, values = example("qknorm", c=4, s=s, worth="equal", worth_start=16.0, iters=1)
-    evidence, attn, _ = module(keys_in, values)
+@pytest.mark.parametrize(("attention", "worth"), [("paper", "mean"), ("qknorm", "mean"), ("qknorm", "equal")])
+@pytest.mark.parametrize("salient", [False, True])
+def test_a_floor_takes_the_same_from_every_class(s, attention, worth, salient):
+    module, keys_in, values = example(attention, c=4, s=s, worth=worth, iters=1)
+    salience = torch.rand(2, 15) if salient else None
+    evidence, attn, _ = module(keys_in, values, salience)
     module.floor = True
-    above, apart, weight = module(keys_in, values)
-    torch.testing.assert_close(above.softmax(1), evidence.softmax(1), rtol=1e-4, atol=1e-6)
+    above, apart, weight = module(keys_in, values, salience)
+    taken = evidence - above  # (b, c)
+    torch.testing.assert_close(taken, taken[:, :1].expand(-1, 4), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(above, (apart.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
     for p in range(15):  # each place's least slot has nothing, the others what they have more
         least = min(attn[1, i, j, p].item() for i in range(4) for j in range(s))
@@ -180,14 +184,31 @@ def test_a_floor_leaves_softmax_and_takes_from_all_maps_what_they_share(s):
         assert apart[1, :, :, p].min() == 0
 
 
-def test_the_floor_acts_at_each_look_and_below_salience():
+def test_a_floor_is_felt_by_the_price_of_attention_and_not_by_cross_entropy():
+    gradients = {}
+    for floor in (False, True):
+        module, keys_in, values = example("qknorm", c=4, worth="equal", iters=1, floor=floor)
+        evidence, attn, _ = module(keys_in, values)
+        for name, loss in (("ce", F.cross_entropy(evidence, torch.tensor([0, 2]))), ("price", attn.mean())):
+            gradients[name, floor] = torch.autograd.grad(loss, module.initial_slots, retain_graph=True)[0]
+    torch.testing.assert_close(gradients["ce", False], gradients["ce", True], rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        module.floor = False
+        least = module(keys_in, values)[1].flatten(1, 2).argmin(1)  # (b, n), a slot each
+    assert gradients["ce", True].abs().sum() > 0
+    # Raising what is least by a bit takes it from all the others: their price falls.
+    often = least.flatten().mode().values
+    cosine = F.cosine_similarity(gradients["price", True][often], gradients["price", False][often], dim=0)
+    assert cosine < 0
+
+
+def test_with_several_looks_each_is_above_the_floor():
     module, keys_in, values = example("qknorm", iters=3, floor=True)
-    salience = torch.rand(2, 15)
-    evidence, attn, weight = module(keys_in, values, salience)
+    evidence, attn, weight = module(keys_in, values)
     torch.testing.assert_close(evidence, (attn.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
-    assert (attn.flatten(1, 2).amin(1) == 0).all() and (attn <= salience[:, None, None]).all()
+    assert (attn.flatten(1, 2).amin(1) == 0).all()
     module.floor = False
-    last = module(keys_in, values, salience)[1].flatten(1, 2)
+    last = module(keys_in, values)[1].flatten(1, 2)
     assert not torch.allclose(attn.flatten(1, 2), last - last.amin(1, keepdim=True), atol=1e-5)  # earlier looks differ
 
 

@@ -64,6 +64,8 @@ def test_the_published_grid_at_260_pixels_is_9x9():
     [
         ({"img_size": (32, 32)}, "img_size 32x32 is too small for a grid: this backbone makes 1x1 places"),
         ({"backbone": "resnet81"}, "unknown model 'resnet81': did you mean resnet18"),
+        ({"backbone": "resnet18.b9"}, "unknown weights 'b9' of 'resnet18': choose one of a1_in1k, a2_in1k"),
+        ({"backbone": "test_resnet.b9"}, "unknown weights 'b9' of 'test_resnet': choose one of r160_in1k"),
         ({"out_stage": 5}, "there is no stage 5"),
     ],
 )
@@ -144,7 +146,8 @@ def test_salience_scales_attention_and_the_maps_still_sum_to_the_logits(iters):
     model = tiny(**{**DIRECT, "iters": iters}, out_stage=2, loss_status=-1).eval()
     logits, attn, values = model.explain_features(features)
     torch.testing.assert_close(logits, -(attn.sum(2) * values[:, None]).sum((2, 3)), rtol=1e-5, atol=1e-6)
-    assert attn[..., 0, 0].max() < 1e-6 < attn[..., 1, 1].max()
+    # All slots but the least are above the floor where there is something.
+    assert attn[..., 0, 0].max() < 1e-6 < attn[..., 1, 1].flatten(1).sort(1).values[:, 1:].min()
     if iters == 1:
         model.salience = 0.0
         whole = model.explain_features(features).attn

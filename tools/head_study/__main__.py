@@ -92,12 +92,12 @@ def one(
 
 def features_of(args: argparse.Namespace, device: torch.device) -> tuple[Features, Features, Scorer | None]:
     """Both splits, computed or read, and what scores maps from the pixels on, if that is wanted."""
-    statistics = pretrained_statistics(args.model)
     weights = read_state_dict(args.backbone_weights) if args.backbone_weights else None
     backbone = create_backbone(
         args.model, num_classes=0, in_chans=3, img_size=args.img_size, pretrained=weights is None, weights=weights,
         weights_source=str(args.backbone_weights),
     )  # fmt: skip
+    statistics = pretrained_statistics(args.model)
     splits, scorer = [], None
     for split in ("train", "val"):
         places = [Place(*place) for place in args.data]

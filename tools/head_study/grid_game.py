@@ -30,9 +30,7 @@ def drawn(labels: Tensor, *, grids: int, seed: int) -> Tensor:
     rows = []
     for _ in range(grids):
         chosen = torch.randperm(len(members), generator=generator)[: SIDE * SIDE].tolist()
-        rows.append(
-            [int(members[c][torch.randint(len(members[c]), (1,), generator=generator)]) for c in chosen]
-        )  # fmt: skip
+        rows.append([int(members[c][torch.randint(len(members[c]), (1,), generator=generator)]) for c in chosen])
     return torch.tensor(rows)
 
 

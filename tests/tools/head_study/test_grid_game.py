@@ -1,11 +1,14 @@
 """The grid pointing game, with shares worked out by hand."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from tools.head_study.features import Features
 from tools.head_study.grid_game import compose, drawn, grid_game, shares_of_own
+from tools.head_study.heads import build_head
 
 
 def test_four_pictures_make_a_grid_row_by_row():
@@ -49,6 +52,26 @@ def test_a_head_that_knows_its_class_wins_and_one_that_does_not_has_a_quarter(bl
     maps = torch.nn.functional.one_hot(labels, 6)[:, None].expand(-1, 4, -1).half()  # a picture has its channel alone
     val = Features(maps, labels, None, (2, 2), (8, 8), 6)
     assert grid_game(Known(blind), val, torch.device("cpu"), grids=7) == pytest.approx(share)
+
+
+def test_slots_that_know_their_class_win():
+    """Classes that share nothing but one channel; the head looks at channels as they are."""
+    labels = torch.arange(6).repeat(3)
+    own = torch.nn.functional.one_hot(labels, 6).float()
+    maps = torch.cat([own, torch.ones(18, 1)], 1)[:, None].expand(-1, 4, -1).half()  # (N, n, f)
+    val = Features(maps, labels, None, (2, 2), (8, 8), 6)
+    changes = {"hidden_dim": 8, "salience": 1.0}
+    head, _ = build_head("direct", f=7, grid=(2, 2), num_classes=6, sign=1, changes=changes)
+    with torch.no_grad():
+        head.conv1x1.weight.zero_()
+        head.conv1x1.weight[:7, :, 0, 0], head.conv1x1.bias[:] = torch.eye(7), 0.0
+        head.slot.initial_slots.copy_(torch.eye(6, 8))
+    # cos is 1 / sqrt(2) at the own picture and 0 at the others, where the floor leaves nothing.
+    assert grid_game(head, val, torch.device("cpu"), grids=5) == pytest.approx(1.0)
+    head.slot.floor = False
+    value = 1 / (1 + 4 * math.exp(-4 / math.sqrt(2)))  # the sigmoid with tau 4 and a bias of -log 4
+    expected = value / (value + 3 * 0.2)
+    assert grid_game(head, val, torch.device("cpu"), grids=5) == pytest.approx(expected, rel=1e-4)
 
 
 def test_three_classes_are_too_few():

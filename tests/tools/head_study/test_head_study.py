@@ -12,8 +12,8 @@ from tools.head_study.flags import parse_args
 
 def test_a_study_of_a_folder(as_user, tmp_path, picture_writer):
     for split in ("train", "val"):
-        for name, colour in (("a", (250, 20, 20)), ("b", (20, 20, 250))):
-            for i in range(6):
+        for name, colour in zip("abcd", ((250, 20, 20), (20, 20, 250), (20, 250, 20), (9, 9, 9)), strict=True):
+            for i in range(3):
                 picture_writer(tmp_path / "data" / split / name / f"{i}.png", colour=colour, size=(40 + i, 40))
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
     command = (
@@ -28,6 +28,10 @@ def test_a_study_of_a_folder(as_user, tmp_path, picture_writer):
     rows = {(row["head"], row["sign"]): row for row in study["table"]}
     assert set(rows) == {("linear", "+1"), ("direct", "+1"), ("direct", "-1")} and len(study["runs"]) == 6
     assert rows["direct", "+1"]["seeds"] == 2 and 0 <= rows["direct", "+1"]["iauc"] <= 1
+    assert all(0 < row["grid"] < 1 for row in rows.values())
+    assert all(0 < row["full"] < 1 for row in rows.values() if row["sign"] == "+1")
+    for row in study["runs"][:2]:  # of a hardly trained linear head, four classes: about a quarter each
+        assert row["full"] == pytest.approx(0.25, abs=0.15)
     assert (tmp_path / "out" / "head_study.png").is_file() and (tmp_path / "out" / "head_study.csv").is_file()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.safetensors")}
     assert len(files) == 2
