@@ -124,9 +124,15 @@ def test_a_cache_that_does_not_fit_is_one_line(fails, tiny, monkeypatch):
 
 
 def test_mixing_two_classes_makes_training_harder_than_validation(scripts, tiny, tmp_path, records):
-    assert scripts("train", tiny, f"--aug_policy mixup,cutmix --epochs 3 --output_dir {tmp_path}")[0] == 0
-    last = records(tmp_path)[-1]
-    assert last["val_top1"] > 0.9 and last["ce"] > 2 * last["val_ce"]
+    # Beside an unmixed run of the same seed, since how far either gets differs from machine to machine.
+    harder = []
+    for policy in ("", "--aug_policy mixup,cutmix"):
+        folder = tmp_path / str(len(harder))
+        assert scripts("train", tiny, policy, f"--epochs 3 --output_dir {folder}")[0] == 0
+        last = records(folder)[-1]
+        assert last["val_top1"] > 0.9
+        harder.append(last["ce"] / last["val_ce"])
+    assert harder[1] > 2 * harder[0]
 
 
 def test_each_epoch_has_an_order_of_its_own(scripts, tiny, tmp_path, records):
