@@ -369,6 +369,8 @@ def wait_for(path, process, seconds=60):
 
 
 def test_ctrl_c_says_how_to_go_on_and_that_works(tiny, scripts, tmp_path):
+    # Tests that a shell started in the background ignore it, and programs inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start(f"train.py {tiny} --epochs 400 --output_dir {tmp_path}")
     wait_for(tmp_path / "curves.png", process)
     process.send_signal(signal.SIGINT)
