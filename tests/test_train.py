@@ -126,8 +126,8 @@ def test_a_cache_that_does_not_fit_is_one_line(fails, tiny, monkeypatch):
 def test_mixing_two_classes_makes_training_harder_than_validation(scripts, tiny, tmp_path, records):
     # Beside an unmixed run of the same seed, since how far either gets differs from machine to machine.
     harder = []
-    for policy in ("", "--aug_policy mixup,cutmix"):
-        folder = tmp_path / str(len(harder))
+    for number, policy in enumerate(("", "--aug_policy mixup,cutmix")):
+        folder = tmp_path / str(number)
         assert scripts("train", tiny, policy, f"--epochs 3 --output_dir {folder}")[0] == 0
         last = records(folder)[-1]
         assert last["val_top1"] > 0.9
@@ -369,9 +369,10 @@ def wait_for(path, process, seconds=60):
 
 
 def test_ctrl_c_says_how_to_go_on_and_that_works(tiny, scripts, tmp_path):
-    # Tests that a shell started in the background ignore it, and programs inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Tests that a shell started in the background ignore it, and the programs they start would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start(f"train.py {tiny} --epochs 400 --output_dir {tmp_path}")
+    signal.signal(signal.SIGINT, before)
     wait_for(tmp_path / "curves.png", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
