@@ -1,364 +1,205 @@
-"""Evaluate a trained model, and with --vis true draw why it decided as it did."""
+"""Evaluate a trained model and, with --vis true, draw the evidence behind its decisions."""
 
 import argparse
 import logging
 import sys
 import time
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from args import completed, contradiction, data_config, expand_runs, name_config, parse_args, score_settings
+from args import (
+    data_config,
+    expand_runs,
+    fitted,
+    machine_config,
+    metric_settings,
+    name_config,
+    parse_args,
+)
 
 if __name__ == "__main__":
     parse_args(script="test")  # before the heavy imports, so that --help and a wrong flag are answered at once
 
 import torch
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
 
 from dataset import DataError
-from dataset.folder import titled_pictures
-from dataset.loaders import DeviceLoader, build_loader, normalised_picture
-from dataset.pictures import PictureDataset, open_picture
-from dataset.registry import build_validation, class_number, least_similar_classes
-from dataset.transforms import resized
+from dataset.pictures import PictureDataset
+from dataset.registry import class_number, least_similar_classes
+from dataset.sources import Sources
 from engine import TrainingError
 from engine.evaluate import evaluate
-from engine.explain import explain_picture, interesting_classes, slot_explainer
-from engine.score import ScoreSettings, least_similar_by_features, score_maps, summary
+from engine.explain.drawing import draw_slot_maps, output_folder
+from engine.explain.score import score_maps, summary
+from engine.explain.settings import MetricSettings
+from engine.explain.table import add_row, check_table
+from engine.least_similar import least_similar_by_features
+from engine.report import write_report
+from engine.trained_model import TrainedModel
 from sloter import ModelError
-from sloter.backbone import FeatureModel, body_parameters, grid_features
 from sloter.loss import ScouterLoss
-from sloter.slot_model import restore_model
 from tools import ToolError, checkpoint, distributed
-from tools.console import run_script
-from tools.cost import cost_table
-from tools.devices import pick_device
-from tools.draw import (
-    OverviewRow,
-    class_maps,
-    save_confusion,
-    save_explanation_figure,
-    save_map_files,
-    save_overview,
-)
-from tools.logger import format_table, progress, read_records, save_results, say, set_up_console
-from tools.memory import keep_freed_memory
-from tools.metric_table import read_metrics, rows_so_far, save_metrics, score_rows
-from tools.numerics import amp_dtype, autocast, set_numerics
-from tools.report import Report, ReportCard, ReportMap, save_report
+from tools.console import run_script, say, start_script
+from tools.figures.curves import save_confusion
+from tools.machine import amp_dtype, autocast
+from tools.run_log import save_results
 
 logger = logging.getLogger("test")
 
-SHOWN = 4  # likely classes in a figure, if --classes does not say which
-MOST_ROWS = 20  # pictures in an overview
-REPORTED = 60  # pictures of a report, if --vis_id does not say which
-FEW = 10  # so many classes are all shown in an overview
+REPORTED_PICTURES = 60  # in a report, if --vis_id does not say which
 
 
 def main() -> None:
     args = parse_args(script="test")
-    set_up_console("test.py")
-    distributed.join(dist_url=args.dist_url, world_size=args.world_size)
-    device = pick_device(args.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
-    distributed.init(device)
+    device = start_script("test.py", **machine_config(args))
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
     state = checkpoint.load(path)
-    if wrong := contradiction(run, state["model_config"]):
-        raise ToolError(f"{wrong} ({path}): leave the flag away, or give the checkpoint that it fits")
-    run = completed(run, state)
-    model = restore_model(state["model_config"], state["model"], img_size=run.img_size, source=str(path))
-    model.to(device).to(memory_format=memory_format(run))
+    run = fitted(run, state, path)
+    trained = TrainedModel(path, state, device=device, img_size=run.img_size, channels_last=run.channels_last)
     if run.thop:
-        body = {f"backbone.{name}" for name in body_parameters(model.backbone)}
-        image = torch.zeros(1, state["model_config"]["in_chans"], *run.img_size, device=device)
-        say(cost_table(model, body, partial(grid_features, model.backbone), image))
+        say(trained.cost())
         return
     draws = run.vis or run.image or ("vis_id" in run.given and "vis" not in run.given)
-    if (draws or run.explain_metrics or run.report) and not state["model_config"]["use_slot"]:
-        raise ToolError(f"{path} is a plain classifier, which has no maps of its own: train one with --use_slot true, "
-                        "or use torchcam_vis.py")  # fmt: skip
+    if draws or run.explain_metrics or run.report:
+        trained.check_explains_itself()
     if run.compile:
-        model.compile()
-    val_set = None if run.image else load_split(run, state)
-    figures: dict[str, float] = {}
-    if val_set is not None:
-        if draws and max(run.vis_id) >= len(val_set):
-            raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(val_set) - 1}")
-        check_wishes(run, state, path)
-        negative = state["model_config"].get("loss_status", 1) < 0
-        lsc = least_similar_classes(val_set, run.lsc) if negative else None
-        figures = score(run, state, model, val_set, path, device, lsc=lsc)
+        trained.model.compile()
+    data = None if run.image else trained.load_split(run.dataset, **data_config(run, first_classes=True))
+    check_wishes(run, trained, data, draws=draws)
+    accuracy: dict[str, float] = {}
+    if data is not None:
+        lsc = least_similar_classes(data, run.lsc) if trained.is_negative else None
+        accuracy = evaluate_split(run, trained, data, lsc=lsc)
         if run.explain_metrics:
-            score_explanations(run, state, model, val_set, path, device, top1=figures["top1"], lsc=lsc)
+            measure_explanations(run, trained, data, top1=accuracy["top1"], lsc=lsc)
     if draws and distributed.is_main():
-        explain(run, state, model, val_set, path, device)
+        sources = Sources(trained.in_chans, data=data, numbers=run.vis_id, files=run.image)
+        root = output_folder(trained, run.vis_dir, files=data is None)
+        draw_slot_maps(trained, sources, root, classes=chosen_classes(run, trained))
     if run.report and distributed.is_main():
-        write_report(run, state, model, val_set, path, device, accuracy=figures)
+        report(run, trained, data, accuracy)
 
 
-def check_wishes(run: argparse.Namespace, state: dict[str, Any], path: Path) -> None:
-    """What would fail after the evaluation fails before it."""
-    for name in run.classes or ():
-        class_number(name, class_names(state))
+def check_wishes(run: argparse.Namespace, trained: TrainedModel, data: PictureDataset | None, *, draws: bool) -> None:
+    """Fail before the evaluation where something would fail after it."""
+    if data is not None and draws and max(run.vis_id) >= len(data):
+        raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(data) - 1}")
+    if data is None and run.explain_metrics:
+        raise ToolError(
+            "--explain_metrics true measures the validation split, and --image leaves it out: give one of them"
+        )
+    chosen_classes(run, trained)
     if run.explain_metrics and distributed.is_main():
-        rows_so_far(path.parent)
+        check_table(trained.path.parent)
     if run.report and Path(run.report).is_dir():
         raise ToolError(f"--report {run.report} is a folder: give the name of a file, such as {run.report}/report.html")
+
+
+def chosen_classes(run: argparse.Namespace, trained: TrainedModel) -> list[int] | None:
+    return [class_number(name, trained.class_names) for name in run.classes] if run.classes else None
 
 
 def named_checkpoint(run: argparse.Namespace) -> Path:
     """The checkpoint that train.py saves with the same flags."""
     path = checkpoint.checkpoint_path(run.output_dir, checkpoint.run_name(**name_config(run)))
     if not path.is_file():
-        raise ToolError(f"{path}: no such file; train.py with the same flags makes it, --checkpoint names another")
+        raise ToolError(f"{path}: no such file; train.py with the same flags writes it, --checkpoint names another one")
     return path
 
 
-def memory_format(run: argparse.Namespace) -> torch.memory_format:
-    return torch.channels_last if run.channels_last else torch.contiguous_format
-
-
-def load_split(run: argparse.Namespace, state: dict[str, Any]) -> PictureDataset:
-    config = data_config(run, first_classes=True)  # the model has so many outputs, whatever the dataset finds
-    names = state["data_config"].get("class_names")
-    with distributed.main_first():
-        val_set = build_validation(run.dataset, in_chans=state["model_config"]["in_chans"], class_names=names, **config)
-    state["data_config"].setdefault("class_names", val_set.class_names)  # published files bring none
-    return val_set
-
-
-def loader_of(
-    run: argparse.Namespace, state: dict[str, Any], data: PictureDataset, device: torch.device, *, batch_size: int
-) -> DeviceLoader:
-    return build_loader(
-        data, batch_size=batch_size, train=False, device=device, mean=state["data_config"]["mean"],
-        std=state["data_config"]["std"], num_workers=run.num_workers, rank=distributed.rank(),
-        world_size=distributed.world_size(), memory_format=memory_format(run),
+def evaluate_split(
+    run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, lsc: list[int] | None
+) -> dict[str, float]:
+    """Evaluate on the whole split; print the metrics and save them beside the checkpoint."""
+    confusion = torch.zeros(2 * [data.num_classes], dtype=torch.long, device=trained.device)
+    metrics = evaluate(
+        trained.model, trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
+        ScouterLoss(lambda_value=run.lambda_value, power=run.power), device=trained.device,
+        negative=trained.is_negative, explained=None if lsc is None else torch.tensor(lsc, device=trained.device),
+        confusion=confusion, amp=amp_dtype(run.amp, trained.device),
     )  # fmt: skip
-
-
-def score(
-    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset, path: Path,
-    device: torch.device, *, lsc: list[int] | None,
-) -> dict[str, float]:  # fmt: skip
-    """Evaluate on the whole split; print the figures and save them beside the checkpoint."""
-    loader = loader_of(run, state, val_set, device, batch_size=run.batch_size)
-    criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
-    negative = state["model_config"].get("loss_status", 1) < 0
-    explained = None if lsc is None else torch.tensor(lsc, device=device)
-    confusion = torch.zeros(2 * [val_set.num_classes], dtype=torch.long, device=device)
-    figures = evaluate(model, loader, criterion, device=device, negative=negative, explained=explained,
-                       confusion=confusion, amp=amp_dtype(run.amp, device))  # fmt: skip
-    say(f"{path.name} on {figures['images']} pictures of {run.dataset}: "
-        f"top-1 {figures['top1']:.2%}, top-5 {figures['top5']:.2%}, loss {figures['loss']:.4f}, "
-        f"attention {figures['attn_mean']:.4f}"
-        + (f", area {figures['area']:.4f}" if "area" in figures else ""))  # fmt: skip
+    name = trained.path.name
+    say(f"{name} on {metrics['images']} pictures of {run.dataset}: top-1 {metrics['top1']:.2%}, "
+        f"top-5 {metrics['top5']:.2%}, loss {metrics['loss']:.4f}, attention {metrics['attn_mean']:.4f}"
+        + (f", area {metrics['area']:.4f}" if "area" in metrics else ""))  # fmt: skip
     counts = confusion.cpu()
     per_class = {
         name: float(row[label]) / int(row.sum())
-        for label, (name, row) in enumerate(zip(val_set.class_names, counts, strict=True))
+        for label, (name, row) in enumerate(zip(data.class_names, counts, strict=True))
         if row.sum()
     }
     worst, best = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
     say(f"by class: {per_class[worst]:.2%} ({worst}) to {per_class[best]:.2%} ({best})")
     if distributed.is_main():
-        record = {"checkpoint": path.name, "dataset": run.dataset, "epoch": state["epoch"], **figures,
+        record = {"checkpoint": name, "dataset": run.dataset, "epoch": trained.state["epoch"], **metrics,
                   "lambda_value": run.lambda_value, "power": run.power, "per_class": per_class}  # fmt: skip
-        save_results(path.with_name("results.json"), record)
-        picture = path.with_name(f"{checkpoint.run_of(path)}_confusion.png")
-        save_confusion(picture, counts.numpy(), val_set.class_names)
-        say(f"saved: {path.with_name('results.json')}, {picture}")
-    return {"top1": figures["top1"], "top5": figures["top5"]}
+        save_results(trained.path.with_name("results.json"), record)
+        picture = trained.path.with_name(f"{trained.run}_confusion.png")
+        save_confusion(picture, counts.numpy(), data.class_names)
+        say(f"saved: {trained.path.with_name('results.json')}, {picture}")
+    return {"top1": metrics["top1"], "top5": metrics["top5"]}
 
 
-def score_explanations(
-    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset, path: Path,
-    device: torch.device, *, top1: float, lsc: list[int] | None,
-) -> None:  # fmt: skip
-    """Score the maps of a slot model; a row of ``metrics.json`` beside the checkpoint."""
-    data = val_set.sample(run.metric_images or len(val_set), seed=run.seed)
-    settings = ScoreSettings(**score_settings(run))
-    explained = explained_classes(run, state, model, val_set, device, lsc=lsc)
+def measure_explanations(
+    run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, top1: float, lsc: list[int] | None
+) -> None:
+    """Measure the maps of a slot model; a row of ``metrics.json`` beside the checkpoint."""
+    sample = data.sample(run.metric_images or len(data), seed=run.seed)
+    settings = MetricSettings(**metric_settings(run))
+    explained = explained_classes(run, trained, data, lsc=lsc)
     start = time.monotonic()
-    with autocast(device, amp_dtype(run.amp, device)):
+    with autocast(trained.device, amp_dtype(run.amp, trained.device)):
         records = score_maps(
-            slot_explainer(model, run.map), lambda images: model(images).logits,
-            loader_of(run, state, data, device, batch_size=min(run.batch_size, 8)), explained=explained,
-            num_classes=val_set.num_classes, boxes=data.boxes, settings=settings, batch_size=run.batch_size,
-            sensitivity=run.sensitivity_samples > 0, title="score maps",
+            trained.explainer(run.map), lambda images: trained.model(images).logits,
+            trained.loader(sample, batch_size=min(run.batch_size, 8), num_workers=run.num_workers),
+            explained=explained, num_classes=data.num_classes, boxes=sample.boxes, settings=settings,
+            batch_size=run.batch_size, sensitivity=run.sensitivity_samples > 0,
         )  # fmt: skip
-    row = {"checkpoint": path.name, "method": method_name(run, state), "dataset": run.dataset, "map": run.map,
-           "img_size": list(run.img_size), "top1": top1, "explained": None if explained is None else explained.tolist(),
-           "scoring_seconds": time.monotonic() - start, **summary(records, settings)}  # fmt: skip
+    row: dict[str, Any] = {
+        "checkpoint": trained.path.name, "method": method_name(run, trained), "dataset": run.dataset, "map": run.map,
+        "img_size": list(run.img_size), "top1": top1, "explained": None if explained is None else explained.tolist(),
+        "scoring_seconds": time.monotonic() - start, **summary(records, settings),
+    }  # fmt: skip
     if distributed.is_main():
-        rows = save_metrics(path.parent, row)
-        say(format_table(score_rows(rows)))
-        say(f"saved: {path.parent / 'metrics.json'}, metrics.csv and metrics.png beside it")
+        add_row(trained.path.parent, row, show=True)
 
 
-def method_name(run: argparse.Namespace, state: dict[str, Any]) -> str:
-    """The row's name in the paper's way: sign and price of attention."""
-    config = state["model_config"]
-    sign, kind = "-" if config["loss_status"] < 0 else "+", "" if run.map == "attention" else f" {run.map}"
-    return f"SCOUTER{sign} lambda {run.lambda_value:g} ({config['attention']}{kind})"
+def method_name(run: argparse.Namespace, trained: TrainedModel) -> str:
+    """The row's name as in the paper: sign and weight of the attention penalty."""
+    sign, kind = "-" if trained.is_negative else "+", "" if run.map == "attention" else f" {run.map}"
+    return f"SCOUTER{sign} lambda {run.lambda_value:g} ({trained.config['attention']}{kind})"
 
 
 def explained_classes(
-    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset, device: torch.device,
-    *, lsc: list[int] | None,
-) -> torch.Tensor | None:  # fmt: skip
+    run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, lsc: list[int] | None
+) -> torch.Tensor | None:
     """(c) the class that a negative model explains for each true one; None for a positive model."""
-    if state["model_config"]["loss_status"] > 0:
+    if not trained.is_negative:
         return None
-    if val_set.num_classes < 2:
-        raise ToolError("a negative model of one class denies no other: there is nothing to explain")
+    if data.num_classes < 2:
+        raise ToolError("a negative model of one class speaks against no other: there is nothing to explain")
     if lsc is None:
-        loader = loader_of(run, state, val_set, device, batch_size=run.batch_size)
-        lsc = least_similar_by_features(partial(grid_features, model.backbone), loader, val_set.num_classes)
-        names = class_names(state)
-        say(f"explained is the class least similar by the backbone's features: {names[0]} -> {names[lsc[0]]}, "
-            f"{names[1]} -> {names[lsc[1]]} and so on; --lsc FILE chooses otherwise")  # fmt: skip
-    return torch.tensor(lsc, device=device)
+        loader = trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers)
+        lsc = least_similar_by_features(trained.feature_map, loader, data.num_classes)
+        names = trained.class_names
+        say(f"explained class: the least similar one by the backbone's features, {names[0]} -> {names[lsc[0]]}, "
+            f"{names[1]} -> {names[lsc[1]]} and so on; --lsc FILE chooses others")  # fmt: skip
+    return torch.tensor(lsc, device=trained.device)
 
 
-def explain(
-    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset | None, path: Path,
-    device: torch.device,
-) -> None:  # fmt: skip
-    """Draw the maps of pictures of the split, or of the files given, each in a folder of its own."""
-    names = class_names(state)
-    chosen = [class_number(name, names) for name in run.classes] if run.classes else None
-    in_chans = state["model_config"]["in_chans"]
-    default = path.parent / "vis" / checkpoint.run_of(path)
-    if run.image:
-        default /= "images"  # apart from the pictures of the split, which have numbers
-    root = checkpoint.writable_folder(run.vis_dir or default)
-    sources = sources_of(run, val_set, run.vis_id)
-    rows = []
-    for title, source, label in progress(sources, "explain"):
-        picture = open_picture(source, in_chans) if val_set is None else val_set.picture(source)
-        folder = checkpoint.writable_folder(root / title)
-        pixels = resized(picture, run.img_size).to(device)
-        rows.append(draw(model, pixels, folder, state=state, title=title, label=label, classes=chosen))
-    if len(rows) > 1:
-        negative = state["model_config"]["loss_status"] < 0
-        save_overview(root / "overview.png", rows[:MOST_ROWS], negative=negative)
-    say(f"explanations of {len(rows)} picture(s): {root / sources[0][0] / 'explanation.png'}"
-        + (f" and so on, {min(len(rows), MOST_ROWS)} in {root / 'overview.png'}" if len(rows) > 1 else ""))  # fmt: skip
-
-
-def draw(
-    model: FeatureModel, pixels: Tensor, folder: Path, *, state: dict[str, Any], title: str, label: int | None,
-    classes: list[int] | None,
-) -> OverviewRow:  # fmt: skip
-    """Explain one picture (ch, H, W) uint8: the published files, a figure made for looking, a row of the overview."""
-    statistics = {key: state["data_config"][key] for key in ("mean", "std")}
-    explanation = explain_picture(model, normalised_picture(pixels, **statistics))
-    negative, names = state["model_config"]["loss_status"] < 0, class_names(state)
-    picture = to_pil_image(pixels.cpu())
-    save_map_files(folder, picture, explanation.attention.numpy(), classes or range(len(names)))
-
-    columns = partial(class_maps, explanation, names, label=label)
-    shown = classes or interesting_classes(explanation, count=SHOWN, negative=negative, label=label)
-    best = int(explanation.probabilities.argmax())
-    known = f"label {names[label]}, " if label is not None else ""
-    caption = f"picture {title}: {known}taken for {names[best]} (p = {explanation.probabilities[best]:.3f})"
-    save_explanation_figure(folder / "explanation.png", picture, columns(shown), title=caption, negative=negative)
-    say(caption)
-    few = list(range(len(names))) if len(names) <= FEW else shown
-    return OverviewRow(picture, (title, f"taken for {names[best]}"), columns(classes or few))
-
-
-def sources_of(
-    run: argparse.Namespace, val_set: PictureDataset | None, numbers: Sequence[int]
-) -> list[tuple[str, Any, int | None]]:
-    """Title, file or number, and class of the pictures to explain: those of --image, or some of the split."""
-    if val_set is None:
-        return [(title, file, None) for title, file in titled_pictures(run.image).items()]
-    return [(str(i), i, val_set.listing.labels[i]) for i in numbers]
-
-
-def write_report(
-    run: argparse.Namespace, state: dict[str, Any], model: FeatureModel, val_set: PictureDataset | None, path: Path,
-    device: torch.device, *, accuracy: dict[str, float],
-) -> None:  # fmt: skip
-    """One HTML file: the run, its figures and curves, and a gallery with the maps of all signs that are there."""
+def report(
+    run: argparse.Namespace, trained: TrainedModel, data: PictureDataset | None, accuracy: dict[str, float]
+) -> None:
+    """Write the report, with the maps of the other sign too where its checkpoint lies beside this one."""
     numbers = run.vis_id
-    if val_set is not None and "vis_id" not in run.given:
-        chosen = torch.randperm(len(val_set), generator=torch.Generator().manual_seed(run.seed))[:REPORTED]
-        numbers = chosen.sort().values.tolist()
-    models = [(state, model, run.img_size), *other_sign(run, state, path, device)]
-    cards = []
-    for title, source, label in progress(sources_of(run, val_set, numbers), "report"):
-        in_chans = state["model_config"]["in_chans"]
-        picture = open_picture(source, in_chans) if val_set is None else val_set.picture(source)
-        cards.append(report_card(models, picture, title=title, label=label, device=device))
-    try:
-        rows = score_rows(read_metrics(path.parent))
-    except ToolError:
-        rows = []  # not scored yet
-    records = read_records(path.parent / "log.jsonl")
-    title = f"{checkpoint.run_of(path)}: {state['model_config']['backbone']} on {run.dataset}"
-    file = Path(run.report)
-    checkpoint.writable_folder(file.parent)
-    save_report(file, Report(title, state["train_config"], accuracy, rows, records, cards))
-    say(f"report of {len(cards)} picture(s): {file}")
-
-
-def other_sign(
-    run: argparse.Namespace, state: dict[str, Any], path: Path, device: torch.device
-) -> list[tuple[dict[str, Any], FeatureModel, tuple[int, int]]]:
-    """The model of the other sign beside this one, where it is there and knows the same classes."""
-    names = {**name_config(run), "use_slot": True, "loss_status": -state["model_config"]["loss_status"]}
-    other = checkpoint.checkpoint_path(str(path.parent), checkpoint.run_name(**names))
-    if not other.is_file():
-        return []
-    found = checkpoint.load(other)
-    same = ("num_classes", "in_chans")
-    if any(found["model_config"][key] != state["model_config"][key] for key in same):
-        return []
-    size = tuple(found["model_config"]["img_size"])
-    model = restore_model(found["model_config"], found["model"], img_size=size, source=str(other))
-    return [(found, model.to(device), size)]
-
-
-def report_card(
-    models: Sequence[tuple[dict[str, Any], FeatureModel, tuple[int, int]]], picture: Image.Image, *, title: str,
-    label: int | None, device: torch.device,
-) -> ReportCard:  # fmt: skip
-    """A picture with the evidence of every model for the classes that the first one finds likely."""
-    names, maps, shown, first = class_names(models[0][0]), [], [], None
-    for state, model, size in models:
-        statistics = {key: state["data_config"][key] for key in ("mean", "std")}
-        explanation = explain_picture(model, normalised_picture(resized(picture, size).to(device), **statistics))
-        negative = state["model_config"]["loss_status"] < 0
-        if first is None:
-            first = explanation
-            shown = interesting_classes(explanation, count=SHOWN, negative=negative, label=label)
-        maps += [
-            ReportMap(
-                name=names[c], probability=float(explanation.probabilities[c]), logit=float(explanation.logits[c]),
-                values=explanation.evidence[c].numpy(), kind="negative" if negative else "positive",
-            )
-            for c in shown
-        ]  # fmt: skip
-    assert first is not None
-    best = int(first.probabilities.argmax())
-    known = names[label] if label is not None else None
-    return ReportCard(title, picture, known, names[best], float(first.probabilities[best]), maps)
-
-
-def class_names(state: dict[str, Any]) -> list[str]:
-    """Names of the model's outputs; numbers where the checkpoint has none."""
-    return state["data_config"].get("class_names") or [str(c) for c in range(state["model_config"]["num_classes"])]
+    if data is not None and "vis_id" not in run.given:
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(run.seed))
+        numbers = order[:REPORTED_PICTURES].sort().values.tolist()
+    names = {**name_config(run), "use_slot": True, "loss_status": 1 if trained.is_negative else -1}
+    other = trained.beside(checkpoint.run_name(**names))
+    sources = Sources(trained.in_chans, data=data, numbers=numbers, files=run.image)
+    models = [trained, other] if other else [trained]
+    write_report(Path(run.report), models, sources, dataset=run.dataset, accuracy=accuracy)
 
 
 if __name__ == "__main__":

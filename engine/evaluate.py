@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine import TrainingError
+from engine.accuracy import confusion_counts, topk_correct
+from engine.explain.metrics.area import explanation_area
+from tools.console import progress
 from tools.distributed import sum_over_processes
-from tools.logger import progress
-from tools.meters import SampleMeans
-from tools.metrics import confusion_counts, explanation_area, topk_correct
-from tools.numerics import autocast
+from tools.distributed.meters import SampleMeans
+from tools.machine import autocast
 
 
 class Criterion(Protocol):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from engine import TrainingError
-from engine.update import Update
+from engine.accuracy import topk_correct
+from engine.optim_step import OptimStep
+from tools.console import progress
 from tools.distributed import max_over_processes, world_size
-from tools.logger import progress
-from tools.meters import SampleMeans
-from tools.metrics import topk_correct
+from tools.distributed.meters import SampleMeans
 
 LOSSES = ("loss", "ce", "attn_mean", "area_loss")
 WHAT_TO_TRY = "what was saved before stays; try a lower --lr, --clip_grad 1, --warmup_epochs 1 or --attention qknorm"
@@ -38,7 +38,7 @@ def train_one_epoch(
     model: nn.Module,
     loader: Iterable[Any],
     criterion: Callable[[Any, Tensor], dict[str, Tensor]],
-    update: Update,
+    optim_step: OptimStep,
     *,
     epoch: int,
     epochs: int,
@@ -52,7 +52,7 @@ def train_one_epoch(
         model: gives outputs with ``logits``.
         loader: batches with ``images`` and ``labels``, on the device; has a length.
         criterion: outputs and labels to the scalars named in :data:`LOSSES`.
-        update: what is done with the loss.
+        optim_step: from the loss of each batch to new weights.
         epoch: number of this epoch, from 0.
         epochs: of the whole run, for the display.
         device: where the batches are.
@@ -77,11 +77,11 @@ def train_one_epoch(
     steps = len(loader)  # type: ignore[arg-type]
     with progress(loader, f"epoch {epoch + 1}/{epochs}") as bar:
         for step, batch in enumerate(bar):
-            with update.batch(step, steps) as group:
-                with update.autocast():
+            with optim_step.batch(step, steps) as group:
+                with optim_step.autocast():
                     output = _forward(model, batch.images)
                 losses = criterion(output, batch.labels)
-                update.backward(losses["loss"], group)
+                optim_step.backward(losses["loss"], group)
             first_bad = torch.where((first_bad < 0) & ~losses["loss"].detach().isfinite(), step, first_bad)
             _count(meter, losses, output.logits, batch.labels)
             if (step + 1) % LOOK_EVERY == 0:
@@ -102,7 +102,7 @@ def train_one_epoch(
     _stop_if_bad(first_bad, epoch)
     seconds = time.monotonic() - start
     figures, images = meter.compute()
-    return {**figures, "lr": update.lr, "images_per_s": images / seconds, "seconds": seconds}
+    return {**figures, "lr": optim_step.lr, "images_per_s": images / seconds, "seconds": seconds}
 
 
 def _forward(model: nn.Module, images: Tensor) -> Any:

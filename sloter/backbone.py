@@ -168,10 +168,11 @@ class FeatureModel(nn.Module):
         Raises:
             ModelError: the backbone cannot take such pictures.
         """
-        training = self.training
+        training, device = self.training, next(self.parameters(), torch.zeros(())).device
         try:
             with torch.no_grad():
-                shape = grid_features(self.eval().backbone, torch.zeros(1, in_chans, *img_size)).shape
+                image = torch.zeros(1, in_chans, *img_size, device=device)
+                shape = grid_features(self.eval().backbone, image).shape
         except (RuntimeError, AssertionError, ValueError, AttributeError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             size = f"{img_size[0]}x{img_size[1]}"

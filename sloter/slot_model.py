@@ -1,5 +1,6 @@
 """The two classifiers, SCOUTER and the plain one it is compared with, and how they are built."""
 
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from sloter import ModelError
 from sloter.backbone import FeatureModel, TimmModel, create_backbone, grid_features
+from sloter.config import SlotConfig, slot_config
 from sloter.position_encode import sine_position_encoding
 from sloter.slot_attention import SlotAttention
 
@@ -21,11 +23,6 @@ class SlotOutput(NamedTuple):
     logits: Tensor  # (b, c)
     attn: Tensor | None = None  # (b, c, s, h, w)
     values: Tensor | None = None  # (b, h, w)
-
-
-POSITIONS = ("sine", "none")
-# What a place of learned worth is worth at first: the logits of a negative model start nearly alike, and need more.
-WORTH_START = {1: 128.0, -1: 256.0}
 
 
 def feature_salience(features: Tensor, power: float) -> Tensor:
@@ -52,69 +49,35 @@ class SlotModel(FeatureModel):
 
     Args:
         backbone: a timm model without classifier.
+        config: the options of the slot head.
+        num_classes: c.
         in_chans: channels of the picture.
         img_size: (H, W) for which the grid is laid out; other sizes work where the backbone takes them.
-        loss_status: +1 for a positive model, -1 for a negative one.
-        position: ``sine`` adds the position code to what keys are made of, ``none`` does not.
-        dropout: share of the backbone's channels that the head does without in each training step, whole channels.
-        salience: power of :func:`feature_salience`, by which attention is scaled; 0 leaves it.
-        num_classes, hidden_dim, slots_per_class, iters, to_k_layers, attention, worth, tau, floor: see
-            :class:`SlotAttention`.
 
     Raises:
         ModelError: the pictures are too small for a grid of at least 2x2 places.
     """
 
     def __init__(
-        self,
-        backbone: TimmModel,
-        *,
-        in_chans: int,
-        img_size: tuple[int, int],
-        num_classes: int,
-        hidden_dim: int,
-        slots_per_class: int,
-        iters: int,
-        to_k_layers: int,
-        attention: str,
-        loss_status: int,
-        worth: str = "mean",
-        position: str = "sine",
-        dropout: float = 0.0,
-        salience: float = 0.0,
-        tau: float = 10.0,
-        floor: bool = False,
+        self, backbone: TimmModel, config: SlotConfig, *, num_classes: int, in_chans: int, img_size: tuple[int, int]
     ) -> None:
         super().__init__(backbone)
         f, h, w = self.feature_shape(in_chans, img_size)
         if min(h, w) < 2:
             raise ModelError(
-                f"img_size {img_size[0]}x{img_size[1]} is too small for a grid: this backbone makes {h}x{w} places "
-                "of it and at least 2x2 are needed; give a larger --img_size or an earlier --out_stage"
+                f"img_size {img_size[0]}x{img_size[1]} is too small: this backbone makes a grid of {h}x{w} places of "
+                "it and the slots need at least 2x2; give a larger --img_size or an earlier --out_stage"
             )
-        self.sign = loss_status
-        # Channels, not single numbers: a slot sums over places, so that what one lacks its neighbours would have.
-        self.dropout = nn.Dropout2d(dropout)
-        self.conv1x1 = nn.Conv2d(f, hidden_dim, kernel_size=1)
-        if position not in POSITIONS:
-            raise ValueError(f"unknown position {position!r}: choose one of {', '.join(POSITIONS)}")
-        self.has_position = position == "sine"
+        self.sign, self.salience = config.loss_status, config.salience
+        # Whole channels, not single numbers: a slot sums over places, so the neighbours would make up for a lost one.
+        self.dropout = nn.Dropout2d(config.dropout)
+        self.conv1x1 = nn.Conv2d(f, config.hidden_dim, kernel_size=1)
+        self.has_position = config.position == "sine"
         self.position: Tensor
-        self.register_buffer("position", sine_position_encoding(h, w, hidden_dim), persistent=False)
-        self.slot = SlotAttention(
-            num_classes,
-            slots_per_class,
-            hidden_dim,
-            iters=iters,
-            to_k_layers=to_k_layers,
-            attention=attention,
-            worth=worth,
-            worth_start=WORTH_START[loss_status],
-            num_positions=h * w,
-            tau=tau,
-            floor=floor,
-        )
-        self.salience = salience
+        self.register_buffer("position", sine_position_encoding(h, w, config.hidden_dim), persistent=False)
+        options = asdict(config)
+        dim, slots_per_class = options.pop("hidden_dim"), options.pop("slots_per_class")
+        self.slot = SlotAttention(num_classes, slots_per_class, dim, num_positions=h * w, **options)
 
     def forward(self, images: Tensor) -> SlotOutput:
         """(b, ch, H, W) normalised pictures to logits and their explanation."""
@@ -131,7 +94,7 @@ class SlotModel(FeatureModel):
     def mean_keys(self, images: Tensor) -> Tensor:
         """(b, ch, H, W) pictures to the mean (b, d) over places of their keys, as the slots meet them."""
         keys_in, _ = self.places(grid_features(self.backbone, images))  # (b, n, d)
-        return self.slot.scores.keys(self.slot.to_k(keys_in.float())).mean(1)  # (b, d)
+        return self.slot.normaliser.keys(self.slot.to_k(keys_in.float())).mean(1)  # (b, d)
 
     def start_slots(self, means: Tensor, counts: Tensor) -> None:
         """Start each class's slots at what sets its mean key apart, a negative model's at the opposite.
@@ -181,63 +144,40 @@ def build_model(
     in_chans: int = 3,
     img_size: tuple[int, int] = (260, 260),
     out_stage: int | None = None,
-    hidden_dim: int = 64,
-    slots_per_class: int = 3,
-    iters: int = 3,
-    to_k_layers: int = 1,
-    attention: str = "paper",
-    worth: str = "mean",
-    position: str = "sine",
-    dropout: float = 0.0,
-    salience: float = 0.0,
-    tau: float = 10.0,
-    floor: bool = False,
-    loss_status: int = 1,
     stem: str = "timm",
     pretrained: bool = False,
     weights: dict[str, Tensor] | None = None,
     weights_source: str = "the weights given",
     freeze_stages: int = 0,
+    **options: Any,
 ) -> SlotModel | PlainClassifier:
     """Build SCOUTER, or with ``use_slot=False`` the plain classifier, from plain values.
 
-    All but the last four arguments describe the model and are what a checkpoint stores; the last four say
-    where the backbone's weights come from and how much of it stays as it is.
+    A checkpoint stores the arguments up to ``stem`` and the options.
+
+    Args:
+        backbone: a model name of timm.
+        num_classes: c.
+        use_slot: False for the plain classifier, which has no options.
+        in_chans: channels of the picture.
+        img_size: (H, W) of the pictures.
+        out_stage: end the backbone after this stage, 1 to 4; None for the whole backbone.
+        stem, pretrained, weights, weights_source: see :func:`create_backbone`.
+        freeze_stages: see :meth:`FeatureModel.freeze`.
+        options: fields of :class:`sloter.config.SlotConfig`.
 
     Raises:
-        ModelError: see :func:`create_backbone`, :class:`SlotModel` and :meth:`FeatureModel.freeze`.
+        ModelError: see :func:`create_backbone`, :class:`SlotModel` and :meth:`FeatureModel.freeze`; an unknown option,
+            or one out of bounds.
     """
+    config = slot_config(options)
     body = create_backbone(
-        backbone,
-        num_classes=0 if use_slot else num_classes,
-        in_chans=in_chans,
-        img_size=img_size,
-        pretrained=pretrained,
-        weights=weights,
-        weights_source=weights_source,
-        out_stage=out_stage,
-        stem=stem,
-    )
+        backbone, num_classes=0 if use_slot else num_classes, in_chans=in_chans, img_size=img_size,
+        pretrained=pretrained, weights=weights, weights_source=weights_source, out_stage=out_stage, stem=stem,
+    )  # fmt: skip
     model: SlotModel | PlainClassifier
     if use_slot:
-        model = SlotModel(
-            body,
-            in_chans=in_chans,
-            img_size=img_size,
-            num_classes=num_classes,
-            hidden_dim=hidden_dim,
-            slots_per_class=slots_per_class,
-            iters=iters,
-            to_k_layers=to_k_layers,
-            attention=attention,
-            worth=worth,
-            position=position,
-            dropout=dropout,
-            salience=salience,
-            tau=tau,
-            floor=floor,
-            loss_status=loss_status,
-        )
+        model = SlotModel(body, config, num_classes=num_classes, in_chans=in_chans, img_size=img_size)
     else:
         model = PlainClassifier(body)
         model.feature_shape(in_chans, img_size)  # fails early for pictures that the backbone cannot take

@@ -7,6 +7,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from dataclasses import dataclass, field
 from typing import Any
 
 import huggingface_hub
@@ -148,3 +149,44 @@ def load_weights(backbone: Any, state: dict[str, Tensor], *, beyond: set[str], s
 
 def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (entry,) if isinstance(entry, str) else tuple(entry or ())
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """The initial weights of a backbone.
+
+    Attributes:
+        keywords: of :func:`sloter.slot_model.build_model`.
+        statistics: mean and standard deviation that the weights expect of their pictures; {} for those of the data.
+        stem: the backbone's stem, see :func:`sloter.backbone.create_backbone`.
+    """
+
+    keywords: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
+    stem: str = "timm"
+
+
+def initial_weights(
+    backbone: str, *, in_chans: int, pretrained: bool, file: tuple[str, dict[str, Tensor]] | None = None,
+    classifier: dict[str, Any] | None = None,
+) -> InitialWeights:  # fmt: skip
+    """Choose the initial weights: those of a plain classifier, of a file, or timm's.
+
+    Args:
+        backbone: a model name of timm.
+        in_chans: channels of the pictures.
+        pretrained: take timm's weights.
+        file: take this state dict instead; its name first.
+        classifier: take those of this checkpoint of a plain classifier instead.
+    """
+    if classifier:
+        state = {k.removeprefix("backbone."): v for k, v in classifier["model"].items() if k.startswith("backbone.")}
+        statistics = {key: classifier["data_config"][key] for key in ("mean", "std")}
+        own = {"weights": state, "weights_source": "the checkpoint of --use_pre"}
+        return InitialWeights(own, statistics, classifier["model_config"].get("stem", "timm"))
+    keywords: dict[str, Any] = {"pretrained": pretrained}
+    if file:
+        keywords = {"weights": file[1], "weights_source": file[0]}
+    # One-channel data keep their own statistics, whatever the backbone was trained on.
+    expects = in_chans == 3 and (file or pretrained)
+    return InitialWeights(keywords, pretrained_statistics(backbone) if expects else {})

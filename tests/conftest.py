@@ -23,7 +23,7 @@ TINY = (
 
 @pytest.fixture(autouse=True)
 def _few_threads():
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 class Scripts:

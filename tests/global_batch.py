@@ -10,8 +10,9 @@ import torch
 from dataset.loaders import build_loader
 from dataset.registry import build_dataset
 from engine.evaluate import evaluate
-from engine.explain import slot_explainer
-from engine.score import ScoreSettings, score_maps
+from engine.explain.score import score_maps
+from engine.explain.settings import MetricSettings
+from engine.explain.slots import slot_explainer
 from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model
 from tools import distributed
@@ -47,7 +48,7 @@ def main(path: str) -> None:
     eleven, few = (
         build_loader(held_out.sample(count, seed=0), batch_size=3, train=False, **share) for count in (11, 3)
     )
-    settings = ScoreSettings(steps=5, infidelity_samples=5, sensitivity_samples=2)
+    settings = MetricSettings(steps=5, infidelity_samples=5, sensitivity_samples=2)
     explainer = slot_explainer(model, "attention")
     scores = score_maps(explainer, lambda images: model(images).logits, eleven, num_classes=2, settings=settings)
     content = {

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.distributed import TCPStore
 
+from engine.explain.table import read_metrics
 from tools import checkpoint
-from tools.metric_table import read_metrics
 
 ROOT = Path(__file__).parents[1]
 NAME = "MNIST5k_use_slot_checkpoint.pth"
@@ -197,7 +197,7 @@ def test_torchrun_restarts_a_run_whose_process_was_killed(tiny, tmp_path, record
     finally:
         launch.kill()
     out = (tmp_path / "out.txt").read_text()
-    assert "restart 1: going on from" in out and "going on from epoch 1, which is done" in out
+    assert "restart 1: continuing from" in out and "continuing from epoch 1" in out
     assert [record["epoch"] for record in records(tmp_path / "run")] == [0, 1]
     whole, restarted = (checkpoint.load(folder / NAME) for folder in (two_processes[1], tmp_path / "run"))
     for key, value in whole["model"].items():

@@ -1,4 +1,4 @@
-"""Imports run one way: leaves import nothing of the project, engine imports tools alone, nobody imports a script."""
+"""Imports run one way: scripts and studies, then args, then engine, then sloter, dataset and tools."""
 
 import ast
 from pathlib import Path
@@ -6,60 +6,72 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("sloter", "dataset", "engine", "tools")
-SCRIPTS = ("train", "test", "torchcam_vis", "args")
+PACKAGES = ("sloter", "dataset", "engine", "tools", "studies")
+SCRIPTS = ("train", "test", "torchcam_vis", "args", "hubconf")
+LIBRARY = {"sloter", "dataset", "engine", "tools"}
+# What each package, args.py and the scripts may import of the project.
 ALLOWED = {
     "sloter": {"sloter"},
     "dataset": {"dataset"},
     "tools": {"tools"},
-    "engine": {"engine", "tools"},
-    "args": set(),
-    "script": {"args", *PACKAGES},
+    "engine": LIBRARY,
+    "args": {"engine", "sloter", "tools"},
+    "studies": {"args", "studies", *LIBRARY},
+    "script": {"args", *LIBRARY},
 }
 FILES = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
 FILES += [ROOT / f"{name}.py" for name in SCRIPTS if (ROOT / f"{name}.py").is_file()]
 
 
-def imported(file: Path) -> set[str]:
-    """Top-level names of the project that a file imports."""
+def modules(file: Path) -> set[str]:
+    """Modules that a file imports, with those that it imports by ``from package import module``."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            names.add(str(node.module).split(".")[0])
-    return names & {*PACKAGES, *SCRIPTS}
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
-def is_program(file: Path) -> bool:
-    main = file.with_name("__main__.py")
-    return '__name__ == "__main__"' in (main if main.is_file() else file).read_text()
+def imported(file: Path) -> set[str]:
+    """Top-level names of the project that a file imports."""
+    return {name.partition(".")[0] for name in modules(file)} & {*PACKAGES, *SCRIPTS}
 
 
-def may_import(file: Path) -> set[str]:
+def kind(file: Path) -> str:
     if file.parent == ROOT:
-        return ALLOWED[file.stem if file.stem == "args" else "script"]
-    # A program that is run as a module may import everything, like a script; so may its parts.
-    if is_program(file):
-        return ALLOWED["script"]
-    return ALLOWED[file.relative_to(ROOT).parts[0]]
+        return "args" if file.stem == "args" else "script"
+    return file.relative_to(ROOT).parts[0]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_imports_run_one_way(file):
-    assert imported(file) <= may_import(file)
+    assert imported(file) <= ALLOWED[kind(file)]
 
 
-def test_programs_are_imported_by_nothing():
-    programs = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in FILES
-                if f.parent != ROOT and is_program(f)}  # fmt: skip
-    assert "tools.benchmark.data" in programs
-    for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module in programs:
-                # The parts of a program know each other.
-                assert is_program(file) and file.parent == programs[node.module].parent, file
+def test_no_module_imports_itself_through_others():
+    """Within a package, too, imports have no cycle."""
+    names = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in FILES}
+    graph = {
+        name: {other for other in modules(file) if other in names and other != name} for name, file in names.items()
+    }
+    # A package that imports its own parts is one with them.
+    done, path = set(), []
+
+    def visit(name: str) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name in done:
+            return
+        path.append(name)
+        for other in graph[name] - {name.rpartition(".")[0]}:
+            visit(other)
+        path.pop()
+        done.add(name)
+
+    for name in graph:
+        visit(name)
 
 
 def test_the_reader_of_imports_sees_them(tmp_path):
@@ -68,6 +80,7 @@ def test_the_reader_of_imports_sees_them(tmp_path):
     assert imported(file) == {"engine", "dataset"}
 
 
-def test_the_light_modules_stay_light(as_user):
-    done = as_user('python -c \'import args, sys; args.build_parser("train"); print("torch" in sys.modules)\'')
-    assert done.stdout.strip() == "False", done.stderr
+@pytest.mark.parametrize("module", ["args", "studies.benchmark.flags", "studies.head_study.flags"])
+def test_the_flags_are_read_without_torch(as_user, module):
+    done = as_user(f'python -c \'import {module}, sys; print("torch" in sys.modules, "numpy" in sys.modules)\'')
+    assert done.stdout.strip() == "False False", done.stderr

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tools import checkpoint
-from tools.stopping import StopRequest
+from tools.distributed.preemption import StopRequest
 
 ROOT = Path(__file__).parents[1]
 NAME = "MNIST5k_use_slot_checkpoint.pth"
@@ -57,11 +57,14 @@ def test_a_run_that_was_left_within_an_epoch_ends_as_the_uninterrupted_one(
     stop_at(monkeypatch, steps + 1 + 4)
     code, out, _ = scripts("train", flags, f"--output_dir {parts}")
     pictures = 4 * 64 * (12 // steps)
-    assert code == 75 and f"SIGTERM: left and saved {pictures} pictures into epoch 2 of 2; go on with: python" in out
+    assert (
+        code == 75
+        and f"SIGTERM: interrupted and saved {pictures} pictures into epoch 2 of 2; continue with: python" in out
+    )
     assert checkpoint.load(parts / NAME)["epoch"] == 0
     monkeypatch.undo()
     code, out, _ = scripts("train", flags, f"--output_dir {parts} --resume auto")
-    assert code == 0 and f"going on from {pictures} pictures into epoch 2" in out
+    assert code == 0 and f"continuing from {pictures} pictures into epoch 2" in out
     assert_same(whole, parts)
     keys = ("epoch", "loss", "ce", "top1", "lr", "val_loss", "val_top1")
     both = [[[record[key] for key in keys] for record in records(folder)] for folder in (whole, parts)]
@@ -93,10 +96,10 @@ def test_a_signal_to_the_whole_group_saves_and_says_resume_me(tiny, scripts, tmp
     out, err = process.communicate(timeout=60)
     assert process.returncode == 75 and "Traceback" not in err, err
     assert f"{number.name}: " in out
-    again = out.partition("go on with: python train.py ")[2]
+    again = out.partition("continue with: python train.py ")[2]
     done = checkpoint.load(tmp_path / NAME)["epoch"] + 1
     code, out, _ = scripts("train", again, f"--num_workers 0 --epochs {done + 1}")
-    assert code == 0 and "going on from" in out
+    assert code == 0 and "continuing from" in out
 
 
 def test_processes_of_a_launch_leave_together_and_go_on(tiny, tmp_path):
@@ -109,10 +112,10 @@ def test_processes_of_a_launch_leave_together_and_go_on(tiny, tmp_path):
             break
     process.terminate()
     out, err = process.communicate(timeout=60)
-    assert "SIGTERM: left and saved" in out or "SIGTERM: epoch" in out, err
+    assert "SIGTERM: interrupted and saved" in out or "SIGTERM: epoch" in out, err
     done = checkpoint.load(tmp_path / NAME)["epoch"] + 1
     again = subprocess.run([*command, str(done + 1)], timeout=100, check=True, **pipes)
-    assert "going on from" in again.stdout and f"epoch {done + 1}/{done + 1}: " in again.stdout
+    assert "continuing from" in again.stdout and f"epoch {done + 1}/{done + 1}: " in again.stdout
 
 
 def test_a_sweep_that_was_left_goes_on(scripts, tiny, tmp_path, monkeypatch):
@@ -121,7 +124,7 @@ def test_a_sweep_that_was_left_goes_on(scripts, tiny, tmp_path, monkeypatch):
     assert scripts("train", flags)[0] == 75
     monkeypatch.undo()
     code, out, _ = scripts("train", flags)
-    assert code == 0 and "going on from 192 pictures into epoch 1" in out and (tmp_path / "sweep.csv").is_file()
+    assert code == 0 and "continuing from 192 pictures into epoch 1" in out and (tmp_path / "sweep.csv").is_file()
 
 
 def losses(scripts, records, folder, *flags):

@@ -123,7 +123,7 @@ def test_pictures_of_the_same_name_and_of_folders_are_kept_apart(scripts, traine
         (tmp_path / folder).mkdir()
         Image.effect_noise((32, 32), 90).save(tmp_path / folder / "x.png")
     code, out, _ = scripts("test", f"--checkpoint {trained}/{NAME} --image {tmp_path}/a/x.png {tmp_path}/b")
-    assert code == 0 and out.count("taken for") == 2
+    assert code == 0 and out.count("predicted") == 2
     place = trained / "vis" / "MNIST5k_use_slot" / "images"  # apart from the numbered pictures of the split
     assert sorted(p.name for p in place.iterdir()) == ["overview.png", "x", "x_2"]
     first, second = (np.asarray(Image.open(place / name / "image.png")) for name in ("x", "x_2"))

@@ -25,7 +25,7 @@ def folder(tmp_path_factory, as_user, tiny_module):
 def test_every_method_and_class_is_drawn_and_compared(scripts, folder, tmp_path):
     code, out, err = scripts("torchcam_vis", f"--checkpoint {folder}/{NAME} {FEW} --vis_id 3 --vis_dir {tmp_path}")
     assert code == 0, err
-    from args import METHODS
+    from args import METHOD_NAMES as METHODS
 
     files = {path.name for path in (tmp_path / "3").iterdir()}
     assert files == {"methods.png"} | {f"{m}_{c}{end}.png" for m in METHODS for c in (0, 1) for end in ("", "_mask")}
@@ -56,7 +56,7 @@ def test_own_pictures_need_no_data(scripts, folder, tmp_path, picture_writer):
     picture_writer(tmp_path / "mine.png")
     flags = f"--checkpoint {folder}/{NAME} {FEW} --methods CAM --dataset_dir /nowhere --image {tmp_path / 'mine.png'}"
     code, out, _ = scripts("torchcam_vis", f"{flags} --vis_dir {tmp_path / 'out'}")
-    assert code == 0 and "picture mine: taken for" in out and (tmp_path / "out" / "mine" / "CAM_1.png").is_file()
+    assert code == 0 and "picture mine: predicted" in out and (tmp_path / "out" / "mine" / "CAM_1.png").is_file()
 
 
 def test_scores_make_one_table_that_grows(scripts, folder):
@@ -69,7 +69,7 @@ def test_scores_make_one_table_that_grows(scripts, folder):
     flags = f"--device cpu --num_workers 0 {SCORES} --explain_metrics true --metric_images 4"
     code, out, err = scripts("test", f"--checkpoint {slot} {flags}")
     assert code == 0, err
-    assert "least similar by the backbone's features: 0 -> 1, 1 -> 0" in out
+    assert "the least similar one by the backbone's features, 0 -> 1, 1 -> 0" in out
     rows = {row["method"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
     assert list(rows) == ["SSCAM", "GradCAM", "Occlusion", "SCOUTER- lambda 1 (qknorm)"]
     assert [row["images"] for row in rows.values()] == [4, 6, 6, 4]
@@ -89,12 +89,12 @@ def test_several_tables_become_one(folder, as_user, tmp_path):
         row = {"checkpoint": "x.pth", "method": method, "images": 2, "area": 0.25, "intervals": {"area": [0.2, 0.3]}}
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(json.dumps({"rows": [row]}))
-    done = as_user(f"python -m tools.compare {tmp_path}/a {tmp_path}/b/metrics.json --output_dir {tmp_path}/all")
+    done = as_user(f"python -m studies.compare {tmp_path}/a {tmp_path}/b/metrics.json --output_dir {tmp_path}/all")
     assert done.returncode == 0, done.stderr
     assert "0.2500 ±0.050" in done.stdout
     rows = json.loads((tmp_path / "all" / "metrics.json").read_text())["rows"]
     assert [(row["method"], row["checkpoint"]) for row in rows] == [("GradCAM", "../a/x.pth"), ("CAM", "../b/x.pth")]
-    done = as_user(f"python -m tools.compare {tmp_path}/none")
+    done = as_user(f"python -m studies.compare {tmp_path}/none")
     assert done.returncode == 2 and "Traceback" not in done.stderr and "none cannot be read" in done.stderr
 
 
@@ -102,7 +102,7 @@ def test_a_table_that_cannot_be_read_is_not_overwritten(fails, folder, tmp_path)
     place = shutil.copytree(folder, tmp_path / "copy")
     (place / "metrics.json").write_text("{rows: [")
     flags = f"--checkpoint {place}/{NAME} {FEW} {SCORES} --explain_metrics true --metric_images 2 --methods CAM"
-    assert "metrics.json is no metrics.json of this program" in fails("torchcam_vis", flags)
+    assert "metrics.json is not a metrics.json of this program" in fails("torchcam_vis", flags)
     slot = f"--checkpoint {place}/MNIST5k_use_slot_checkpoint.pth --device cpu --num_workers 0"
     assert "metrics.json is no metrics.json" in fails("test", f"{slot} --explain_metrics true --metric_images 2")
     assert (place / "metrics.json").read_text() == "{rows: ["
@@ -124,9 +124,9 @@ def test_another_layer_is_another_row(scripts, folder, tmp_path):
 @pytest.mark.parametrize("content", ['{"rows": []}', '{"rows": {}}', '{"rows": [{"method": "a", "area": null}]}'])
 def test_tables_with_nothing_in_them_are_one_line(as_user, tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
-    done = as_user(f"python -m tools.compare {tmp_path}")
+    done = as_user(f"python -m studies.compare {tmp_path}")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert as_user(f"python -m tools.compare {tmp_path} --output_dir {tmp_path}").returncode == 2
+    assert as_user(f"python -m studies.compare {tmp_path} --output_dir {tmp_path}").returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(scripts, tiny, tmp_path, ext
     assert scripts("train", tiny, extra, f"--epochs 3 --output_dir {whole}")[0] == 0
     assert scripts("train", tiny, extra, f"--epochs 1 --output_dir {parts}")[0] == 0
     code, out, _ = scripts("train", tiny, extra, f"--epochs 3 --output_dir {parts} --resume auto")
-    assert code == 0 and "going on from epoch 1, which is done" in out
+    assert code == 0 and "continuing from epoch 1" in out
     assert_same_state(load(whole), load(parts))
     keys = ("epoch", "loss", "top1", "val_top1", "val_loss", "lr")
     both = [[{key: record[key] for key in keys} for record in records(folder)] for folder in (whole, parts)]
@@ -78,21 +78,21 @@ def test_the_direct_form_starts_at_class_means_once_and_resumes(scripts, tiny, t
     assert_same_state(load(whole), load(parts))
     path = whole / "MNIST5k_use_slot_checkpoint.pth"
     assert scripts("test", f"--checkpoint {path} --num_workers 0 --vis true --vis_id 0,1")[0] == 0
-    assert "the checkpoint has equal" in scripts("test", f"--checkpoint {path} --worth mean")[2]
+    assert "the checkpoint has equal" in scripts("test", f"--checkpoint {path} --value_weighting mean")[2]
 
 
 def test_a_checkpoint_from_before_there_was_a_choice_of_form_goes_on(scripts, tiny, tiny_run, tmp_path):
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     path = folder / "MNIST5k_use_slot_checkpoint.pth"
     state = checkpoint.load(path)
-    for name in ("worth", "position", "dropout", "salience", "tau", "floor"):
+    for name in ("value_weighting", "position", "dropout", "salience", "logit_scale", "reference", "slot_init"):
         del state["model_config"][name]
     for name in ("label_smoothing", "temperature"):
         del state["train_config"][name]
     torch.save(state, path)
-    assert "--floor True, but the checkpoint has False" in scripts("test", f"--checkpoint {path} --floor true")[2]
-    err = scripts("train", tiny, f"--epochs 3 --floor true --output_dir {folder} --resume auto")[2]
-    assert "has floor False, not True; give the flags it was trained with" in err
+    assert "--reference min, but the checkpoint has none" in scripts("test", f"--checkpoint {path} --reference min")[2]
+    err = scripts("train", tiny, f"--epochs 3 --reference min --output_dir {folder} --resume auto")[2]
+    assert "it has reference none, not min; give the flags it was trained with" in err
     assert scripts("train", tiny, f"--epochs 3 --output_dir {folder} --resume auto")[0] == 0
 
 
@@ -377,7 +377,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(tiny, scripts, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err
-    again = out.partition("go on with: python train.py ")[2]
+    again = out.partition("continue with: python train.py ")[2]
     assert "--resume auto" in again
     done = load(tmp_path)["epoch"] + 1
     code, out, _ = scripts("train", again, f"--epochs {done + 1}")

@@ -1,7 +1,6 @@
 """Checkpoints: written whole or not at all, read without executing anything in them."""
 
 import argparse
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +10,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tools import ToolError
-from tools.published import from_published
+from tools import VERSION, ToolError
+from tools.files import atomic_file
+from tools.original_checkpoint import from_published, upgrade
 
-FORMAT = "scouter-1"
+FORMAT = "scouter-2"
+READABLE = ("scouter-1", FORMAT)  # scouter-1 has older names, see tools/original_checkpoint.py
 REQUIRED = ("model_config", "data_config", "train_config", "model", "epoch")
 
 
@@ -47,27 +48,13 @@ def run_of(path: Path) -> str:
     return path.stem.replace("_checkpoint", "")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a kill at any moment leaves either the old one or the new one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Save plain types and tensors, whole or not at all."""
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        with atomic_file(path) as file:
+            torch.save({**content, "format": FORMAT, "version": VERSION}, file)
     except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
         raise ToolError(f"{path} cannot be written ({_first_line(error)}); what it held before stays") from error
-    os.replace(part, path)
 
 
 def save_epoch(
@@ -81,23 +68,6 @@ def save_epoch(
     suffixes += [f"{content['epoch']:04}"] if numbered else []
     for suffix in (*suffixes, ""):
         save(checkpoint_path(folder, run, suffix), content)
-
-
-def writable_folder(folder: str | Path) -> Path:
-    """Make a folder and try it, so that a run does not find out after its first epoch.
-
-    Raises:
-        ToolError: it cannot be made or written.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ToolError(f"the folder {folder} cannot be written ({error.strerror}): choose another one") from error
-    return folder
 
 
 def read_file(path: str | Path) -> Any:
@@ -147,10 +117,15 @@ def load(path: str | Path) -> dict[str, Any]:
         ToolError: see :func:`read_file`; or it is something else than a checkpoint.
     """
     content = read_file(path)
-    if isinstance(content, dict) and content.get("format") == FORMAT:
+    if isinstance(content, dict) and content.get("format") in READABLE:
         missing = [key for key in REQUIRED if key not in content]
         if missing:
             raise ToolError(f"{path}: not a whole checkpoint, it has no {', '.join(missing)}")
+        content["model_config"], content["model"] = upgrade(content["model_config"], content["model"])
+        if "left" in content:
+            content["stopped"] = content.pop("left")
+        if "raw_model" in content:
+            _, content["raw_model"] = upgrade(content["model_config"], content["raw_model"])
         return content
     if isinstance(content, dict) and "model" in content and isinstance(content.get("args"), argparse.Namespace):
         try:

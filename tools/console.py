@@ -1,13 +1,21 @@
-"""How a script ends: with a traceback only if the fault is the program's."""
+"""The console: how a script starts and ends, and the lines, tables and progress bars between.
 
+A script ends with a traceback only if the fault is the program's; anything else is one line.
+"""
+
+import logging
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from tools import ToolError, distributed
-from tools.logger import say
-from tools.stopping import Interrupted
+from tools.distributed import is_main
+from tools.distributed.preemption import Interrupted
+from tools.machine import keep_freed_memory, pick_device, set_numerics
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
@@ -72,3 +80,59 @@ def _fail(script: str, message: str) -> int:
     # An error of a loader's worker process arrives with its traceback: the last line is the message.
     line = message.strip().splitlines()[-1].rpartition("Error: ")[2] if "Traceback" in message else message
     return distributed.fail(f"{script}: error: {line}", 2)
+
+
+def start_script(
+    script: str, *, dist_url: str, world_size: int, device: str | None, tf32: bool, deterministic: bool,
+    hints: Sequence[str] = (),
+) -> torch.device:  # fmt: skip
+    """Everything between the flags and the work of a script: console, processes, device, arithmetic.
+
+    Args:
+        script: its name, for notes.
+        dist_url, world_size: see :func:`tools.distributed.join`.
+        device: see :func:`tools.machine.pick_device`.
+        tf32, deterministic: see :func:`tools.machine.set_numerics`.
+        hints: notes about the flags.
+
+    Raises:
+        ToolError: the processes or the device cannot be had.
+    """
+    set_up_console(script)
+    distributed.join(dist_url=dist_url, world_size=world_size)
+    chosen = pick_device(device)
+    if chosen.type == "cpu":
+        keep_freed_memory()
+    set_numerics(chosen, tf32=tf32, deterministic=deterministic)
+    distributed.init(chosen)
+    for hint in hints:
+        logging.getLogger(script).warning("%s", hint)
+    return chosen
+
+
+def set_up_console(script: str) -> None:
+    """Notes of all parts of the program as single lines on standard error, from the main process alone."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"{script}: note: %(message)s"))
+    handler.addFilter(lambda record: is_main())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def say(line: str) -> None:
+    """Print a line, from the main process alone."""
+    if is_main():
+        print(line, flush=True)
+
+
+def progress(batches: Iterable[Any], title: str) -> tqdm:
+    """A progress bar over batches, on the main process alone; it leaves no line behind."""
+    # Into a file, ten updates a second would be noise.
+    quiet = {} if sys.stderr.isatty() else {"mininterval": 10.0, "delay": 10.0}
+    return tqdm(batches, desc=title, leave=False, disable=not is_main(), unit="batch", dynamic_ncols=True, **quiet)
+
+
+def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as an aligned text table."""
+    cells = [list(rows[0])] + [[f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tools import ToolError
-from tools.checkpoint import writable_folder, write_atomically
+from tools.console import format_table, say
 from tools.distributed import barrier, is_main
-from tools.logger import format_table, save_csv, say
+from tools.files import save_csv, writable_folder, write_atomically
 
 DONE = "done.json"
 SETTINGS = "settings.json"

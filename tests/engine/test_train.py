@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine import TrainingError
 from engine.evaluate import evaluate
+from engine.optim_step import OptimStep, ema_of
 from engine.train import EpochStopped, train_one_epoch
-from engine.update import Update, average_of
 
 
 class Batch(NamedTuple):
@@ -59,7 +59,7 @@ CPU = torch.device("cpu")
 def update_of(model, *, lr=0.0, **options):
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    return Update(model, optimizer, scheduler, device=CPU, **options)
+    return OptimStep(model, optimizer, scheduler, device=CPU, **options)
 
 
 def run_epoch(model, loader, *, stop=lambda: False, before=None, **options):
@@ -152,8 +152,8 @@ def test_gradients_of_an_incomplete_group_stay_in_the_process():
 
 def test_the_average_follows_the_weights_and_warms_up():
     model = Table([[0.0, 0.0]])
-    average = average_of(model, 0.5)
-    update = update_of(model, lr=1.0, average=average)
+    average = ema_of(model, 0.5)
+    update = update_of(model, lr=1.0, ema=average)
     seen = []
     for _ in range(3):
         with update.batch(0, 1) as group:
@@ -165,7 +165,7 @@ def test_the_average_follows_the_weights_and_warms_up():
 
 
 def test_no_average_without_a_decay():
-    assert average_of(Table([[0.0]]), None) is None
+    assert ema_of(Table([[0.0]]), None) is None
 
 
 def test_a_loss_in_half_precision_is_scaled_and_its_gradient_is_not():

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sloter.slot_attention import EqualWorth, PaperScores, QKNormScores, SlotAttention
-from tools.published import published_state_dict
+from sloter.config import SlotConfig
+from sloter.slot_attention import EqualValue, PaperNormaliser, QKNormaliser, SlotAttention
+from tools.original_checkpoint import published_state_dict
 
 
 def example(attention, *, c=3, s=2, d=8, n=15, b=2, **options):
@@ -19,7 +20,7 @@ def example(attention, *, c=3, s=2, d=8, n=15, b=2, **options):
 def arguments_of(scores, slots, keys):
     """The arguments of the sigmoid, (b, k, n)."""
     keys = scores.keys(keys)
-    return scores.shifted(scores.queries(slots, keys.sum(1, keepdim=True)) @ keys.transpose(1, 2))
+    return scores.shift(scores.queries(slots, keys.sum(1, keepdim=True)) @ keys.transpose(1, 2))
 
 
 def naive(module, keys_in, values, attention):
@@ -37,8 +38,8 @@ def naive(module, keys_in, values, attention):
                     if attention == "paper":
                         z[j, p] = torch.dot(slots[j], keys[i, p]) / math.sqrt(d)
                     else:
-                        z[j, p] = F.cosine_similarity(slots[j], keys[i, p], dim=0) * module.scores.log_tau.exp()
-                        z[j, p] += module.scores.bias
+                        z[j, p] = F.cosine_similarity(slots[j], keys[i, p], dim=0) * module.normaliser.log_scale.exp()
+                        z[j, p] += module.normaliser.bias
             if attention == "paper":
                 z = torch.stack([z[j] / z[j].sum() * z.sum() for j in range(k)])
             a = torch.sigmoid(z)
@@ -81,10 +82,10 @@ def test_agrees_with_the_published_module(golden, case):
 
 
 @pytest.mark.parametrize("attention", ["paper", "qknorm"])
-@pytest.mark.parametrize("worth", ["mean", "equal"])
+@pytest.mark.parametrize("value_weighting", ["mean", "equal"])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_the_maps_sum_to_the_evidence(attention, worth, autocast):
-    module, keys_in, values = example(attention, c=5, s=3, d=64, n=35, to_k_layers=2, worth=worth)
+def test_the_maps_sum_to_the_evidence(attention, value_weighting, autocast):
+    module, keys_in, values = example(attention, c=5, s=3, d=64, n=35, to_k_layers=2, value_weighting=value_weighting)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         evidence, attn, weight = module(keys_in, values)
     assert evidence.dtype == torch.float32
@@ -104,11 +105,13 @@ def test_half_precision_moves_the_evidence_a_little(attention):
         assert torch.equal(module(keys_in, values)[0], exact)
 
 
-@pytest.mark.parametrize(("attention", "worth"), [("paper", "mean"), ("qknorm", "mean"), ("qknorm", "equal")])
+@pytest.mark.parametrize(("attention", "value_weighting"), [("paper", "mean"), ("qknorm", "mean"), ("qknorm", "equal")])
 @pytest.mark.parametrize("iters", [1, 3])
-@pytest.mark.parametrize("floor", [False, True])
-def test_every_parameter_receives_a_finite_gradient(attention, worth, iters, floor):
-    module, keys_in, values = example(attention, iters=iters, to_k_layers=2, worth=worth, floor=floor)
+@pytest.mark.parametrize("reference", ["none", "min"])
+def test_every_parameter_receives_a_finite_gradient(attention, value_weighting, iters, reference):
+    module, keys_in, values = example(
+        attention, iters=iters, to_k_layers=2, value_weighting=value_weighting, reference=reference
+    )
     evidence, attn, _ = module(keys_in, values)
     (evidence.square().sum() + attn.mean()).backward()
     for name, parameter in module.named_parameters():
@@ -132,7 +135,7 @@ def test_nothing_is_there_that_is_not_used():
 
 @pytest.mark.parametrize("keys", ["opposite", "zero"])
 def test_paper_scores_that_sum_to_nothing_stay_finite(keys):
-    scores = partial(arguments_of, PaperScores(4, None, 10.0))
+    scores = partial(arguments_of, PaperNormaliser(4, None, 10.0))
     slots = torch.ones(1, 2, 4, requires_grad=True)
     row = torch.ones(4) if keys == "opposite" else torch.zeros(4)
     arguments = scores(slots, torch.stack([row, -row])[None])
@@ -142,7 +145,7 @@ def test_paper_scores_that_sum_to_nothing_stay_finite(keys):
 
 
 def test_paper_scores_by_hand():
-    scores = partial(arguments_of, PaperScores(4, None, 10.0))
+    scores = partial(arguments_of, PaperNormaliser(4, None, 10.0))
     slots = torch.tensor([[[2.0, 0, 0, 0], [0, -4.0, 0, 0]]])
     keys = torch.tensor([[[1.0, 1, 0, 0], [3.0, 0, 0, 0]]])
     # Z = [[1, 3], [-2, 0]] with 1/sqrt(4); row sums 4 and -2, total 2
@@ -150,30 +153,30 @@ def test_paper_scores_by_hand():
     torch.testing.assert_close(scores(slots, keys), expected)
 
 
-@pytest.mark.parametrize("tau", [10.0, 4.0])
-def test_qknorm_scores_start_at_their_temperature_and_minus_log_n(tau):
-    scores = partial(arguments_of, QKNormScores(4, 50, tau))
+@pytest.mark.parametrize("logit_scale", [10.0, 4.0])
+def test_qknorm_starts_at_its_scale_and_minus_log_n(logit_scale):
+    scores = partial(arguments_of, QKNormaliser(4, 50, SlotConfig(logit_scale=logit_scale)))
     slots, keys = torch.tensor([[[3.0, 0, 0, 0]]]), torch.tensor([[[0.5, 0, 0, 0], [0, 7.0, 0, 0]]])
-    expected = torch.tensor([[[tau - math.log(50), -math.log(50)]]])
+    expected = torch.tensor([[[logit_scale - math.log(50), -math.log(50)]]])
     torch.testing.assert_close(scores(slots, keys), expected)
 
 
 def test_places_of_equal_worth():
-    worth = EqualWorth(3.0)(torch.rand(2, 5, 8))
-    torch.testing.assert_close(worth, torch.full((2, 5), 3.0))
-    module, keys_in, values = example("qknorm", worth="equal", worth_start=16.0, iters=1)
+    weighting = EqualValue(3.0)(torch.rand(2, 5, 8))
+    torch.testing.assert_close(weighting, torch.full((2, 5), 3.0))
+    module, keys_in, values = example("qknorm", value_weighting="equal", iters=1)
     evidence, attn, _ = module(keys_in, values)
-    torch.testing.assert_close(evidence, 16 * attn.sum((2, 3)))
+    torch.testing.assert_close(evidence, 128 * attn.sum((2, 3)))
 
 
 @pytest.mark.parametrize("s", [1, 3])
-@pytest.mark.parametrize(("attention", "worth"), [("paper", "mean"), ("qknorm", "mean"), ("qknorm", "equal")])
+@pytest.mark.parametrize(("attention", "value_weighting"), [("paper", "mean"), ("qknorm", "mean"), ("qknorm", "equal")])
 @pytest.mark.parametrize("salient", [False, True])
-def test_a_floor_takes_the_same_from_every_class(s, attention, worth, salient):
-    module, keys_in, values = example(attention, c=4, s=s, worth=worth, iters=1)
+def test_a_floor_takes_the_same_from_every_class(s, attention, value_weighting, salient):
+    module, keys_in, values = example(attention, c=4, s=s, value_weighting=value_weighting, iters=1)
     salience = torch.rand(2, 15) if salient else None
     evidence, attn, _ = module(keys_in, values, salience)
-    module.floor = True
+    module.reference = "min"
     above, apart, weight = module(keys_in, values, salience)
     taken = evidence - above  # (b, c)
     torch.testing.assert_close(taken, taken[:, :1].expand(-1, 4), rtol=1e-4, atol=1e-5)
@@ -186,35 +189,39 @@ def test_a_floor_takes_the_same_from_every_class(s, attention, worth, salient):
 
 def test_a_floor_is_felt_by_the_price_of_attention_and_not_by_cross_entropy():
     gradients = {}
-    for floor in (False, True):
-        module, keys_in, values = example("qknorm", c=4, worth="equal", iters=1, floor=floor)
+    for reference in ("none", "min"):
+        module, keys_in, values = example("qknorm", c=4, value_weighting="equal", iters=1, reference=reference)
         evidence, attn, _ = module(keys_in, values)
         for name, loss in (("ce", F.cross_entropy(evidence, torch.tensor([0, 2]))), ("price", attn.mean())):
-            gradients[name, floor] = torch.autograd.grad(loss, module.initial_slots, retain_graph=True)[0]
-    torch.testing.assert_close(gradients["ce", False], gradients["ce", True], rtol=1e-4, atol=1e-6)
+            gradients[name, reference] = torch.autograd.grad(loss, module.initial_slots, retain_graph=True)[0]
+    torch.testing.assert_close(gradients["ce", "none"], gradients["ce", "min"], rtol=1e-4, atol=1e-6)
     with torch.no_grad():
-        module.floor = False
+        module.reference = "none"
         least = module(keys_in, values)[1].flatten(1, 2).argmin(1)  # (b, n), a slot each
-    assert gradients["ce", True].abs().sum() > 0
+    assert gradients["ce", "min"].abs().sum() > 0
     # Raising what is least by a bit takes it from all the others: their price falls.
     often = least.flatten().mode().values
-    cosine = F.cosine_similarity(gradients["price", True][often], gradients["price", False][often], dim=0)
+    cosine = F.cosine_similarity(gradients["price", "min"][often], gradients["price", "none"][often], dim=0)
     assert cosine < 0
 
 
 def test_with_several_looks_each_is_above_the_floor():
-    module, keys_in, values = example("qknorm", iters=3, floor=True)
+    module, keys_in, values = example("qknorm", iters=3, reference="min")
     evidence, attn, weight = module(keys_in, values)
     torch.testing.assert_close(evidence, (attn.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
     assert (attn.flatten(1, 2).amin(1) == 0).all()
-    module.floor = False
+    module.reference = "none"
     last = module(keys_in, values)[1].flatten(1, 2)
     assert not torch.allclose(attn.flatten(1, 2), last - last.amin(1, keepdim=True), atol=1e-5)  # earlier looks differ
 
 
 def test_keys_without_a_layer_are_their_input():
     module = SlotAttention(3, 1, 8, iters=1, to_k_layers=0, attention="qknorm", num_positions=4)
-    assert {name for name, _ in module.named_parameters()} == {"initial_slots", "scores.log_tau", "scores.bias"}
+    assert {name for name, _ in module.named_parameters()} == {
+        "initial_slots",
+        "normaliser.log_scale",
+        "normaliser.bias",
+    }
 
 
 def test_initial_slots_are_spread_around_a_common_mean():
@@ -231,7 +238,7 @@ def test_initial_slots_are_spread_around_a_common_mean():
         ({"attention": "softmax"}, "unknown attention 'softmax': choose one of paper, qknorm"),
         ({"attention": "qknorm"}, "needs num_positions"),
         ({"iters": 0}, "iters must be at least 1"),
-        ({"worth": "large"}, "unknown worth 'large': choose one of mean, equal"),
+        ({"value_weighting": "large"}, "unknown value_weighting 'large': choose one of mean, equal"),
     ],
 )
 def test_wrong_options_are_errors(options, message):

@@ -62,7 +62,7 @@ def test_the_published_grid_at_260_pixels_is_9x9():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"img_size": (32, 32)}, "img_size 32x32 is too small for a grid: this backbone makes 1x1 places"),
+        ({"img_size": (32, 32)}, "img_size 32x32 is too small: this backbone makes a grid of 1x1 places"),
         ({"backbone": "resnet81"}, "unknown model 'resnet81': did you mean resnet18"),
         ({"backbone": "resnet18.b9"}, "unknown weights 'b9' of 'resnet18': choose one of a1_in1k, a2_in1k"),
         ({"backbone": "test_resnet.b9"}, "unknown weights 'b9' of 'test_resnet': choose one of r160_in1k"),
@@ -81,8 +81,8 @@ def test_state_dict_names_are_those_of_the_published_code():
     assert not any("position" in name or "to_q" in name for name in names)
 
 
-DIRECT = {"attention": "qknorm", "worth": "equal", "position": "none", "to_k_layers": 0, "iters": 1, "hidden_dim": 32,
-          "salience": 3.0, "tau": 4.0, "floor": True}  # fmt: skip
+DIRECT = {"attention": "qknorm", "value_weighting": "equal", "position": "none", "to_k_layers": 0, "iters": 1,
+          "hidden_dim": 32, "salience": 3.0, "logit_scale": 4.0, "reference": "min"}  # fmt: skip
 
 
 @pytest.mark.parametrize("sign", [1, -1])

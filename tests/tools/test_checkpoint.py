@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sloter.slot_model import build_model
-from tools import ToolError, checkpoint
+from tools import ToolError, checkpoint, files
 
 WHOLE = {"model": {}, "model_config": {}, "data_config": {}, "train_config": {}, "epoch": 1}
 
@@ -169,7 +169,7 @@ def test_last_best_and_numbered_files(tmp_path):
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolError, match=r"the folder .*file/out cannot be written \(Not a directory\)"):
-        checkpoint.writable_folder(tmp_path / "file" / "out")
+        files.writable_folder(tmp_path / "file" / "out")
 
 
 def test_weights_are_read_out_of_their_containers(tmp_path):

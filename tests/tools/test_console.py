@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tools.console import run_script
-from tools.stopping import Interrupted
+from tools.distributed.preemption import Interrupted
 
 
 def ending(error):

@@ -5,7 +5,7 @@ import pytest
 COUNT = """
 import resource, sys
 import torch
-from tools.memory import keep_freed_memory
+from tools.machine import keep_freed_memory
 
 kept = keep_freed_memory() if sys.argv[1] == "keep" else None
 block = lambda: torch.empty(16 * 2**20).fill_(0)

@@ -1,0 +1,100 @@
+"""Attributions by captum that add up to the score: DeepLIFT on the layer, integrated gradients on the pixels.
+
+DeepLIFT: Shrikumar et al., ICML 2017, section 3 (rescale rule). Integrated gradients: Sundararajan et al., ICML 2017,
+section 3. Both explain the difference to the mean picture, zero in normalised units.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import torch
+from captum.attr import DeepLift as CaptumDeepLift
+from captum.attr import LayerDeepLift
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR, nonlinear
+from torch import Tensor, nn
+
+from engine.explain.attribution.settings import MethodSettings
+from engine.explain.attribution.split_model import SplitModel, each_pair
+from tools import ToolError
+
+
+class _Head(nn.Module):
+    def __init__(self, model: SplitModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        return self.model.head(feature_map)
+
+
+# Functions of one number like those that captum knows, for which its rescale rule holds just as well; by their names,
+# since timm has classes of its own for some.
+ELEMENTWISE = {"ReLU6", "GELU", "SiLU", "Swish", "Mish", "Hardswish", "HardSwish", "Hardsigmoid", "HardSigmoid"}
+
+
+@contextlib.contextmanager
+def _tidy(model: nn.Module) -> Iterator[None]:
+    """Tells captum of more activations, and takes away what it leaves on modules that no gradient reaches."""
+    before = [(module, set(module.__dict__)) for module in model.modules()]
+    known = dict(SUPPORTED_NON_LINEAR)
+    kinds = {type(module) for module in model.modules() if type(module).__name__ in ELEMENTWISE}
+    SUPPORTED_NON_LINEAR.update(dict.fromkeys(kinds, nonlinear))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"\s*Setting forward, backward hooks")
+            yield
+    finally:
+        SUPPORTED_NON_LINEAR.clear()
+        SUPPORTED_NON_LINEAR.update(known)
+        for module, names in before:
+            for name in {"input", "output", "input_ref"} - names:
+                module.__dict__.pop(name, None)
+
+
+class DeepLift:
+    """DeepLIFT of the layer, summed over its channels; ``gap`` is the completeness gap of the last call.
+
+    On the last feature map captum only sees the head, so that modules used twice before it do not matter. The rescale
+    rule covers activations of one number and max pooling; what else is not linear behind the layer (layer norms,
+    squeeze-and-excitation gates, attention over channels) counts with its gradient and leaves a gap, and so does a
+    shortcut that passes the layer by, whose part of the score is not the layer's.
+    """
+
+    def __init__(self, model: SplitModel, options: MethodSettings) -> None:
+        self.model, self.options = model, options
+        self.gap: float | None = None
+        """Mean over pictures and classes of |sum of the map - (logit - logit of the mean picture)|."""
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        """(b, ch, H, W) and (b, t) to (b, t, h, w).
+
+        Raises:
+            ToolError: a module behind the layer is used twice, which captum cannot follow.
+        """
+        zero = torch.zeros_like(images[:1])
+        with torch.no_grad():
+            change = (self.model(images) - self.model(zero)).gather(1, targets)  # (b, t)
+        try:
+            with _tidy(self.model):
+                maps = each_pair(self._attribute, images, targets, self.options.batch_size).detach()  # (b, t, h, w)
+        except RuntimeError as error:
+            if "used more than once" not in str(error):
+                raise
+            raise ToolError(
+                f"DeepLIFT cannot follow {type(self.model.backbone).__name__} from layer '{self.model.name_of_layer}', "
+                "for a module behind it is used twice: choose a later --cam_layer or another method"
+            ) from error
+        self.gap = float((maps.sum((2, 3)) - change).abs().mean())
+        return maps
+
+    def _attribute(self, pictures: Tensor, classes: Tensor) -> Tensor:
+        zeros = torch.zeros_like(pictures)
+        if self.model.at_tap:
+            with torch.no_grad():
+                feature_map, reference = self.model.features(pictures), self.model.features(zeros)  # (p, f, h, w)
+            feature_map.requires_grad_()  # else captum does it, with a warning
+            method = CaptumDeepLift(_Head(self.model))
+            return method.attribute(feature_map, reference, target=classes).sum(1)  # (p, h, w)
+        layered = LayerDeepLift(self.model, self.model.layer)
+        return layered.attribute(pictures.requires_grad_(), zeros, target=classes).sum(1)  # (p, h, w)

@@ -1,0 +1,153 @@
+"""The usual attribution methods for a plain classifier behind one interface.
+
+Each is an explainer: images (b, ch, H, W) and classes (b, t) to raw maps (b, t, h, w), higher where more speaks for the
+class, at the method's own resolution.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from engine.explain.attribution.cam import build_cam, build_gradient_cam
+from engine.explain.attribution.deeplift import DeepLift
+from engine.explain.attribution.extremal import build_extremal
+from engine.explain.attribution.gradcampp import build_gradcampp, build_smoothgradcampp
+from engine.explain.attribution.iba import build_iba
+from engine.explain.attribution.igos import build_igos
+from engine.explain.attribution.integrated_gradients import build_integrated_gradients
+from engine.explain.attribution.occlusion import build_occlusion, windows
+from engine.explain.attribution.rise import build_rise
+from engine.explain.attribution.score_cam import build_score_cam
+from engine.explain.attribution.settings import MethodSettings
+from engine.explain.attribution.split_model import Explainer, SplitModel, quiet
+from tools import ToolError
+
+__all__ = ["METHODS", "Attribution", "Explainer", "Method", "MethodSettings", "SplitModel", "build_explainer"]
+
+Builder = Callable[[SplitModel, MethodSettings, int, Iterable[Any] | None], Explainer]
+"""(model, options, seed, loader) -> explainer."""
+
+Cost = Callable[[SplitModel, MethodSettings, int], float]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to build a method and what to expect of it."""
+
+    builder: Builder
+    cost: Cost
+    """(model, options, t) -> forwards of one picture that its t maps take, a backward counted as two."""
+    slow: bool = False
+    """Hundreds of forwards for a picture."""
+    needs_loader: bool = False
+
+
+def _behind(model: SplitModel, t: int) -> float:
+    """Forwards that t gradients of the layer take: the head alone is next to nothing."""
+    return 0 if model.at_tap else 2 * t
+
+
+def _gradient_cam(name: str) -> Method:
+    return Method(lambda m, o, s, d: build_gradient_cam(name, m), lambda m, o, t: 1 + _behind(m, t))
+
+
+def _score_cam(name: str, rounds: Callable[[MethodSettings], int]) -> Method:
+    return Method(
+        lambda m, o, s, d: build_score_cam(name, m, o, s),
+        lambda m, o, t: 1 + m.layer_shape[0] * rounds(o),
+        slow=True,
+    )
+
+
+def _occlusion_cost(model: SplitModel, options: MethodSettings, t: int) -> float:
+    forwards = 1
+    size = model.image_shape[1:]
+    for length, side, step in zip(size, *windows(options, (size[0], size[1])), strict=True):
+        forwards *= -(-(length - side) // step) + 1
+    return forwards + 1
+
+
+METHODS: dict[str, Method] = {
+    "CAM": Method(lambda m, o, s, d: build_cam(m), lambda m, o, t: 1),
+    "GradCAM": _gradient_cam("GradCAM"),
+    "GradCAMpp": Method(lambda m, o, s, d: build_gradcampp(m), lambda m, o, t: 1 + _behind(m, t)),
+    "SmoothGradCAMpp": Method(
+        lambda m, o, s, d: build_smoothgradcampp(m, o, s), lambda m, o, t: 1 + o.smooth_samples * (1 + _behind(m, t))
+    ),
+    "XGradCAM": _gradient_cam("XGradCAM"),
+    "LayerCAM": _gradient_cam("LayerCAM"),
+    "ScoreCAM": _score_cam("ScoreCAM", lambda o: 1),
+    "SSCAM": _score_cam("SSCAM", lambda o: o.ss_samples),
+    "ISCAM": _score_cam("ISCAM", lambda o: o.is_samples),
+    "DeepLIFT": Method(lambda m, o, s, d: DeepLift(m, o), lambda m, o, t: 2 + (2 if m.at_tap else 6) * t),
+    "IntegratedGradients": Method(
+        lambda m, o, s, d: build_integrated_gradients(m, o), lambda m, o, t: 3 * o.ig_steps * t
+    ),
+    "Occlusion": Method(lambda m, o, s, d: build_occlusion(m, o), _occlusion_cost),
+    "RISE": Method(lambda m, o, s, d: build_rise(m, o, s), lambda m, o, t: o.rise_masks, slow=True),
+    "Extremal": Method(lambda m, o, s, d: build_extremal(m, o, s), lambda m, o, t: 3 * o.extremal_steps * t, slow=True),
+    "IGOS": Method(
+        # The search takes about three steps.
+        lambda m, o, s, d: build_igos(m, o, s),
+        lambda m, o, t: (3 + 3) * o.igos_ig_steps * o.igos_steps * t,
+        slow=True,
+    ),
+    "IBA": Method(
+        build_iba,
+        lambda m, o, t: t if m.at_tap else (1 + 3 * o.iba_samples * o.iba_steps) * t,
+        needs_loader=True,
+    ),
+}
+
+
+class Attribution:
+    """An explainer that leaves the model, its gradients and the random state as they were, also after an error."""
+
+    def __init__(self, name: str, model: SplitModel, method: Explainer) -> None:
+        self.name, self.model, self.method = name, model, method
+
+    @property
+    def gap(self) -> float | None:
+        """Completeness gap of the last call; None for methods without one."""
+        return getattr(self.method, "gap", None)
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        """(b, ch, H, W) normalised pictures and (b, t) classes to raw maps (b, t, h, w), detached.
+
+        Raises:
+            ToolError: the targets have another shape or a class that the model has not, or as the method says.
+        """
+        c = self.model.num_classes
+        if targets.ndim != 2 or len(targets) != len(images):
+            raise ToolError(f"targets of shape {tuple(targets.shape)} for {len(images)} pictures: give (b, t)")
+        if targets.numel() == 0 or not 0 <= int(targets.min()) <= int(targets.max()) < c:
+            raise ToolError(f"targets {targets.tolist()} are not classes of a model with {c}")
+        with quiet(self.model):
+            return self.method(images.detach(), targets).detach().float()
+
+
+def build_explainer(
+    name: str,
+    model: SplitModel,
+    *,
+    loader: Iterable[Any] | None = None,
+    seed: int = 0,
+    options: MethodSettings | None = None,
+) -> Attribution:
+    """An explainer by its name.
+
+    Args:
+        name: a key of :data:`METHODS`.
+        model: the classifier in two parts.
+        loader: batches with ``.images``, for methods with ``needs_loader``.
+        seed: of all random draws; the same call gives the same maps.
+        options: sample counts and sizes; the defaults if not given.
+
+    Raises:
+        ToolError: an unknown name, a method that the model does not fit, or a loader that is missing.
+    """
+    if name not in METHODS:
+        raise ToolError(f"unknown attribution method '{name}': choose of {', '.join(METHODS)}")
+    return Attribution(name, model, METHODS[name].builder(model, options or MethodSettings(), seed, loader))

@@ -1,0 +1,103 @@
+"""Explanations of pictures drawn into folders: the published map files, figures, and the rows of an overview."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_pil_image
+
+from dataset.loaders import normalised_picture
+from dataset.pictures import PictureDataset
+from dataset.sources import Source, Sources
+from engine.explain.slots import explain_picture, interesting_classes
+from engine.trained_model import TrainedModel
+from tools.console import progress, say
+from tools.figures.explanations import (
+    OverviewRow,
+    class_maps,
+    draw_overview,
+    save_explanation_figure,
+    save_map_files,
+)
+from tools.files import save_figure, writable_folder
+
+LIKELY_CLASSES = 4  # shown if --classes does not say which
+MAX_OVERVIEW_ROWS = 20
+MAX_CLASSES_IN_OVERVIEW = 10  # up to this number, every class has a column
+FOLLOWED_PICTURES = 6  # in TensorBoard
+
+
+def output_folder(trained: TrainedModel, vis_dir: str | None, *, files: bool) -> Path:
+    """The folder for the drawn explanations; files have their own, apart from the numbered pictures of the split."""
+    default = trained.path.parent / "vis" / trained.run
+    return writable_folder(vis_dir or (default / "images" if files else default))
+
+
+def caption(title: str, names: Sequence[str], probabilities: Tensor, label: int | None) -> str:
+    """One line about a picture: its label, if known, and the prediction with its probability (c)."""
+    best = int(probabilities.argmax())
+    known = f"label {names[label]}, " if label is not None else ""
+    return f"picture {title}: {known}predicted {names[best]} (p = {probabilities[best]:.3f})"
+
+
+def draw_slot_maps(trained: TrainedModel, sources: Sources, root: Path, *, classes: list[int] | None) -> None:
+    """Explain pictures with a slot model, each in a folder of its own, and an overview of the first ones.
+
+    Args:
+        trained: a slot model.
+        sources: the pictures.
+        root: the folder.
+        classes: to show; None for the likely ones.
+    """
+    rows = []
+    for source in progress(sources, "explain"):
+        rows.append(_draw_picture(trained, source, writable_folder(root / source.title), classes))
+    first = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / 'explanation.png'}"
+    if len(rows) > 1:
+        shown = rows[:MAX_OVERVIEW_ROWS]
+        save_figure(root / "overview.png", draw_overview(shown, negative=trained.is_negative))
+        first += f" and so on, {len(shown)} in {root / 'overview.png'}"
+    say(first)
+
+
+def _draw_picture(trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None) -> OverviewRow:
+    names, negative, pixels = trained.class_names, trained.is_negative, trained.pixels(source.picture)
+    explanation = explain_picture(trained.model, trained.normalised(pixels))
+    picture = to_pil_image(pixels)
+    save_map_files(folder, picture, explanation.attention.numpy(), classes or range(len(names)))
+    columns = partial(class_maps, explanation, names, label=source.label)
+    shown = classes or interesting_classes(explanation, count=LIKELY_CLASSES, negative=negative, label=source.label)
+    title = caption(source.title, names, explanation.probabilities, source.label)
+    save_explanation_figure(folder / "explanation.png", picture, columns(shown), title=title, negative=negative)
+    say(title)
+    predicted = names[int(explanation.probabilities.argmax())]
+    every = list(range(len(names))) if len(names) <= MAX_CLASSES_IN_OVERVIEW else shown
+    return OverviewRow(picture, (source.title, f"predicted {predicted}"), columns(classes or every))
+
+
+def followed_rows(
+    model: nn.Module, data: PictureDataset, statistics: dict[str, Any], *, negative: bool, device: torch.device
+) -> list[OverviewRow]:
+    """Rows of an overview of a few pictures of a split, always the same ones, as a slot model explains them now.
+
+    Args:
+        model: a slot model in training.
+        data: the validation split.
+        statistics: ``mean`` and ``std`` of its pictures.
+        negative: whether the maps speak against their class.
+        device: of the model.
+    """
+    rows, names = [], data.class_names
+    for number in range(0, len(data), max(len(data) // FOLLOWED_PICTURES, 1))[:FOLLOWED_PICTURES]:
+        pixels, label = data.pixels(number), data.listing.labels[number]
+        explanation = explain_picture(model, normalised_picture(pixels.to(device), **statistics))
+        likely = interesting_classes(explanation, count=LIKELY_CLASSES, negative=negative, label=label)
+        # A class keeps its column from epoch to epoch where all can be shown; the true one always does.
+        every = len(names) <= MAX_CLASSES_IN_OVERVIEW
+        classes = list(range(len(names))) if every else [label, *(c for c in likely if c != label)]
+        columns = class_maps(explanation, names, classes, label=label)
+        rows.append(OverviewRow(to_pil_image(pixels), (str(number), names[label]), columns))
+    return rows

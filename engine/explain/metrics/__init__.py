@@ -1,0 +1,1 @@
+"""Explanation metrics, one file each; :mod:`engine.explain.metrics.registry` lists them."""

@@ -1,0 +1,43 @@
+"""Size of an explanation: the area of section 4.1 of the paper."""
+
+import torch
+from torch import Tensor
+
+from engine.explain.metrics.batch import MapBatch
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """Scale (b, ...) maps to [0, 1] over everything of a sample together; a constant sample becomes 0."""
+    flat = maps.flatten(1)
+    low = flat.amin(1).view(-1, *[1] * (maps.ndim - 1))
+    high = flat.amax(1).view_as(low)
+    return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def explanation_area(maps: Tensor, labels: Tensor, *, negative: bool, explained: Tensor | None = None) -> Tensor:
+    """Size of the explanations of a batch: the mean over the grid of the map of the explained class.
+
+    Maps are scaled over all classes of a picture together (section 4.1 of the paper). A positive model
+    explains the true class; a negative one says why it is not another, of which the paper takes the least similar.
+
+    Args:
+        maps: (b, c, h, w), not negative.
+        labels: (b), the true classes.
+        negative: whether the model is a negative one.
+        explained: (c), for a negative model the least similar class of each; without it the mean over all wrong
+            classes is taken.
+
+    Returns:
+        (b), each in [0, 1].
+    """
+    areas = min_max(maps).mean((2, 3))  # (b, c)
+    classes = labels if explained is None or not negative else explained[labels]  # (b)
+    chosen = areas.gather(1, classes[:, None]).squeeze(1)  # (b)
+    if negative and explained is None:
+        return (areas.sum(1) - chosen) / max(areas.shape[1] - 1, 1)
+    return chosen
+
+
+def area(batch: MapBatch) -> dict[str, Tensor]:
+    """Mean over the grid of the scaled map; smaller is more specific. It says nothing about where the map lies."""
+    return {"area": batch.scaled.mean((1, 2))}

@@ -1,0 +1,49 @@
+"""Max-sensitivity (Yeh et al., NeurIPS 2019): how much a map changes when the picture changes a little."""
+
+import torch
+from torch import Tensor
+
+from engine.explain.interface import Explainer
+from engine.explain.metrics.batch import MapBatch
+
+
+def max_sensitivity(
+    explainer: Explainer, images: Tensor, classes: Tensor, *, samples: int = 10, radius: float = 0.02, seed: int = 0
+) -> Tensor:
+    """The largest relative change of the map when every pixel is moved a little at random.
+
+    Args:
+        explainer: the method.
+        images: (b, ch, H, W), normalised.
+        classes: (b).
+        samples: random changes.
+        radius: of the change of each value, uniform, in units of the normalised picture.
+        seed: of the changes.
+
+    Returns:
+        (b): max over the changes of ``|map(x + d) - map(x)| / |map(x)|`` (Frobenius norms; maps below zero cut);
+        less is better. Where the map is nothing but zeros the change itself, as captum has it.
+    """
+    targets = classes[:, None]
+    generator = torch.Generator().manual_seed(seed)
+    base = explainer(images, targets)[:, 0].clamp_min(0).flatten(1)  # (b, n)
+    norm = base.norm(dim=1)  # (b)
+    norm = torch.where(norm > 0, norm, 1.0)
+    largest = torch.zeros(len(images), device=images.device)
+    for _ in range(samples):
+        change = (torch.rand(images.shape[1:], generator=generator) * 2 - 1).to(images) * radius  # (ch, H, W)
+        moved = explainer(images + change, targets)[:, 0].clamp_min(0).flatten(1)  # (b, n)
+        distance = (moved - base).norm(dim=1)
+        largest = torch.maximum(largest, distance / norm)
+    return largest
+
+
+def sensitivity_of_batch(batch: MapBatch) -> dict[str, Tensor]:
+    """``sensitivity`` of a batch; it explains each picture anew for every random change."""
+    settings = batch.settings
+    return {
+        "sensitivity": max_sensitivity(
+            batch.explainer, batch.images, batch.classes, samples=settings.sensitivity_samples,
+            radius=settings.sensitivity_radius, seed=settings.seed,
+        )
+    }  # fmt: skip

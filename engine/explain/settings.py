@@ -1,0 +1,40 @@
+"""Parameters of the explanation metrics; torch-free, since the flags are derived from them."""
+
+from dataclasses import dataclass
+
+from sloter.config import check_options, option
+
+
+@dataclass(frozen=True)
+class MetricSettings:
+    """Parameters of the explanation metrics, stored with their values; ``seed`` is that of squares and changes.
+
+    Raises:
+        ValueError: a value of the wrong type or out of bounds.
+    """
+
+    steps: int = option(
+        100, "steps of insertion and deletion; with 100, a step is one percent of the pixels", flag="metric_steps",
+        metavar="N", low=1, high=100_000,
+    )  # fmt: skip
+    blur_sigma: float = option(
+        5.0, "standard deviation of the blur that insertion starts from", metavar="PIXELS", above=0, high=1000
+    )
+    infidelity_samples: int = option(50, "random squares that infidelity removes", metavar="N", low=1, high=100_000)
+    infidelity_side: float = option(
+        0.25, "side of such a square, as a share of the shorter side of the picture", metavar="X", above=0, high=1
+    )
+    sensitivity_samples: int = option(
+        10,
+        "random changes of the picture that sensitivity tries; 0 skips sensitivity",
+        metavar="N",
+        low=0,
+        high=100_000,
+    )
+    sensitivity_radius: float = option(
+        0.02, "largest change of a pixel in them, in units of the normalised picture", metavar="X", above=0, high=100
+    )
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_options(self, ValueError)

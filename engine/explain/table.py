@@ -1,0 +1,118 @@
+"""The table of explanation metrics: ``metrics.json``, ``metrics.csv``, a figure, and the lines on the screen."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.explain.metrics import registry
+from tools import VERSION, ToolError
+from tools.console import format_table, say
+from tools.figures.metrics import save_metric_figure
+from tools.files import save_csv, write_atomically
+
+logger = logging.getLogger(__name__)
+
+PAPER_COLUMNS = ("area", "precision", "iauc", "dauc", "infidelity", "sensitivity")
+COLUMNS = (*PAPER_COLUMNS, *(column for column in registry.COLUMNS if column not in PAPER_COLUMNS))
+KEY = ("checkpoint", "method", "dataset", "cam_layer", "img_size")  # what makes a row another row
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``metrics.json``, or of that in a folder.
+
+    Raises:
+        ToolError: there is none, or it is something else.
+    """
+    path = path / "metrics.json" if path.is_dir() else path
+    try:
+        rows = json.loads(path.read_text())["rows"]
+        good = isinstance(rows, list) and all(isinstance(row, dict) and "method" in row for row in rows)
+        if not good or any(not isinstance(row.get(name, 0.0), int | float) for row in rows for name in COLUMNS):
+            raise ValueError("rows")
+    except OSError as error:
+        raise ToolError(
+            f"{path} cannot be read: {error.strerror}; test.py or torchcam_vis.py with --explain_metrics true writes it"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolError(f"{path} is not a metrics.json of this program: move it away") from error
+    return rows
+
+
+def check_table(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder that new ones will be added to, none if there is no table yet.
+
+    Raises:
+        ToolError: there is a file, but no table in it; it is not overwritten.
+    """
+    return read_metrics(folder) if (folder / "metrics.json").exists() else []
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What tells a row from others."""
+    return tuple(json.dumps(row.get(name)) for name in KEY)
+
+
+def add_row(folder: Path, row: Mapping[str, Any], *, show: bool = False) -> list[dict[str, Any]]:
+    """Add a row to the table of a folder, in place of one with the same :data:`KEY`; returns all rows.
+
+    Args:
+        folder: of the checkpoint.
+        row: the metrics of one checkpoint and method.
+        show: print the table afterwards.
+    """
+    before = check_table(folder)
+    for old in before:
+        if key_of(old) == key_of(row) and old.get("images", 0) > row.get("images", 0):
+            logger.warning("%s: a row of %d pictures replaces one of %d", row["method"], row["images"], old["images"])
+    kept = [old for old in before if key_of(old) != key_of(row)]
+    rows = write_table(folder, [*kept, {**row, "version": VERSION}])
+    if show:
+        show_table(folder, rows)
+    return rows
+
+
+def show_table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table of a folder and where it is saved."""
+    say(format_table(metric_cells(rows)))
+    say(f"saved: {folder / 'metrics.json'}, metrics.csv and metrics.png beside it")
+
+
+def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write all three files of a table."""
+    write_atomically(
+        folder / "metrics.json", (json.dumps({"rows": list(rows)}, indent=2, allow_nan=False) + "\n").encode()
+    )
+    save_csv(folder / "metrics.csv", [_flat(row) for row in rows])
+    save_metric_figure(folder / "metrics.png", rows)
+    return list(rows)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for the CSV: every column, each with the ends of its interval."""
+    flat = {key: row.get(key, "") for key in (*KEY, "top1", "images", "scoring_seconds")}
+    for name in COLUMNS:
+        low, high = row.get("intervals", {}).get(name, ("", ""))
+        flat |= {name: row.get(name, ""), f"{name}_low": low, f"{name}_high": high}
+    return flat
+
+
+def metric_cells(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Rows for the screen: the mean and, behind it, half of its interval; columns that no row has are left out."""
+    shown = [name for name in COLUMNS if any(name in row for row in rows)]
+    several = len({row.get("checkpoint") for row in rows}) > 1
+    lines = []
+    for row in rows:
+        line = {"checkpoint": str(row.get("checkpoint", ""))} if several else {}
+        line |= {"method": str(row["method"]), "images": str(row.get("images", ""))}
+        lines.append({**line, **{name: _cell(row, name) for name in shown}})
+    return lines
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    if name not in row:
+        return "-"
+    low, high = row.get("intervals", {}).get(name, (math.nan, math.nan))
+    return f"{row[name]:.4f}" + (f" ±{(high - low) / 2:.3f}" if math.isfinite(high - low) else "")

@@ -1,0 +1,51 @@
+"""The lines that a training run says before its first step."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from dataset.balance import imbalance
+from dataset.pictures import PictureDataset
+from engine.session import Session
+from tools import distributed
+from tools.console import say
+from tools.cost import parameters
+from tools.run_folder import changes
+
+logger = logging.getLogger("train")
+
+CLASSES_WITH_HINT = 50  # from this number on, the published form is known to lose accuracy
+
+
+def announce(
+    session: Session, train_set: PictureDataset, val_set: PictureDataset, *, batch_size: int,
+    resumed: Mapping[str, Any] | None, weighted: bool,
+) -> None:  # fmt: skip
+    """Say what is trained on what, and what the user may want to change.
+
+    Args:
+        session: the run.
+        train_set, val_set: its pictures.
+        batch_size: pictures per step and process.
+        resumed: ``train_config`` of the checkpoint that the run continues; None for a new run.
+        weighted: whether the loss weights the classes.
+    """
+    stopped, options, world = session.stopped, session.options, distributed.world_size()
+    if resumed is not None:
+        where = f"{stopped['images']} pictures into epoch {session.start + 1}" if stopped else f"epoch {session.start}"
+        say(f"continuing from {where}{changes(resumed, session.configs['train_config'])}")
+    c = train_set.num_classes
+    processes = f", {world} processes" if distributed.active() else ""
+    say(f"{session.name}: {len(train_set)} training and {len(val_set)} validation pictures, {c} classes, "
+        f"{parameters(session.model)[0]:,} trainable parameters, {session.device.type}{processes}")  # fmt: skip
+    if world > 1:
+        batch = batch_size * options.accum_steps
+        logger.warning("global batch %d x %d = %d pictures; --lr stays %g, scaled linearly it would be %g",
+                       batch, world, batch * world, options.lr, options.lr * world)  # fmt: skip
+    if session.configs["model_config"].get("attention") == "paper" and c >= CLASSES_WITH_HINT:
+        logger.warning("%d classes: the published form of attention loses accuracy from about %d classes on; try "
+                       "@recipes/direct.txt", c, CLASSES_WITH_HINT)  # fmt: skip
+    if note := imbalance(train_set):
+        say(f"{note}; {'weighted in the loss' if weighted else '--class_weights balanced weighs them'}")
+    if session.start >= options.epochs:
+        say(f"all {options.epochs} epochs are done; give a larger --epochs to continue")

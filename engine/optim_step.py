@@ -1,0 +1,106 @@
+"""From the loss of batches to new weights: accumulation, precision, clipping, schedule, running average."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from tools.machine import autocast
+
+
+class Group(NamedTuple):
+    """The batches that make one step, as one of them sees it."""
+
+    size: int  # batches
+    is_complete: bool  # whether this one is the last
+
+
+class OptimStep:
+    """What a training step does with a loss. What is switched off is called all the same, and does nothing.
+
+    Args:
+        model: as the loop calls it, wrapped for several processes or not.
+        optimizer: stepped once a group of batches.
+        scheduler: stepped with it.
+        device: of the model.
+        amp: precision of the forward pass, None for single precision. With float16 the loss is scaled, since small
+            gradients would be lost.
+        clip_grad: largest norm of the whole gradient; None leaves it.
+        accum_steps: batches of a group; the last group of an epoch may have fewer. The cross entropy of a group is that
+            of all its pictures, but its area term is the mean of those of its batches, since the power of a
+            mean is not the mean of powers.
+        ema: an exponential moving average of the weights, of the model without its wrapper.
+        done: steps made before, in earlier epochs too; the EMA warms up over them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler,
+        *,
+        device: torch.device,
+        amp: torch.dtype | None = None,
+        clip_grad: float | None = None,
+        accum_steps: int = 1,
+        ema: ModelEmaV3 | None = None,
+        done: int = 0,
+    ) -> None:
+        self.optimizer, self.scheduler, self.accum_steps, self.done = optimizer, scheduler, accum_steps, done
+        self.lr = float(scheduler.get_last_lr()[0])  # of the last step
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
+        self.autocast: Callable[[], AbstractContextManager] = partial(autocast, device, amp)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._clip: Callable[[], object] = _nothing
+        if clip_grad is not None:
+            self._clip = partial(nn.utils.clip_grad_norm_, parameters, clip_grad)
+        self._update_ema: Callable[..., object] = _nothing
+        if ema is not None:
+            self._update_ema = partial(ema.update, getattr(model, "module", model))
+        # Gradients are exchanged between processes once a group, not once a batch.
+        self._without_exchange: Callable[[], AbstractContextManager] = getattr(model, "no_sync", nullcontext)
+        optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def batch(self, step: int, steps: int) -> Iterator[Group]:
+        """The forward and backward pass of batch ``step`` of an epoch of ``steps``."""
+        first = step - step % self.accum_steps
+        group = Group(min(self.accum_steps, steps - first), step + 1 in (first + self.accum_steps, steps))
+        with nullcontext() if group.is_complete else self._without_exchange():
+            yield group
+
+    def backward(self, loss: Tensor, group: Group) -> None:
+        """Gather the gradients of a batch; after the last of its group, change the weights."""
+        self.scaler.scale(loss / group.size).backward()
+        if group.is_complete:
+            self._step()
+
+    def _step(self) -> None:
+        self.scaler.unscale_(self.optimizer)
+        self._clip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.lr = float(self.scheduler.get_last_lr()[0])
+        self.scheduler.step()
+        self.done += 1
+        self._update_ema(step=self.done)
+
+
+def _nothing(**_: object) -> None:
+    """What a part that is switched off does."""
+
+
+def ema_of(model: nn.Module, decay: float | None) -> ModelEmaV3 | None:
+    """A running average of weights and buffers that soon forgets where it started (timm's, with its warm-up).
+
+    Args:
+        model: without wrapping, on its device.
+        decay: of the average for one step, once it is warm; None for no average.
+    """
+    return None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True)

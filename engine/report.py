@@ -1,0 +1,65 @@
+"""The report of a run, put together from its files and from the maps of its models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dataset.sources import Source, Sources
+from engine.explain.drawing import LIKELY_CLASSES
+from engine.explain.slots import interesting_classes
+from engine.explain.table import metric_cells, read_metrics
+from engine.trained_model import TrainedModel
+from tools import ToolError
+from tools.console import progress, say
+from tools.figures.report.gallery import ReportCard, ReportMap
+from tools.figures.report.page import Report, save_report
+from tools.files import writable_folder
+from tools.run_log import read_records
+
+
+def write_report(
+    file: Path, models: Sequence[TrainedModel], sources: Sources, *, dataset: str, accuracy: dict[str, float]
+) -> None:  # fmt: skip
+    """Write one HTML file: the run, its metrics and curves, and a gallery with the maps of every model.
+
+    Args:
+        file: the page.
+        models: the slot model of the run first; another sign's may follow.
+        sources: the pictures of the gallery.
+        dataset: its name.
+        accuracy: shares from 0 to 1 by name; empty if nothing was evaluated.
+
+    Raises:
+        ToolError: the folder of the page cannot be written.
+    """
+    first = models[0]
+    cards = [report_card(models, source) for source in progress(sources, "report")]
+    try:
+        rows = metric_cells(read_metrics(first.path.parent))
+    except ToolError:
+        rows = []  # nothing measured yet
+    title = f"{first.run}: {first.config['backbone']} on {dataset}"
+    records = read_records(first.path.parent / "log.jsonl")
+    writable_folder(file.parent)
+    save_report(file, Report(title, first.state["train_config"], accuracy, rows, records, cards))
+    say(f"report of {len(cards)} picture(s): {file}")
+
+
+def report_card(models: Sequence[TrainedModel], source: Source) -> ReportCard:
+    """A picture with the evidence of every model for the classes that the first one finds likely."""
+    names = models[0].class_names
+    explanations: list[Any] = [model.explain(source.picture) for model in models]
+    first, negative = explanations[0], models[0].is_negative
+    shown = interesting_classes(first, count=LIKELY_CLASSES, negative=negative, label=source.label)
+    maps = [
+        ReportMap(
+            name=names[label], probability=float(explanation.probabilities[label]),
+            logit=float(explanation.logits[label]), values=explanation.evidence[label].numpy(),
+            kind="negative" if model.is_negative else "positive",
+        )
+        for model, explanation in zip(models, explanations, strict=True)
+        for label in shown
+    ]  # fmt: skip
+    best = int(first.probabilities.argmax())
+    known = names[source.label] if source.label is not None else None
+    return ReportCard(source.title, source.picture, known, names[best], float(first.probabilities[best]), maps)

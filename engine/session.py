@@ -1,0 +1,214 @@
+"""A training run: everything it consists of, and how it is saved and restored."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dataset.loaders import DeviceLoader
+from engine.optim import build_optimizer, build_scheduler, restore_optimizer
+from engine.optim_step import OptimStep, ema_of
+from engine.train import EpochStopped
+from sloter import ModelError
+from sloter.backbone import FeatureModel
+from sloter.config import OPTIONS, differences
+from sloter.loss import ScouterLoss
+from tools import ToolError, distributed
+from tools.distributed.random_state import random_states, restore_random_state
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How weights are trained; the flags of the same names explain each."""
+
+    epochs: int = 10
+    start_epoch: int = 0
+    seed: int = 0
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    sched: str = "step"
+    lr_drop: int = 70
+    warmup_epochs: float = 0.0
+    clip_grad: float | None = None
+    accum_steps: int = 1
+    ema: float | None = None
+    compile: bool = False
+
+
+class Session:
+    """The model, its data, loss and optimizer at work, and the progress of the run.
+
+    Args:
+        name: of the run.
+        model: on its device, with the weights that a new run starts from.
+        configs: ``model_config``, ``data_config`` and ``train_config`` of the checkpoint.
+        train_loader, val_loader: the two splits.
+        criterion: the loss, on the device.
+        options: how weights are trained.
+        device: of the model.
+        amp: precision of the forward pass, None for single precision.
+        explained: (c), the class that a negative model explains for each true one, where it is known.
+        state: a checkpoint to continue from; None starts a new run.
+
+    Attributes:
+        start: the first epoch to train.
+        record: metrics of the last complete epoch.
+        best_top1: the best validation accuracy so far.
+        stopped: how far the epoch is in which the run was stopped; None at the end of an epoch.
+
+    Raises:
+        ToolError: ``state`` is of other layers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: FeatureModel,
+        *,
+        configs: dict[str, Any],
+        train_loader: DeviceLoader,
+        val_loader: DeviceLoader,
+        criterion: ScouterLoss,
+        options: TrainingOptions,
+        device: torch.device,
+        amp: torch.dtype | None = None,
+        explained: torch.Tensor | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.model, self.configs, self.options, self.device = name, model, configs, options, device
+        self.train_loader, self.val_loader, self.criterion = train_loader, val_loader, criterion
+        self.amp, self.explained = amp, explained
+        self.record: dict[str, Any] = {}
+        self.best_top1, self.stopped = -1.0, None
+        self.optimizer = build_optimizer(model, lr=options.lr, weight_decay=options.weight_decay)
+        self.ema = ema_of(model, options.ema)
+        if options.compile:
+            model.compile()
+        if options.compile and self.ema:
+            self.ema.module.compile()
+        self.wrapped = distributed.wrap(model, device)
+        if state is None:
+            self._begin(options.start_epoch)
+        else:
+            self.load_state_dict(state)
+
+    @property
+    def evaluated(self) -> FeatureModel:
+        """The model that is evaluated and saved as the run's: the EMA, if there is one."""
+        return self.ema.module if self.ema else self.model
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the outputs."""
+        return self.configs["data_config"]["class_names"]
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether the maps of the model speak against their class."""
+        return self.configs["model_config"].get("loss_status", 1) < 0
+
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in a whole epoch."""
+        self.train_loader.set_epoch(0)
+        return math.ceil(len(self.train_loader) / self.options.accum_steps)
+
+    def state_dict(
+        self, epoch: int, record: Mapping[str, Any], stopped: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """The content of a checkpoint.
+
+        Args:
+            epoch: the last complete epoch.
+            record: its metrics.
+            stopped: how far the next epoch is, from :meth:`stop`; None at the end of an epoch.
+        """
+        state = {
+            **self.configs,
+            "model": self.evaluated.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.optim_step.scaler.state_dict(),
+            "epoch": epoch,
+            "metrics": dict(record),
+            "best_top1": max(self.best_top1, record.get("val_top1", -1.0)),
+        }
+        if self.ema:
+            state["raw_model"] = self.model.state_dict()
+        if stopped:
+            state["stopped"] = stopped
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from the content of a checkpoint.
+
+        Raises:
+            ToolError: it is of other layers.
+        """
+        self.model.load_state_dict(state.get("raw_model", state["model"]))
+        if self.ema:
+            self.ema.module.load_state_dict(state["model"])
+        try:
+            restore_optimizer(
+                self.optimizer, state["optimizer"], lr=self.options.lr, weight_decay=self.options.weight_decay
+            )
+        except ValueError as error:
+            frozen = state["train_config"]["freeze_layers"]
+            raise ToolError(f"--resume: the checkpoint trained other layers (--freeze_layers {frozen}): give the same "
+                            "--freeze_layers") from error  # fmt: skip
+        self.record, self.best_top1, self.stopped = state["metrics"], state["best_top1"], state.get("stopped")
+        self._begin(state["epoch"] + 1, self.stopped["share"] if self.stopped else 0.0)
+        if state.get("scaler"):
+            self.optim_step.scaler.load_state_dict(state["scaler"])
+
+    def _begin(self, epoch: int, share: float = 0.0) -> None:
+        """Set the schedule to ``share`` of an epoch; it is a function of the step and has no state of its own."""
+        options, steps = self.options, self.steps_per_epoch()
+        self.start, done = epoch, round((epoch + share) * steps)
+        scheduler = build_scheduler(
+            self.optimizer, sched=options.sched, steps_per_epoch=steps, epochs=options.epochs, lr_drop=options.lr_drop,
+            warmup_epochs=options.warmup_epochs, done=done,
+        )  # fmt: skip
+        self.optim_step = OptimStep(
+            self.wrapped, self.optimizer, scheduler, device=self.device, amp=self.amp, clip_grad=options.clip_grad,
+            accum_steps=options.accum_steps, ema=self.ema, done=done,
+        )  # fmt: skip
+
+    def begin_epoch(self, epoch: int) -> EpochStopped | None:
+        """Set order and random state of an epoch; returns its first part if the run was stopped in it."""
+        # Seeded anew each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
+        torch.manual_seed(((self.options.seed * 1_000_003 + epoch) * 65_537 + distributed.rank()) % 2**63)
+        self.train_loader.set_epoch(epoch)
+        if self.stopped is None:
+            return None
+        before = EpochStopped(**{name: self.stopped[name] for name in ("images", "sums", "seconds")})
+        self.train_loader.set_epoch(epoch, skip=before.images)
+        restore_random_state(self.stopped["random"], self.device)
+        self.stopped = None
+        return before
+
+    def stop(self, epoch: int, stopped: EpochStopped) -> dict[str, Any]:
+        """What is saved of an epoch that is stopped before its end; every process must call it."""
+        return {
+            "images": stopped.images, "sums": stopped.sums, "seconds": stopped.seconds,
+            "share": self.optim_step.done / self.steps_per_epoch() - epoch, "random": random_states(self.device),
+        }  # fmt: skip
+
+
+def check_same_model(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Raise unless a run with this model configuration can continue a checkpoint with the stored one.
+
+    Raises:
+        ToolError: they differ, in what.
+    """
+    wrong = [(key, value, stored.get(key)) for key, value in config.items()
+             if key not in OPTIONS and value != stored.get(key)]  # fmt: skip
+    try:
+        if config["use_slot"] and stored["use_slot"]:
+            wrong += differences(config, stored, "forward", "training")
+    except ModelError as error:
+        raise ToolError(f"--resume: {error}") from error
+    if wrong:
+        told = "; ".join(f"{key} {stored}, not {now}" for key, now, stored in wrong)
+        raise ToolError(f"--resume: the checkpoint's model is another one than that of the flags: it has {told}; give "
+                        "the flags it was trained with")  # fmt: skip

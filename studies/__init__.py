@@ -1,0 +1,1 @@
+"""Programs beside the three scripts: benchmarks, the study of heads, comparisons. Nothing imports them."""

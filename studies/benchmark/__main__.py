@@ -1,0 +1,75 @@
+"""Measure parts of the program beside what they are compared with: ``python -m studies.benchmark [part ...]``."""
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from args import expand_runs
+from studies.benchmark.flags import parse_args
+
+if __name__ == "__main__":
+    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+
+import timm
+import torch
+import torchvision
+
+from dataset import DataError
+from sloter import ModelError
+from studies.benchmark import data, explain, head, scale, steps
+from tools.console import format_table, run_script, say, set_up_console
+from tools.files import write_atomically
+from tools.machine import keep_freed_memory, pick_device, set_numerics
+
+PARTS = {
+    "head": head.measure,
+    "data": data.measure,
+    "train": steps.measure_train,
+    "infer": steps.measure_infer,
+    "explain": explain.measure,
+    "scale": scale.measure,
+}
+
+
+def main() -> None:
+    args = parse_args()
+    set_up_console("benchmark")
+    device = pick_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
+    run = expand_runs(args)[0]
+    where = machine(device)
+    say("; ".join(f"{key} {value}" for key, value in where.items()))
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for part in dict.fromkeys(args.parts or PARTS):
+        tables[part] = PARTS[part](run, device)
+        say(format_table(tables[part]))
+    if args.json:
+        write_atomically(Path(args.json), (json.dumps({"machine": where, **tables}, indent=2) + "\n").encode())
+        say(f"saved: {args.json}")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware, without which a measurement says little."""
+    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": timm.__version__,
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, "benchmark", (ModelError, DataError)))

@@ -1,0 +1,49 @@
+"""Repeated measurements of several things in turns, so that a busy moment of the machine does not hit one alone."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from tools.console import progress
+
+CPU = torch.device("cpu")
+Action = Callable[[], object]
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what it was told; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes, the most that were in use so far: of the device, or of the process for a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Multiply-adds a second of a large matrix product, the most that the device does in practice."""
+    side = 8192 if device.type == "cuda" else 2048
+    factor = torch.randn(side, side, device=device).to(dtype)
+    taken = seconds_each({"product": lambda: factor @ factor}, rounds=5, title="matrix product", device=device)
+    return side**3 / taken["product"]
+
+
+def seconds_each(
+    actions: Mapping[str, Action], *, rounds: int, title: str, device: torch.device = CPU
+) -> dict[str, float]:  # fmt: skip
+    """Median seconds of each action on a device over some rounds, after one that is not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in actions}
+    for number in progress(range(rounds + 1), title):
+        for name, action in actions.items():
+            start = time.perf_counter()
+            action()
+            wait_for(device)
+            if number:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}

@@ -1,0 +1,57 @@
+"""Put the explanation metrics of several runs into one table: ``python -m studies.compare FOLDER ...``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.flags import Parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The checked flags; exits with one line and code 2 on one that is wrong."""
+    parser = Parser(
+        prog="python -m studies.compare",
+        description="Put the explanation metrics of several runs into one table.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("tables", nargs="+", metavar="FOLDER", help="folder of a run with a metrics.json, or that file")
+    parser.add_argument("--output_dir", metavar="DIR", help="write metrics.json, metrics.csv and metrics.png there")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+
+from engine.explain.table import key_of, metric_cells, read_metrics, write_table
+from tools import ToolError
+from tools.console import format_table, run_script, say, set_up_console
+from tools.files import writable_folder
+
+
+def main() -> None:
+    args = parse_args()
+    set_up_console("compare")
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for path in map(Path, args.tables):
+        folder = path if path.is_dir() else path.parent
+        if args.output_dir and folder.resolve() == Path(args.output_dir).resolve():
+            raise ToolError(f"--output_dir {args.output_dir} holds one of the tables: give another folder")
+        for row in read_metrics(path):
+            # Checkpoints of different folders have the same names: the folder tells them apart.
+            place = os.path.relpath(folder, args.output_dir) if args.output_dir else str(folder)
+            row = {**row, "checkpoint": str(Path(place) / str(row.get("checkpoint", "")))}
+            rows[key_of(row)] = row
+    if not rows:
+        raise ToolError(f"there are no rows in {', '.join(args.tables)}: run test.py --explain_metrics true first")
+    say(format_table([{k: v for k, v in row.items() if k != "checkpoint"} for row in metric_cells([*rows.values()])]))
+    if args.output_dir:
+        folder = writable_folder(args.output_dir)
+        write_table(folder, [*rows.values()])
+        say(f"saved: {folder / 'metrics.json'}, metrics.csv and metrics.png beside it")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, "compare", ()))

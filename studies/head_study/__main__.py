@@ -1,0 +1,133 @@
+"""Compare classifier heads on the frozen features of a data set: ``python -m studies.head_study``."""
+
+import sys
+
+from studies.head_study.flags import parse_args
+
+if __name__ == "__main__":
+    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+
+import argparse
+import itertools
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataset import DataError
+from engine import TrainingError
+from sloter import ModelError
+from sloter.backbone import create_backbone
+from sloter.weights import pretrained_statistics
+from studies.head_study.features import Features, load_or_compute
+from studies.head_study.figure import save_study
+from studies.head_study.heads import loss_options
+from studies.head_study.insertion import Scorer
+from studies.head_study.sources import Place, open_source
+from studies.head_study.train import Setting, train_head
+from tools import ToolError
+from tools.checkpoint import read_state_dict
+from tools.console import format_table, run_script, say, set_up_console
+from tools.files import save_csv, writable_folder, write_atomically
+from tools.machine import amp_dtype, keep_freed_memory, pick_device
+
+FIGURES = ("top1", "best", "attn_mean", "area", "precision", "alike", "grid", "iauc", "dauc", "full", "loss")
+
+
+def main() -> None:
+    args = parse_args()
+    set_up_console("head_study")
+    device = pick_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    writable_folder(args.output_dir)
+    train, val, scorer = features_of(args, device)
+    say(f"{len(train)} training and {len(val)} validation pictures, {train.num_classes} classes, features of "
+        f"{train.grid[0]}x{train.grid[1]}x{train.maps.shape[2]}")  # fmt: skip
+    runs: list[dict[str, Any]] = []
+    for head, sign, lr in itertools.product(args.heads, args.signs, args.lrs):
+        if sign < 0 and head in ("linear", "baseline"):
+            continue
+        for seed in range(args.seeds):
+            try:
+                runs.append(one(args, head, sign, lr, seed, train, val, scorer, device))
+            except TrainingError as error:  # a result, too: this head does not bear this rate
+                say(f"{head} {sign:+d} lr {lr:g} seed {seed}: {error}")
+                runs.append({"head": head, "sign": sign, "lr": lr, "seed": seed, "top1": 0.0, "stable": False})
+                continue
+            shown = ", ".join(f"{name} {runs[-1][name]:.4f}" for name in FIGURES if name in runs[-1])
+            say(f"{head} {sign:+d} lr {lr:g} seed {seed}: {shown}")
+    table = summarise(runs)
+    say(format_table(table))
+    folder = Path(args.output_dir)
+    plain = [{name: None if value != value else value for name, value in row.items()} for row in table]  # no NaN
+    write_atomically(folder / "head_study.json", (json.dumps({"runs": runs, "table": plain}, indent=2) + "\n").encode())
+    save_csv(folder / "head_study.csv", table)
+    save_study(folder / "head_study.png", runs)
+    say(f"saved: {folder / 'head_study.json'}, head_study.csv and head_study.png beside it")
+
+
+def one(
+    args: argparse.Namespace, head: str, sign: int, lr: float, seed: int, train: Features, val: Features,
+    scorer: Scorer | None, device: torch.device,
+) -> dict[str, Any]:  # fmt: skip
+    """Train one head, and score its maps."""
+    slots = head not in ("linear", "baseline")
+    given = {name: vars(args)[name] for name in ("label_smoothing", "temperature") if vars(args)[name] is not None}
+    setting = Setting(
+        head=head, sign=sign, lr=lr, epochs=args.epochs, batch_size=args.batch_size, weight_decay=args.weight_decay,
+        lambda_value=args.lambda_value, power=args.power, seed=seed, amp=amp_dtype(args.amp, device),
+        changes=args.changes if slots else {}, **{**loss_options(head), **given},
+    )  # fmt: skip
+    model, figures = train_head(train, val, setting, device)
+    if scorer is not None and sign > 0:
+        figures |= scorer(model)
+    return {"head": head, "sign": sign, "lr": lr, "seed": seed, **figures}
+
+
+def features_of(args: argparse.Namespace, device: torch.device) -> tuple[Features, Features, Scorer | None]:
+    """Both splits, computed or read, and what scores maps from the pixels on, if that is wanted."""
+    weights = read_state_dict(args.backbone_weights) if args.backbone_weights else None
+    backbone = create_backbone(
+        args.model, num_classes=0, in_chans=3, img_size=args.img_size, pretrained=weights is None, weights=weights,
+        weights_source=str(args.backbone_weights),
+    )  # fmt: skip
+    statistics = pretrained_statistics(args.model)
+    splits, scorer = [], None
+    for split in ("train", "val"):
+        places = [Place(*place) for place in args.data]
+        source = open_source(places, split, img_size=args.img_size, bad_images="error", frames=args.frames)
+        name = "_".join(place.name for place in places).lower() + (f"_frames{args.frames}" if args.frames else "")
+        made_of = {"name": name, "split": split, "data": args.data, "frames": args.frames, "img_size": args.img_size,
+                   "model": args.model, "weights": args.backbone_weights or "pretrained"}  # fmt: skip
+        splits.append(load_or_compute(
+            Path(args.features_dir or args.output_dir), made_of, source=source, backbone=backbone,
+            statistics=statistics, batch_size=32, device=device,
+        ))  # fmt: skip
+        if split == "val" and args.score_images:
+            scorer = Scorer(backbone, source, statistics=statistics, images=args.score_images, device=device)
+    return splits[0], splits[1], scorer
+
+
+def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each head, sign and rate: means over the seeds, the deviation of the accuracy, the stable share."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for run in runs:
+        groups[run["head"], run["sign"], run["lr"]].append(run)
+    table = []
+    for (head, sign, lr), members in groups.items():
+        row: dict[str, Any] = {"head": head, "sign": f"{sign:+d}", "lr": f"{lr:g}", "seeds": len(members)}
+        for name in FIGURES:
+            values = [member[name] for member in members if name in member]
+            row[name] = statistics.fmean(values) if values else float("nan")
+        row["top1 std"] = statistics.stdev([m["top1"] for m in members]) if len(members) > 1 else float("nan")
+        row["stable"] = statistics.fmean(member["stable"] for member in members)
+        table.append(row)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, "head_study", (ModelError, DataError, TrainingError, ToolError)))

@@ -1,0 +1,115 @@
+"""The feature maps of a data set, computed once by a frozen backbone and kept in a file."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from dataset.loaders import normalised_picture
+from sloter.backbone import TimmModel, grid_features
+from studies.head_study.sources import Source
+from tools.console import progress
+from tools.files import write_atomically
+
+VERSION = 1  # of what the files hold and of how composites are drawn
+
+
+@dataclass(frozen=True)
+class Features:
+    """One split.
+
+    Attributes:
+        maps: (N, n, f) float16, places row by row.
+        labels: (N).
+        boxes: for each picture (m, 4) in pixels of the resized picture; None where a picture has none.
+        grid, img_size: (h, w), (H, W).
+        num_classes: c.
+    """
+
+    maps: Tensor
+    labels: Tensor
+    boxes: list[Tensor] | None
+    grid: tuple[int, int]
+    img_size: tuple[int, int]
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def cache_file(folder: Path, made_of: dict[str, Any]) -> Path:
+    """Where the features made of these settings are: another setting is another file."""
+    text = json.dumps({"version": VERSION, **made_of}, sort_keys=True, default=str)
+    return folder / f"{made_of['name']}_{made_of['split']}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+
+
+@torch.no_grad()
+def compute_features(
+    backbone: TimmModel, source: Source, *, statistics: dict[str, Any], batch_size: int, device: torch.device
+) -> Features:
+    """The maps of all pictures of a source, and where their objects are."""
+    backbone.eval().to(device).to(memory_format=torch.channels_last)
+    maps, boxes, grid = [], [], (0, 0)  # of the batches, of the pictures
+    indices = list(range(len(source.labels)))
+    for start in progress(range(0, len(indices), batch_size), "features"):
+        chunk = indices[start : start + batch_size]
+        pixels = []
+        for index in chunk:
+            pixels.append(source.pixels(index))
+            boxes.append(source.boxes(index))
+        images = normalised_picture(torch.stack(pixels), **statistics).to(device)
+        features = grid_features(backbone, images.to(memory_format=torch.channels_last)).float()  # (b, f, h, w)
+        grid = features.shape[2], features.shape[3]
+        maps.append(features.flatten(2).transpose(1, 2).half().cpu())  # (b, n, f)
+    known = [box for box in boxes if box is not None]
+    return Features(
+        torch.cat(maps), torch.tensor(source.labels), known if len(known) == len(boxes) else None, grid,
+        source.img_size, source.num_classes,
+    )  # fmt: skip
+
+
+def load_or_compute(
+    folder: Path, made_of: dict[str, Any], *, source: Source, backbone: TimmModel, **options: Any
+) -> Features:
+    """The features of a file, which is written first if it is not there.
+
+    Args:
+        folder: of the files.
+        made_of: everything that makes a difference to the features, ``name`` and ``split`` among it.
+        source, backbone, options: see :func:`compute_features`.
+    """
+    path = cache_file(folder, made_of)
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        save(path, compute_features(backbone, source, **options))
+    return load(path)
+
+
+def save(path: Path, features: Features) -> None:
+    """Write features as one safetensors file."""
+    tensors = {"maps": features.maps.contiguous(), "labels": features.labels}
+    if features.boxes is not None:
+        tensors["boxes"] = torch.cat(features.boxes)
+        tensors["box_counts"] = torch.tensor([len(box) for box in features.boxes])
+    about = {"grid": features.grid, "img_size": features.img_size, "num_classes": features.num_classes}
+    write_atomically(path, safetensors.torch.save(tensors, metadata={"about": json.dumps(about)}))
+
+
+def load(path: Path) -> Features:
+    """Read such a file."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["about"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    boxes = None
+    if "boxes" in tensors:
+        boxes = list(tensors["boxes"].split(tensors["box_counts"].tolist()))
+    return Features(
+        tensors["maps"], tensors["labels"], boxes, tuple(about["grid"]), tuple(about["img_size"]),
+        about["num_classes"],
+    )  # fmt: skip

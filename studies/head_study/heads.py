@@ -1,0 +1,111 @@
+"""The heads that are compared, all on a frozen feature map that is given instead of a picture."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from args import expand_runs, parse_args, slot_options
+from sloter.backbone import FeatureModel
+from sloter.config import slot_config
+from sloter.slot_model import SlotModel, SlotOutput
+
+
+class Given(nn.Module):
+    """A backbone that has already done its work."""
+
+    def forward_features(self, features: Tensor) -> Tensor:
+        """(b, f, h, w) as they are."""
+        return features
+
+
+class Linear(FeatureModel):
+    """Pooling, dropout and one linear layer: the plain classifier; its maps are CAM, which Grad-CAM equals here."""
+
+    def __init__(self, f: int, num_classes: int, *, dropout: float) -> None:
+        super().__init__(Given())
+        self.dropout, self.classifier = nn.Dropout(dropout), nn.Linear(f, num_classes)
+
+    def forward(self, features: Tensor) -> SlotOutput:
+        """(b, f, h, w) to logits."""
+        return SlotOutput(self.classifier(self.dropout(features.mean((2, 3)))))
+
+    def maps(self, features: Tensor) -> Tensor:
+        """(b, c, h, w): what each place adds to each logit, where that is positive."""
+        return torch.einsum("bfhw,cf->bchw", features, self.classifier.weight).clamp_min(0)
+
+
+class Baseline(FeatureModel):
+    """A 1x1 convolution, ReLU, pooling and one linear layer: as large as the slots' head, without attention."""
+
+    def __init__(self, f: int, num_classes: int, *, dim: int, dropout: float) -> None:
+        super().__init__(Given())
+        self.dropout, self.conv1x1 = nn.Dropout2d(dropout), nn.Conv2d(f, dim, 1)
+        self.classifier = nn.Linear(dim, num_classes)
+
+    def forward(self, features: Tensor) -> SlotOutput:
+        """(b, f, h, w) to logits."""
+        return SlotOutput(self.classifier(F.relu(self.conv1x1(self.dropout(features))).mean((2, 3))))
+
+    def maps(self, features: Tensor) -> Tensor:
+        """(b, c, h, w): what each place adds to each logit, where that is positive."""
+        values = F.relu(self.conv1x1(self.dropout(features)))
+        return torch.einsum("bdhw,cd->bchw", values, self.classifier.weight).clamp_min(0)
+
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+# Options of each slot head that differ from the published form; those of the direct form stand in its recipe.
+SLOT_HEADS: dict[str, dict[str, Any]] = {
+    "paper": {"hidden_dim": 64, "to_k_layers": 3},
+    "qknorm": {"attention": "qknorm", "hidden_dim": 64, "to_k_layers": 3},
+    "direct": {},
+}
+RECIPE_HEADS = {"direct": "direct.txt"}
+
+
+def recipe_of(head: str) -> argparse.Namespace | None:
+    """The run that the recipe of a head describes; None if the head has none."""
+    return expand_runs(parse_args([f"@{RECIPES / RECIPE_HEADS[head]}"]))[0] if head in RECIPE_HEADS else None
+
+
+def head_options(head: str) -> dict[str, Any]:
+    """The options of a slot head, from its recipe or from :data:`SLOT_HEADS`."""
+    recipe = recipe_of(head)
+    return slot_options(recipe) if recipe else SLOT_HEADS[head]
+
+
+def loss_options(head: str) -> dict[str, float]:
+    """Label smoothing and temperature of the loss that a head is trained with."""
+    recipe = recipe_of(head)
+    return {name: getattr(recipe, name) for name in ("label_smoothing", "temperature")} if recipe else {}
+
+
+def build_head(
+    name: str, *, f: int, grid: tuple[int, int], num_classes: int, sign: int, changes: dict[str, Any]
+) -> tuple[FeatureModel, bool]:
+    """A head, and whether its slots start at the class means.
+
+    Args:
+        name: one of :data:`studies.head_study.flags.HEADS`.
+        f: channels of the features.
+        grid: (h, w) of the features.
+        num_classes: c.
+        sign: +1 or -1; only slot heads know the latter.
+        changes: fields of :class:`sloter.config.SlotConfig` that differ from the head's own.
+    """
+    if name == "linear":
+        return Linear(f, num_classes, dropout=0.5), False
+    if name == "baseline":
+        return Baseline(f, num_classes, dim=512, dropout=0.5), False
+    config = slot_config({**head_options(name), "slots_per_class": 1, "loss_status": sign, **changes})
+    head = SlotModel(Given(), config, num_classes=num_classes, in_chans=f, img_size=grid)
+    return head, config.slot_init == "means"
+
+
+def maps_of(head: FeatureModel, features: Tensor) -> Tensor:
+    """(b, c, h, w), the maps of all classes: attention of slot heads, contributions of the others."""
+    own = getattr(head, "maps", None)
+    return own(features) if own else head(features).attn.sum(2)

@@ -1,0 +1,74 @@
+"""The maps of a linear head are known in closed form."""
+
+import pytest
+import timm
+import torch
+from torch.nn import functional as F
+
+from engine.explain.attribution.cam import pooled_linear
+from engine.explain.attribution.registry import SplitModel, build_explainer
+from tools import ToolError
+
+TARGETS = torch.tensor([[0, 3], [2, 2]])
+
+
+@pytest.fixture
+def known(pooled):
+    """Positive pictures, their features (b, f, h, w) and the class's weights (b, t, f)."""
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return images, F.avg_pool2d(images, 4), pooled.backbone.fc.weight.detach()[TARGETS]
+
+
+def test_cam_is_the_classifier_at_each_place(pooled, known):
+    images, features, weights = known
+    maps = build_explainer("CAM", pooled)(images, TARGETS)
+    torch.testing.assert_close(maps, torch.einsum("btf,bfhw->bthw", weights, features))
+    # with the bias, its mean is the logit
+    logits = maps.mean((2, 3)) + pooled.backbone.fc.bias.detach()[TARGETS]
+    torch.testing.assert_close(logits, pooled(images).detach().gather(1, TARGETS))
+
+
+@pytest.mark.parametrize("name", ["GradCAM", "XGradCAM"])
+def test_gradcam_is_cam_cut_at_zero_over_the_places(name, pooled, known):
+    images, features, weights = known
+    maps = build_explainer(name, pooled)(images, TARGETS)
+    expected = torch.einsum("btf,bfhw->bthw", weights / 16, features).relu()
+    torch.testing.assert_close(maps, expected)
+    assert expected.max() > 0
+
+
+def test_layercam_takes_positive_weights_alone(pooled, known):
+    images, features, weights = known
+    maps = build_explainer("LayerCAM", pooled)(images, TARGETS)
+    torch.testing.assert_close(maps, torch.einsum("btf,bfhw->bthw", weights.relu() / 16, features))
+
+
+def test_what_follows_may_work_in_place(small, pictures):
+    """The output of the batch norm is added to in place behind it: maps are of what the layer gave."""
+    backbone = small.backbone.eval()
+    images, seen = pictures(1, 32), []
+    handle = backbone.bn.register_forward_hook(lambda module, args, output: seen.append(output) or output.clone())
+    logits = backbone(images)[0]
+    handle.remove()
+    weights = [torch.autograd.grad(logit, seen[0], retain_graph=True)[0].mean((2, 3)) for logit in logits]
+    expected = torch.einsum("tbf,bfhw->bthw", torch.stack(weights), seen[0]).relu().detach()
+    model = SplitModel(backbone, image_shape=(3, 32, 32), layer="bn")
+    torch.testing.assert_close(build_explainer("GradCAM", model)(images, torch.arange(5)[None]), expected)
+    assert expected.max() > 0
+
+
+def test_the_classifier_is_found_by_what_it_does(small, pooled):
+    assert pooled_linear(small) is small.backbone.fc
+    assert pooled_linear(pooled) is pooled.backbone.fc
+
+
+def test_cam_is_refused_where_it_must_be(corner, pooled):
+    with pytest.raises(ToolError, match="one linear layer, which Corner has not: use GradCAM or LayerCAM"):
+        build_explainer("CAM", corner)
+    backbone = pooled.backbone
+    backbone.forward_head = lambda feature_map: backbone.fc(feature_map.mean((2, 3)).relu())
+    with pytest.raises(ToolError, match="one linear layer, which Pooled has not"):
+        build_explainer("CAM", SplitModel(backbone, image_shape=(3, 16, 16)))
+    early = SplitModel(timm.create_model("test_resnet", num_classes=5), image_shape=(3, 64, 64), layer="layer2")
+    with pytest.raises(ToolError, match="the last feature map: leave --cam_layer away or use GradCAM"):
+        build_explainer("CAM", early)

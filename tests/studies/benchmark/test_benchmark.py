@@ -1,0 +1,44 @@
+"""The benchmark runs and says what it measured."""
+
+import json
+
+import pytest
+
+
+def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
+    file = tmp_path / "out.json"
+    flags = "--dataset MNIST5k --model test_resnet --img_size 64 --batch_size 32 --num_workers 0 --device cpu"
+    done = as_user(f"python -m studies.benchmark data explain --quick true --methods CAM,RISE {flags} --json {file}")
+    assert done.returncode == 0, done.stderr
+    tables = json.loads(file.read_text())
+    assert tables["machine"]["device"] == "cpu" and tables["machine"]["torch"]
+    rates = {row["data"]: row["pictures/s"] for row in tables["data"]}
+    assert len(rates) == 6 and all(rate > 0 for rate in rates.values())
+    assert next(row for row in tables["data"] if row["data"] == "published pipeline")["times published"] == 1
+    methods = {row["explain"]: row for row in tables["explain"]}
+    assert list(methods) == ["plain forward, no map", "slot model, no map", "SCOUTER", "CAM", "RISE"]
+    assert "published pipeline" in done.stdout and "SCOUTER" in done.stdout
+
+
+def test_head_and_whole_models_are_compared_with_what_they_should_be(as_user, tmp_path):
+    file, trace = tmp_path / "out.json", tmp_path / "trace.json"
+    flags = "--model test_resnet --img_size 64 --pre_trained false --device cpu --quick true"
+    done = as_user(f"python -m studies.benchmark head train infer scale {flags} --json {file} --trace {trace}")
+    assert done.returncode == 0, done.stderr
+    tables = json.loads(file.read_text())
+    sizes = {row["classes x slots"] for row in tables["head"]}
+    assert sizes == {"10x1", "100x1", "100x5", "1000x1"}
+    first = [row for row in tables["head"] if row["head"] == "transcription"]
+    assert len(first) == 4 and all(row["train, times faster"] == 1 for row in first)
+    assert "GB, " in done.stderr and "a slot and picture" in done.stderr
+    for part in ("train", "infer"):
+        assert [row["classes"] for row in tables[part]][-3:] == [10, 100, 1000]
+        assert all(row["slot / linear"] == pytest.approx(row["slot, s"] / row["linear, s"]) for row in tables[part])
+    assert tables["scale"][0]["of perfect"] == 1 and tables["scale"][0]["pictures/s"] > 0
+    assert json.loads(trace.read_text())["traceEvents"]
+
+
+@pytest.mark.parametrize("flags", ["nothing", "--dataset CUB200 data"])
+def test_what_cannot_be_measured_is_one_line(as_user, flags):
+    done = as_user(f"python -m studies.benchmark {flags}")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1

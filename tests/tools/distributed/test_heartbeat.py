@@ -1,0 +1,124 @@
+"""Two processes' views of each other, in one process: what ends a process is noted instead."""
+
+import threading
+import time
+
+import pytest
+from torch.distributed import PrefixStore, TCPStore
+
+from tools import ToolError
+from tools.distributed.heartbeat import PATIENCE, Peers
+
+BEAT = 0.02
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+class Ended(SystemExit):
+    """Instead of the end of the process; in a thread it ends the thread without a word."""
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """The exit codes of the processes that ended, by rank."""
+    codes = {}
+
+    def end(self, code):
+        codes.setdefault(self.rank, code)
+        self._ending.release()  # for the other thread, which would have ended, too
+        raise Ended(code)
+
+    monkeypatch.setattr(Peers, "_end", end)
+    return codes
+
+
+@pytest.fixture
+def pair(ends):
+    server = TCPStore("localhost", 0, is_master=True)
+    stores = [PrefixStore("a", server), PrefixStore("a", TCPStore("localhost", server.port, is_master=False))]
+    made = [None, None]
+
+    def make(rank):
+        made[rank] = Peers(stores[rank], rank=rank, world_size=2, beat=BEAT, joining=10)
+
+    together(make)
+    yield made
+    for peers in made:
+        peers._stopping.set()
+        peers._thread.join(timeout=30)
+
+
+def together(do):
+    threads = [threading.Thread(target=do, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def wait_for(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(BEAT)
+
+
+def test_waiting_outlasts_patience_while_the_other_lives(pair, ends):
+    order = []
+
+    def work(rank):
+        if rank == 0:
+            time.sleep(2 * PATIENCE * BEAT)
+            order.append("main")
+            pair[0].open("drawn")
+        else:
+            pair[1].wait("drawn")
+            order.append("other")
+        pair[rank].barrier()
+        pair[rank].leave()
+
+    together(work)
+    assert order == ["main", "other"] and not ends
+
+
+def test_one_that_falls_silent_is_named_and_ends_the_other(pair, ends, capsys):
+    pair[1]._stopping.set()  # as if it were killed
+    wait_for(lambda: ends)
+    assert ends == {0: 1}
+    assert "error: rank 1 of 2 (" in capsys.readouterr().err
+
+
+def test_rank_0_falling_silent_ends_the_others(pair, ends, capsys):
+    pair[0]._stopping.set()
+    wait_for(lambda: ends)
+    assert ends == {1: 1} and "error: rank 0 of 2 (" in capsys.readouterr().err
+
+
+def test_what_the_first_to_fail_says_is_shown_once(pair, ends, capsys):
+    def fail(rank):
+        with pytest.raises(Ended):
+            pair[rank].fail(f"no such file, says {rank}", 2)
+
+    together(fail)
+    assert ends == {0: 2, 1: 2} and capsys.readouterr().err.count("no such file") == 1
+
+
+def test_the_others_end_with_the_code_of_the_one_that_failed(pair, ends, capsys):
+    with pytest.raises(Ended):
+        pair[1].fail("broken", 2)
+    wait_for(lambda: 0 in ends)
+    assert ends == {0: 2, 1: 2} and capsys.readouterr().err == "broken\n"
+
+
+def test_a_broken_connection_finds_who_is_gone_without_patience(pair, ends, capsys):
+    pair[0]._stopping.set()
+    started = time.monotonic()
+    with pytest.raises(Ended):
+        pair[1].lost("Connection closed by peer")
+    assert ends == {1: 1} and time.monotonic() - started < PATIENCE * BEAT + 5
+    assert "rank 0 of 2 (" in capsys.readouterr().err
+
+
+def test_who_did_not_come_is_named():
+    with pytest.raises(ToolError, match="of 3 processes rank 1, 2 did not come in 0 s"):
+        Peers(TCPStore("localhost", 0, is_master=True), rank=0, world_size=3, joining=0.1)

@@ -1,0 +1,77 @@
+import json
+
+import pytest
+
+from tools import VERSION
+from tools.console import format_table
+from tools.run_log import RunLog, read_records, save_results
+
+
+def test_a_record_a_line_flat_and_by_run(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = RunLog(path, "a", first_epoch=0)
+    for epoch in range(3):
+        log.add({"epoch": epoch, "loss": epoch / 2})
+    RunLog(path, "b", first_epoch=0).add({"epoch": 0, "loss": 9.0})
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(r["run"], r["epoch"], r["loss"]) for r in records] == [
+        ("a", 0, 0),
+        ("a", 1, 0.5),
+        ("a", 2, 1),
+        ("b", 0, 9),
+    ]
+
+
+def test_a_resumed_run_replaces_what_it_trains_again(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for first, epochs in ((0, (0, 1, 2)), (1, (1,))):
+        log = RunLog(path, "a", first_epoch=first)
+        for epoch in epochs:
+            log.add({"epoch": epoch, "first": first})
+    assert [(r["epoch"], r["first"]) for r in read_records(path)] == [(0, 0), (1, 1)]
+
+
+def test_two_runs_at_a_time_do_not_erase_each_other(tmp_path):
+    path = tmp_path / "log.jsonl"
+    a, b = (RunLog(path, run, first_epoch=0) for run in "ab")
+    for epoch in range(2):
+        a.add({"epoch": epoch})
+        b.add({"epoch": epoch})
+    assert sorted((r["run"], r["epoch"]) for r in read_records(path)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_a_record_that_a_kill_kept_out_is_restored_once(tmp_path):
+    path = tmp_path / "log.jsonl"
+    RunLog(path, "a", first_epoch=0).add({"epoch": 0})
+    for _ in range(2):
+        RunLog(path, "a", first_epoch=2).restore({"epoch": 1, "loss": 3.0})
+    assert [r["epoch"] for r in read_records(path)] == [0, 1]
+
+
+def test_lines_that_are_no_records_are_passed_over(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"run": "a", "epoch": 0}\n{"other": 1}\n{"run": "a", "ep')
+    assert len(read_records(tmp_path / "log.jsonl")) == 1 and read_records(tmp_path / "none.jsonl") == []
+
+
+def test_results_of_other_checkpoints_are_kept(tmp_path):
+    path = tmp_path / "results.json"
+    save_results(path, {"checkpoint": "a", "top1": 0.1})
+    save_results(path, {"checkpoint": "b", "top1": 0.2})
+    save_results(path, {"checkpoint": "a", "top1": 0.3})
+    content = json.loads(path.read_text())
+    version = {"version": VERSION}
+    earlier = [{"checkpoint": "b", "top1": 0.2, **version}]
+    assert content == {"checkpoint": "a", "top1": 0.3, **version, "earlier": earlier}
+
+
+def test_a_table_is_aligned():
+    table = format_table([{"name": "x", "top1": 0.5}, {"name": "long", "top1": 0.25}])
+    assert table.splitlines() == ["name    top1", "   x  0.5000", "long  0.2500"]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_a_results_file_that_is_not_ours_is_replaced(tmp_path, content):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    save_results(path, {"checkpoint": "a"})
+    assert json.loads(path.read_text()) == {"checkpoint": "a", "version": VERSION}

@@ -1,0 +1,80 @@
+"""The launcher of this process: rank, share of the machine, restarts, and the command line."""
+
+import os
+import shlex
+import sys
+
+import torch
+
+from tools import ToolError
+from tools.distributed.slurm import task_environment
+
+
+def adopt() -> None:
+    """Take the tasks of a Slurm step for a launch, and give each process its share of the cores.
+
+    What a launcher (torchrun, torch.distributed.launch) has said counts more than Slurm, in whose jobs it may run.
+    """
+    if not launched():
+        os.environ.update(task_environment(os.environ))
+    if launched() and local_processes() > 1 and "OMP_NUM_THREADS" not in os.environ:
+        # torchrun sets OMP_NUM_THREADS itself; others leave every process to take all cores.
+        torch.set_num_threads(cores())
+
+
+def launched() -> bool:
+    """Whether a launcher has put this process into a group."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def local_processes() -> int:
+    """Processes of the launch on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if launched() else 1
+
+
+def local_rank() -> int:
+    """Number of this process among those on this machine."""
+    return int(os.environ.get("LOCAL_RANK", 0)) if launched() else 0
+
+
+def cores() -> int:
+    """Cores for one process: its own if Slurm says so, or its share of the machine's."""
+    own = int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
+    here = int(os.environ.get("SLURM_CPUS_ON_NODE") or os.cpu_count() or 1)
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else here
+    return max(1, min(bound, own or here // local_processes()))
+
+
+def gpu_index(gpus: int) -> int:
+    """The GPU of this process among those that it sees.
+
+    One that sees a single GPU has been given it (``srun --gpus-per-task``, CUDA_VISIBLE_DEVICES); whether another
+    process has been given the same is found when the group is formed.
+
+    Raises:
+        ToolError: there is none for it.
+    """
+    if gpus > 1 and local_rank() >= gpus:
+        raise ToolError(f"{local_processes()} processes on a machine with {gpus} GPUs: start one for each, or give "
+                        "--device cpu")  # fmt: skip
+    return 0 if gpus <= 1 else local_rank()
+
+
+def restarts() -> int:
+    """How often torchrun has started the processes anew (``--max-restarts``)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) if launched() else 0
+
+
+def command_line() -> str:
+    """What was typed, for messages that say how to go on."""
+    return shlex.join([*_launcher(), *sys.argv])
+
+
+def _launcher() -> list[str]:
+    env = os.environ
+    if "RANK" not in env or "LOCAL_WORLD_SIZE" not in env:
+        return ["python"]
+    if "TORCHELASTIC_RUN_ID" not in env and "SLURM_PROCID" in env:
+        return ["srun", f"--ntasks={env['WORLD_SIZE']}", "python"]
+    nodes = [f"--nnodes={env['GROUP_WORLD_SIZE']}"] if env.get("GROUP_WORLD_SIZE", "1") != "1" else []
+    return ["torchrun", *nodes, f"--nproc_per_node={env['LOCAL_WORLD_SIZE']}"]

@@ -1,0 +1,58 @@
+"""Figures of a run: training curves and the confusion matrix."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tools.figures.explanations import shortened
+from tools.files import save_figure
+
+MAX_CLASSES_WITH_NAMES, MAX_CLASSES_WITH_NUMBERS = 50, 25  # in a confusion matrix
+
+
+def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str]) -> None:
+    """A confusion matrix (c, c), true classes by predicted ones, coloured by the share of the true class.
+
+    Numbers are written for few classes, names for not too many.
+    """
+    c = len(names)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(max(4.0, 0.32 * c + 2), 16.0)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    ax = figure.subplots()
+    figure.colorbar(ax.imshow(shares, cmap="Blues", vmin=0, vmax=1), ax=ax, shrink=0.8, label="share of the true class")
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    if c <= MAX_CLASSES_WITH_NAMES:
+        ax.set_xticks(range(c), [shortened(name) for name in names], rotation=90, fontsize=7)
+        ax.set_yticks(range(c), [shortened(name) for name in names], fontsize=7)
+    for row, column in np.argwhere(counts) if c <= MAX_CLASSES_WITH_NUMBERS else ():
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
+    save_figure(path, figure)
+
+
+def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Training curves of all runs of a log: loss, accuracy and attention by epoch."""
+    panels = {"loss": "loss", "top-1 accuracy": "top1", "mean attention": "attn_mean"}
+    runs = list(dict.fromkeys(str(record["run"]) for record in records))
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels))
+    for ax, (title, key) in zip(axes, panels.items(), strict=True):
+        for number, run in enumerate(runs):
+            own = [record for record in records if record["run"] == run]
+            epochs = [record["epoch"] + 1 for record in own]
+            for prefix, style, what in (("", "--", "training"), ("val_", "-", "validation")):
+                values = [record.get(prefix + key, np.nan) for record in own]
+                ax.plot(epochs, values, style, color=f"C{number % 10}", marker=".", label=f"{run}, {what}")
+        ax.set_title(title)
+        ax.set_xlabel("epoch")
+        ax.set_xlim(0.5, max(record["epoch"] for record in records) + 1.5)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize=7, handlelength=4)
+    save_figure(path, figure)

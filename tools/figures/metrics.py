@@ -1,0 +1,39 @@
+"""The figure of a table of explanation metrics."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from tools.files import save_figure
+
+
+def save_metric_figure(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Two scatter plots, each method a point with its 95 % interval: area and precision, deletion and insertion."""
+    panels = (("area", "precision", "smaller and on the object: up and left"),
+              ("dauc", "iauc", "the answer hangs on it: up and left"))  # fmt: skip
+    drawn = [panel for panel in panels if any(panel[0] in row and panel[1] in row for row in rows)]
+    figure = Figure(figsize=(5.6 * max(len(drawn), 1) + 2.2, 5), layout="constrained")
+    axes = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
+    colours = matplotlib.colormaps["tab20"]
+    for ax, (x, y, title) in zip(axes, drawn, strict=False):
+        for number, row in enumerate(rows):
+            if x in row and y in row:
+                own = str(row["method"]).startswith("SCOUTER")
+                # A negative model follows a class that is not in the picture: where it does, the true class is drawn.
+                h, v = (f"{name}_true" if f"{name}_true" in row else name for name in (x, y))
+                ax.errorbar(row[h], row[v], xerr=_reach(row, h), yerr=_reach(row, v), color=colours(number % 20),
+                            fmt="*" if own else "o", markersize=12 if own else 6, linewidth=0.8,
+                            label=row["method"])  # fmt: skip
+        ax.set(xlabel=x, ylabel=y, title=title)
+        ax.grid(alpha=0.3)
+    if drawn:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    save_figure(path, figure)
+
+
+def _reach(row: Mapping[str, Any], name: str) -> list[list[float]] | None:
+    low, high = row.get("intervals", {}).get(name, (row[name], row[name]))
+    return [[max(row[name] - low, 0)], [max(high - row[name], 0)]]

@@ -1,0 +1,131 @@
+"""A run as one HTML file that needs nothing else: configuration, accuracy, curves, scores, pictures with their maps.
+
+Everything is in the file and its Content-Security-Policy lets nothing else in: no network, and no script or style but
+the page's own, whatever a class or a picture may be called.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.figures.report.curves import curves
+from tools.figures.report.gallery import ReportCard, ReportMap, gallery
+from tools.figures.report.parts import breakable, escape, fill, is_number, percent, plain, text_of
+from tools.files import write_atomically
+
+__all__ = ["Report", "ReportCard", "ReportMap", "save_report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page tells; what is empty has no section."""
+
+    title: str
+    configuration: Mapping[str, object]
+    accuracy: Mapping[str, float]  # shares from 0 to 1
+    metric_rows: Sequence[Mapping[str, object]]
+    curves: Sequence[Mapping[str, object]]  # records of log.jsonl
+    cards: Sequence[ReportCard]
+
+
+def save_report(path: Path, report: Report) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: the HTML file.
+        report: what it tells; the cards are brought into their order here.
+
+    Raises:
+        ToolError: a map is of no known kind, or not (h, w).
+        OSError: the file cannot be written.
+    """
+    sections = {
+        "Configuration": _configuration(report.configuration),
+        "Accuracy": _accuracy(report.accuracy),
+        "Curves": curves(report.curves),
+        "Scores": _metrics(report.metric_rows),
+        "Pictures": gallery(report.cards),
+    }
+    sections = {name: content for name, content in sections.items() if content}
+    style, script = text_of("page.css"), text_of("page.js")
+    page = fill(
+        "page.html",
+        policy=_policy(style, script),
+        title=escape(report.title),
+        style=style,
+        script=script,
+        skip='<a class="skip" href="#pictures">Skip to the pictures</a>' if "Pictures" in sections else "",
+        navigation=_navigation(sections) if len(sections) > 1 else "",
+        sections="\n".join(_section(name, content) for name, content in sections.items()),
+    )
+    # A file name that is no text on this system arrives with surrogates, which UTF-8 has no place for.
+    write_atomically(path, page.encode("utf-8", errors="replace"))
+
+
+def _policy(style: str, script: str) -> str:
+    """Pictures in the file, the one style sheet and the one script, told by their digests; nothing else."""
+
+    def digest(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    return (
+        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _section(name: str, content: str) -> str:
+    anchor = name.lower()
+    heading = f'<h2 id="{anchor}-title">{name}</h2>'
+    return f'<section id="{anchor}" aria-labelledby="{anchor}-title">{heading}{content}</section>'
+
+
+def _navigation(sections: Mapping[str, str]) -> str:
+    links = "".join(f'<li><a href="#{name.lower()}">{name}</a></li>' for name in sections)
+    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
+
+
+def _configuration(configuration: Mapping[str, object]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(key)}</th><td>{plain(value) if value is None else breakable(value)}</td></tr>'
+        for key, value in configuration.items()
+    )
+    if not rows:
+        return ""
+    return (
+        f'<details class="panel"><summary>{len(configuration)} settings of the run</summary>'
+        f'<div class="scroll"><table class="configuration"><tbody>{rows}</tbody></table></div></details>'
+    )
+
+
+def _accuracy(accuracy: Mapping[str, float]) -> str:
+    tiles = "".join(
+        f'<div class="tile"><dt>{escape(name)}</dt><dd>{percent(value, 2)}</dd></div>'
+        for name, value in accuracy.items()
+    )
+    return f'<dl class="tiles">{tiles}</dl>' if tiles else ""
+
+
+def _metrics(rows: Sequence[Mapping[str, object]]) -> str:
+    """The rows as they come; the columns are all their keys, in the order of their first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    if not columns:
+        return ""
+    numeric = {c for c in columns if all(row.get(c) is None or is_number(row[c]) for row in rows)}
+
+    def cell(column: str, content: str, scope: str = "") -> str:
+        tag = f'th scope="{scope}"' if scope else "td"
+        kind = ' class="number"' if column in numeric else ""
+        return f"<{tag}{kind}>{content}</{tag[:2]}>"
+
+    head = "".join(cell(column, escape(column), "col") for column in columns)
+    body = "".join(
+        f"<tr>{''.join(cell(c, plain(row.get(c)), 'row' if c == columns[0] else '') for c in columns)}</tr>"
+        for row in rows
+    )
+    return (
+        '<div class="panel scroll" tabindex="0" role="region" aria-label="Table of scores"><table class="metrics">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,58 @@
+"""Pictures and maps of the report as data URIs: small, and each picture only once in the file."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+SIDE = 288  # pixels of the longer side; shown at about that size
+QUALITY = 80  # of a JPEG
+COLOURS = {"positive": (214, 26, 0), "negative": (0, 51, 217)}  # those of tools.figures.explanations
+
+
+def picture_uri(picture: Image.Image) -> tuple[str, int, int]:
+    """A picture, made smaller where it is large, as PNG or JPEG, whichever is the smaller.
+
+    Transparent parts become white.
+
+    Returns:
+        The data URI, width and height in pixels.
+    """
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    small = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    jpeg, png = _encoded(small, "JPEG", quality=QUALITY), _encoded(small, "PNG")
+    uri = _uri("png", png) if len(png) <= len(jpeg) else _uri("jpeg", jpeg)
+    return uri, small.width, small.height
+
+
+def map_uris(maps: Sequence[np.ndarray], kind: str) -> list[str]:
+    """Maps (h, w) that share one scale, as PNGs of one pixel a place: one colour, as opaque as the map is strong.
+
+    Args:
+        maps: at or above zero; what is not, or not finite, counts as zero.
+        kind: positive or negative, a key of ``COLOURS``.
+    """
+    clean = [np.clip(np.nan_to_num(np.asarray(m, np.float64), posinf=0.0, neginf=0.0), 0.0, None) for m in maps]
+    scale = max((float(m.max(initial=0.0)) for m in clean), default=0.0) or 1.0
+    uris = []
+    for values in clean:
+        pixels = np.empty((*values.shape, 4), np.uint8)  # (h, w, 4)
+        pixels[..., :3] = COLOURS[kind]
+        pixels[..., 3] = (values / scale * 255).round()
+        uris.append(_uri("png", _encoded(Image.fromarray(pixels), "PNG")))
+    return uris
+
+
+def _encoded(picture: Image.Image, form: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format=form, optimize=True, **options)
+    return file.getvalue()
+
+
+def _uri(form: str, data: bytes) -> str:
+    return f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"

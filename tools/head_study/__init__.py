@@ -1,4 +1,0 @@
-"""``python -m tools.head_study``: classifier heads side by side on the frozen features of a data set.
-
-A program: it imports whatever it compares, and nothing imports it.
-"""

@@ -1,0 +1,86 @@
+"""Files with other names than today's: those of the published code, and this project's older ones."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+MNIST = {"mean": (0.1307,), "std": (0.3081,)}
+
+
+def from_published(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate a checkpoint of the published code: its Namespace to configurations, its names to ours."""
+    args = vars(content["args"])
+    state = published_state_dict(content["model"])
+    use_slot = "slot.initial_slots" in state
+    num_classes = int(args["num_classes"])
+    one_channel_stem = "backbone.conv1.weight" in state and state["backbone.conv1.weight"].shape == (64, 1, 3, 3)
+    size = int(args.get("img_size", 260))
+    model_config = {
+        "backbone": args["model"],
+        "num_classes": num_classes,
+        "use_slot": use_slot,
+        "in_chans": 1 if one_channel_stem else 3,
+        "img_size": (size, size),
+        "stem": "3x3" if one_channel_stem else "timm",
+    }
+    if use_slot:
+        state = {key: value for key, value in state.items() if not key.startswith("backbone.fc.")}
+        k, d = state["slot.initial_slots"].shape
+        model_config |= {
+            "hidden_dim": d,
+            "slots_per_class": k // num_classes,
+            "to_k_layers": sum(key.startswith("slot.to_k.") and key.endswith(".weight") for key in state),
+            "loss_status": int(args.get("loss_status", 1)),
+            "attention": "paper",
+        }
+    data_config = {
+        "dataset": args["dataset"],
+        "img_size": (size, size),
+        "in_chans": model_config["in_chans"],
+        **(MNIST if one_channel_stem else IMAGENET),
+    }
+    train_config = {"lambda_value": float(args.get("lambda_value", 1.0)), "power": float(args.get("power", 2))}
+    return {
+        "model_config": model_config,
+        "data_config": data_config,
+        "train_config": train_config,
+        "model": state,
+        "epoch": int(content.get("epoch", 0)),
+    }
+
+
+def published_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameter names of the published code to ours: no ``to_q``, a GRU cell, slots without a leading axis."""
+    renamed = {}
+    for key, value in state.items():
+        key = key.removeprefix("module.")
+        if key.startswith("slot.to_q."):
+            continue
+        if key == "slot.initial_slots" and value.ndim == 3:
+            value = value.squeeze(0)  # (k, d)
+        if key.startswith("slot.gru."):
+            key = key.removesuffix("_l0")
+        renamed[key] = value
+    return renamed
+
+
+# Keys of older checkpoints of this project, and what they are called today.
+RENAMED_OPTIONS = {"worth": "value_weighting", "tau": "logit_scale"}
+RENAMED_PARAMETERS = {
+    "slot.worth.log_gamma": "slot.value_weighting.log_gamma",
+    "slot.scores.log_tau": "slot.normaliser.log_scale",
+    "slot.scores.bias": "slot.normaliser.bias",
+}
+
+
+def upgrade(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A model configuration and a state dict of any version of this project under today's names.
+
+    A missing option is left out: its default is the published form.
+    """
+    options = {RENAMED_OPTIONS.get(name, name): value for name, value in config.items()}
+    if "floor" in options:
+        options["reference"] = "min" if options.pop("floor") else "none"
+    return options, {RENAMED_PARAMETERS.get(name, name): value for name, value in state.items()}

@@ -1,0 +1,77 @@
+"""The records of a run: ``log.jsonl``, ``results.json`` and the line of an epoch."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools import VERSION
+from tools.files import write_atomically
+
+
+class RunLog:
+    """``log.jsonl``: one flat record an epoch; runs that share a folder share the file, told apart by ``run``.
+
+    Records of the same run from ``first_epoch`` on, left from an earlier try, are replaced.
+    """
+
+    def __init__(self, path: Path, run: str, *, first_epoch: int) -> None:
+        self.path, self.run, self.first_epoch = path, run, first_epoch
+        self.own: list[dict[str, Any]] = []  # of this try
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All that is in the file, but for what this try replaces, and what it has added."""
+        kept = [r for r in read_records(self.path) if r["run"] != self.run or r["epoch"] < self.first_epoch]
+        return kept + self.own
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add a record; the file is read anew and written whole, since another run may write it too."""
+        self.own.append({"run": self.run, **record})
+        write_atomically(self.path, "".join(json.dumps(entry) + "\n" for entry in self.records).encode())
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Add the record of an epoch that was saved, if a kill came between the checkpoint and the log."""
+        if record and not any(r["run"] == self.run and r["epoch"] == record["epoch"] for r in self.records):
+            self.add(record)
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int, *, top5: bool) -> str:
+    """One epoch in one line; ``top5`` where there are more than five classes."""
+    slots = "val_area" in record
+    attention = f", ce {record['ce']:.4f}, attention {record['attn_mean']:.4f}" if slots else ""
+    area = f", area {record['val_area']:.3f}" if slots else ""
+    return (
+        f"epoch {record['epoch'] + 1}/{epochs}: "
+        f"train loss {record['loss']:.4f}{attention}, top-1 {record['top1']:.2%} | "
+        f"val loss {record['val_loss']:.4f}, top-1 {record['val_top1']:.2%}"
+        f"{', top-5 ' + format(record['val_top5'], '.2%') if top5 else ''}{area} | "
+        f"lr {record['lr']:.1e}, {record['images_per_s']:.0f} images/s, {record['seconds']:.1f} s"
+    )
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Records of a ``log.jsonl``, none if there is no file; lines that are not records are passed over."""
+    records = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and "run" in record and isinstance(record.get("epoch"), int):
+            records.append(record)
+    return records
+
+
+def save_results(path: Path, record: Mapping[str, Any]) -> None:
+    """Write ``results.json``: this record, flat, and under ``earlier`` the last one of each other checkpoint."""
+    earlier: list[dict[str, Any]] = []
+    try:
+        before = json.loads(path.read_text())
+        earlier = [before, *before.pop("earlier", [])]
+    except (OSError, ValueError, AttributeError, TypeError):
+        pass  # none yet, or not ours to read
+    earlier = [entry for entry in earlier if entry.get("checkpoint") != record["checkpoint"]]
+    record = {**record, "version": VERSION}
+    content = {**record, "earlier": earlier} if earlier else dict(record)
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
