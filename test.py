@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -45,6 +44,7 @@ from tools.draw import (
     save_map_files,
     save_overview,
 )
+from tools.ending import finish
 from tools.logger import format_table, progress, read_records, save_results, say, set_up_console
 from tools.memory import keep_freed_memory
 from tools.metric_table import read_metrics, rows_so_far, save_metrics, score_rows
@@ -362,4 +362,4 @@ def class_names(state: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "test.py", (ModelError, DataError, TrainingError)))
+    finish(run_script(main, "test.py", (ModelError, DataError, TrainingError)))

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +45,7 @@ from tools.console import run_script
 from tools.devices import pick_device
 from tools.draw import NEGATIVE, POSITIVE
 from tools.draw_methods import save_method_figure, save_method_files
+from tools.ending import finish
 from tools.logger import format_table, progress, say, set_up_console
 from tools.memory import keep_freed_memory
 from tools.metric_table import rows_so_far, save_metrics, score_rows
@@ -318,4 +318,4 @@ def score_all(
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "torchcam_vis.py", (ModelError, DataError, TrainingError)))
+    finish(run_script(main, "torchcam_vis.py", (ModelError, DataError, TrainingError)))

@@ -4,7 +4,6 @@ import argparse
 import logging
 import math
 import shlex
-import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,6 +53,7 @@ from tools.console import run_script
 from tools.cost import cost_table, parameters
 from tools.devices import pick_device
 from tools.draw import OverviewRow, class_maps, draw_overview, save_curves
+from tools.ending import finish
 from tools.logger import RunLog, epoch_line, say, set_up_console
 from tools.memory import keep_freed_memory
 from tools.numerics import amp_dtype, set_numerics
@@ -488,4 +488,4 @@ def print_cost(run: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "train.py", (ModelError, DataError, TrainingError)))
+    finish(run_script(main, "train.py", (ModelError, DataError, TrainingError)))

@@ -1,7 +1,6 @@
 """One table of explanation scores out of several: ``python -m tools.compare RUN_FOLDER ... --output_dir DIR``."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ if __name__ == "__main__":
 from tools import ToolError
 from tools.checkpoint import writable_folder
 from tools.console import run_script
+from tools.ending import finish
 from tools.logger import format_table, say, set_up_console
 from tools.metric_table import key_of, read_metrics, score_rows, write_table
 
@@ -40,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "compare", ()))
+    finish(run_script(main, "compare", ()))

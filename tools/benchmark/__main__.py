@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tools.benchmark import data, explain, head, scale, steps
 from tools.checkpoint import write_atomically
 from tools.console import run_script
 from tools.devices import pick_device
+from tools.ending import finish
 from tools.logger import format_table, say, set_up_console
 from tools.memory import keep_freed_memory
 from tools.numerics import set_numerics
@@ -74,4 +74,4 @@ def _lines(path: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "benchmark", (ModelError, DataError)))
+    finish(run_script(main, "benchmark", (ModelError, DataError)))

@@ -1,7 +1,6 @@
 """Compare classifier heads on the frozen features of a data set: ``python -m tools.head_study``."""
 
-import sys
-
+from tools.ending import finish
 from tools.head_study.flags import parse_args
 
 if __name__ == "__main__":
@@ -132,4 +131,4 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "head_study", (ModelError, DataError, TrainingError, ToolError)))
+    finish(run_script(main, "head_study", (ModelError, DataError, TrainingError, ToolError)))
