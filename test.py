@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from sloter import ModelError
 from sloter.loss import ScouterLoss
 from tools import ToolError, checkpoint, distributed
 from tools.console import run_script, say, start_script
+from tools.ending import finish
 from tools.figures.curves import save_confusion
 from tools.machine import amp_dtype, autocast
 from tools.run_log import save_results
@@ -203,4 +203,4 @@ def report(
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "test.py", (ModelError, DataError, TrainingError)))
+    finish(run_script(main, "test.py", (ModelError, DataError, TrainingError)))

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +44,7 @@ from engine.trained_model import TrainedModel
 from sloter import ModelError
 from tools import ToolError, checkpoint, distributed
 from tools.console import progress, run_script, say, start_script
+from tools.ending import finish
 from tools.figures.explanations import NEGATIVE, POSITIVE
 from tools.figures.methods import save_method_figure, save_method_files
 from tools.files import writable_folder
@@ -248,4 +248,4 @@ def measure_all(run: argparse.Namespace, explained: Explained, data: PictureData
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "torchcam_vis.py", (ModelError, DataError, TrainingError)))
+    finish(run_script(main, "torchcam_vis.py", (ModelError, DataError, TrainingError)))

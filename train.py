@@ -3,7 +3,6 @@
 import argparse
 import logging
 import shlex
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ from tools import ToolError, checkpoint, distributed, run_folder, sweep
 from tools.console import run_script, say, start_script
 from tools.distributed.launch import command_line
 from tools.distributed.preemption import Interrupted, StopRequest
+from tools.ending import finish
 from tools.figures.curves import save_curves
 from tools.figures.explanations import draw_overview
 from tools.files import writable_folder
@@ -308,4 +308,4 @@ def print_cost(run: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "train.py", (ModelError, DataError, TrainingError)))
+    finish(run_script(main, "train.py", (ModelError, DataError, TrainingError)))

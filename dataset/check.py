@@ -52,8 +52,11 @@ def why_unusable(path: Path) -> str | None:
 
 def find_unusable(paths: Sequence[Path]) -> dict[int, str]:
     """Index and fault of each file that cannot be used."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    pool = ThreadPoolExecutor(THREADS)
+    try:
         faults = list(tqdm(pool.map(why_unusable, paths), "check pictures", len(paths), leave=False, delay=2.0))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C one may wait for its disk for ever
     return {index: fault for index, fault in enumerate(faults) if fault is not None}
 
 

@@ -1,8 +1,12 @@
 """Batches on the device: the same order for a seed and an epoch, however many processes and workers make them."""
 
+import ctypes
 import logging
+import multiprocessing
+import multiprocessing.queues
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +20,9 @@ from dataset import DataError
 from dataset.pictures import PictureDataset, Sample
 
 logger = logging.getLogger(__name__)
+
+LEFT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # signals that workers leave to their parent
+PR_SET_PDEATHSIG = 1  # prctl(2): the signal that the system sends when the parent ends
 
 
 class Batch(NamedTuple):
@@ -84,6 +91,7 @@ class DeviceLoader:
         self.loader, self.sampler, self.device = loader, sampler, device
         self.mean, self.std = mean.to(device), std.to(device)
         self.mixing = mixing
+        self.started = False
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -94,13 +102,24 @@ class DeviceLoader:
         return self.loader.dataset  # type: ignore[return-value]
 
     def __iter__(self) -> Iterator[Batch]:
-        for pixels, classes, numbers in self.loader:
+        for pixels, classes, numbers in self._start():
             pixels = pixels.to(self.device, non_blocking=True)
             images = normalise(pixels, self.mean, self.std)
             labels = classes.to(self.device, non_blocking=True)
             if self.mixing is not None:
                 images, labels = self.mixing(images, labels)
             yield Batch(images, labels, numbers)
+
+    def _start(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Begin an epoch, in the first one with workers that Ctrl-C cannot reach while they are still starting."""
+        if self.started or not self.loader.num_workers:
+            return iter(self.loader)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT)  # workers inherit that
+        try:
+            return iter(self.loader)
+        finally:
+            self.started = True
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
         """Choose the order and the augmentation of an epoch, without its first ``skip`` pictures of all processes."""
@@ -168,7 +187,7 @@ def build_loader(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=partial(_belong_to_the_parent, os.getpid()),
         # Its workers' seeds are drawn when they start, so not from the global state, which an epoch sets for the model.
         generator=torch.Generator(),
     )
@@ -179,10 +198,31 @@ def build_loader(
     )  # fmt: skip
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """A signal to the whole group of processes is for the one that knows what to save."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+def _belong_to_the_parent(parent: int, worker: int) -> None:
+    """Set up a worker to live and to end with the process that it loads for.
+
+    Args:
+        parent: that process.
+        worker: number of the worker, which torch gives.
+    """
+    # A signal to the whole group of processes is for the one that knows what to save; it ends its workers after that.
+    for number in LEFT:
         signal.signal(number, signal.SIG_IGN)
+    # In place of torch's handlers, which write a line each: the parent says what has happened.
+    for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
+        signal.signal(number, signal.SIG_DFL)
+    # A batch that cannot be sent would be lost with a traceback, and the parent would wait for it for ever.
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[attr-defined]
+    # torch looks every 5 s whether the parent is there, between two batches; the system does so in the midst of one.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if multiprocessing.get_start_method() == "fork" and os.getppid() != parent:
+            os._exit(1)  # it was gone before
+
+
+def _end_unsent(error: Exception, batch: object) -> None:
+    """Called in a worker, in the thread that sends the batches, when it could not send one."""
+    os._exit(1)
 
 
 def usable_workers(num_workers: int) -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ if __name__ == "__main__":
 from engine.explain.table import key_of, metric_cells, read_metrics, write_table
 from tools import ToolError
 from tools.console import format_table, run_script, say, set_up_console
+from tools.ending import finish
 from tools.files import writable_folder
 
 
@@ -54,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "compare", ()))
+    finish(run_script(main, "compare", ()))

@@ -1,12 +1,14 @@
 """The console: how a script starts and ends, and the lines, tables and progress bars between.
 
-A script ends with a traceback only if the fault is the program's; anything else is one line.
+A script ends with a traceback only if the fault is the program's, and within seconds in any case.
 """
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -15,54 +17,96 @@ from tqdm import tqdm
 from tools import ToolError, distributed
 from tools.distributed import is_main
 from tools.distributed.preemption import Interrupted
+from tools.ending import end_workers, ending, undisturbed
 from tools.machine import keep_freed_memory, pick_device, set_numerics
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
+FEWER = "give a smaller --num_workers, or 0"
 
 
 def run_script(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...]) -> int:
     """Call a script's main and turn what a user can mend into one line and exit code 2.
 
-    Of several processes the first one to fail shows why, and all end.
+    Of several processes the first one to fail shows why, and all end. The workers of loaders end here, too.
 
     Args:
         main: the script.
         script: its name, for the line.
         errors: what the script's parts raise for wrong input.
     """
+    last = ExitStack()
     try:
-        return _run(main, script, errors)
-    except Exception as error:
-        if distributed.world_size() == 1:
-            raise
-        distributed.check_connection(error)
-        return distributed.fail(traceback.format_exc().rstrip(), 1)
+        return _run(main, script, errors, last)
     finally:
         distributed.close()
+        last.close()
 
 
-def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...]) -> int:
+def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...], last: ExitStack) -> int:
+    """Call the main and tell how it ended; what holds until the very end of the script is entered into ``last``."""
     try:
         main()
-    except ToolError as error:
-        return _fail(script, str(error))
-    except errors as error:
-        return _fail(script, str(error))
-    except Interrupted as stopped:
-        say(str(stopped))
-        return RESUME_ME
-    except torch.OutOfMemoryError:
-        return _fail(script, "out of memory on the device: give a smaller --batch_size or --img_size")
-    except RuntimeError as error:
-        if told := _switch_at_fault(error):
-            return _fail(script, told)
-        raise
-    except OSError as error:
-        return _fail(script, f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        return distributed.fail(f"{script}: interrupted", INTERRUPTED)
+    except (Exception, KeyboardInterrupt) as error:
+        last.enter_context(undisturbed())
+        # Before the error goes, and with it the loaders that it holds on to: they would wait for each of their workers.
+        end_workers()
+        code = _tell(error, script, errors)
+        if distributed.world_size() == 1:  # of several, one may still save what it was asked to leave with
+            last.enter_context(ending(code))
+        return code
+    end_workers()
     return 0
+
+
+def _tell(error: BaseException, script: str, errors: tuple[type[Exception], ...]) -> int:
+    """Say why the script ends; returns its exit code, or raises the error anew if the fault is the program's."""
+    if isinstance(error, KeyboardInterrupt):
+        return distributed.fail(f"{script}: interrupted", INTERRUPTED)
+    if isinstance(error, Interrupted):
+        say(str(error))
+        return RESUME_ME
+    if told := _reason(error, errors):
+        return _fail(script, told)
+    if distributed.world_size() == 1:
+        raise error
+    if isinstance(error, Exception):
+        distributed.check_connection(error)
+    return distributed.fail("".join(traceback.format_exception(error)).rstrip(), 1)
+
+
+def _reason(error: BaseException, errors: tuple[type[Exception], ...]) -> str | None:
+    """What to say of an error that a user can mend."""
+    if told := _worker_at_fault(error):
+        return told
+    if isinstance(error, (ToolError, *errors)):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return "out of memory on the device: give a smaller --batch_size or --img_size"
+    if isinstance(error, RuntimeError):
+        return _switch_at_fault(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    return None
+
+
+def _worker_at_fault(error: BaseException) -> str | None:
+    """What to say of an error of torch that tells of a loader's worker, not of a picture.
+
+    It is raised wherever the main process is when the worker ends, so it may be the reason of another error.
+    """
+    text = f"{error} {error.__cause__}"
+    if "DataLoader worker (pid" in text:
+        how = re.search(r"signal: [^.]+|exit code \d+", text)
+        return (f"a process that loads pictures was ended ({how[0] if how else 'nothing is known of it'}), mostly "
+                f"by the system because memory or /dev/shm is used up: {FEWER}")  # fmt: skip
+    if not isinstance(error, RuntimeError):
+        return None
+    if "Too many open files" in text:
+        return f"too many open files: raise the limit (ulimit -n), or {FEWER}"
+    if "shared memory" in text or "</torch_" in text:
+        return f"no room in the memory that processes share: enlarge /dev/shm (docker run --shm-size), or {FEWER}"
+    return None
 
 
 def _switch_at_fault(error: RuntimeError) -> str | None:

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from dataset import DataError
 from sloter import ModelError
 from studies.benchmark import data, explain, head, scale, steps
 from tools.console import format_table, run_script, say, set_up_console
+from tools.ending import finish
 from tools.files import write_atomically
 from tools.machine import keep_freed_memory, pick_device, set_numerics
 
@@ -72,4 +72,4 @@ def _lines(path: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "benchmark", (ModelError, DataError)))
+    finish(run_script(main, "benchmark", (ModelError, DataError)))

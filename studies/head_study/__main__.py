@@ -1,7 +1,5 @@
 """Compare classifier heads on the frozen features of a data set: ``python -m studies.head_study``."""
 
-import sys
-
 from studies.head_study.flags import parse_args
 
 if __name__ == "__main__":
@@ -31,6 +29,7 @@ from studies.head_study.train import Setting, train_head
 from tools import ToolError
 from tools.checkpoint import read_state_dict
 from tools.console import format_table, run_script, say, set_up_console
+from tools.ending import finish
 from tools.files import save_csv, writable_folder, write_atomically
 from tools.machine import amp_dtype, keep_freed_memory, pick_device
 
@@ -130,4 +129,4 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, "head_study", (ModelError, DataError, TrainingError, ToolError)))
+    finish(run_script(main, "head_study", (ModelError, DataError, TrainingError, ToolError)))

@@ -1,6 +1,8 @@
 """Pictures as they come: each kind has an outcome, and what cannot be used is named before anything starts."""
 
 import logging
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -116,3 +118,21 @@ def test_a_picture_twice_in_one_class_is_no_contradiction(tmp_path):
 def test_real_pictures_are_all_usable(real_data):
     files = sorted((real_data / "CUB_200_2011" / "images" / "001.Black_footed_Albatross").iterdir())
     assert len(files) == 60 and find_unusable(files) == {}
+
+
+def test_a_check_that_is_broken_off_waits_for_no_stuck_disk(tmp_path, monkeypatch):
+    disk = threading.Event()
+
+    def check(path):
+        if path.name == "0":
+            raise KeyboardInterrupt
+        disk.wait(30)
+
+    monkeypatch.setattr("dataset.check.why_unusable", check)
+    start = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            find_unusable([tmp_path / str(number) for number in range(40)])
+        assert time.monotonic() - start < 10
+    finally:
+        disk.set()

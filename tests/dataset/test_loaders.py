@@ -1,4 +1,10 @@
 import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +12,7 @@ import torch
 from torch.utils.data import BatchSampler
 
 from dataset import DataError, Listing
-from dataset.loaders import EpochSampler, build_loader, collate, normalise
+from dataset.loaders import EpochSampler, build_loader, collate, normalise, usable_workers
 from dataset.pictures import PictureDataset, Sample
 from dataset.transforms import augmentation
 
@@ -84,6 +90,42 @@ def test_workers_do_not_change_what_is_seen(workers):
     expected = [b.images for b in loader(numbered(8, augment=True), train=True)]
     found = [b.images for b in loader(numbered(8, augment=True), train=True, num_workers=workers)]
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def load_for_ever(pids):
+    """Load with two workers, whose numbers are told."""
+    batches = loader(numbered(8), num_workers=2)
+    while True:
+        list(batches)
+        pids.put([worker.pid for worker in multiprocessing.active_children()])
+
+
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers look for their parent every few seconds")
+def test_workers_end_with_a_process_that_is_killed_though_one_of_them_is_stuck():
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+    process = context.Process(target=load_for_ever, args=(told,))
+    process.start()
+    pids = told.get()
+    assert len(pids) == usable_workers(2) and all(map(lives, pids))
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):  # as to the whole group: that is for the parent
+        os.kill(pids[0], number)
+    time.sleep(0.1)
+    assert all(map(lives, pids))
+    os.kill(pids[0], signal.SIGSTOP)
+    process.kill()
+    process.join()
+    end = time.monotonic() + 10
+    while any(map(lives, pids)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_set_smaller_than_a_batch_is_one_batch_and_said_so(caplog):

@@ -18,6 +18,7 @@ from typing import NoReturn
 from torch.distributed import Store
 
 from tools import ToolError
+from tools.ending import end_workers, leave
 
 BEAT = 2.0  # seconds between two signs of life
 # So many rounds of one's own without a sign of another mean that it is gone: 40 s, long enough for a call that keeps
@@ -87,8 +88,7 @@ class Peers:
             first = self.rank == 1 or os.environ.get("LOCAL_RANK") == "0"
         if first:
             print(text, file=sys.stderr, flush=True)
-        self._depart()
-        self._end(code)
+        self._depart_and_end(code)
 
     def lost(self, reason: str) -> NoReturn:
         """End after a collective failed: whoever failed first says why, or, if it cannot, it is found and named."""
@@ -118,8 +118,7 @@ class Peers:
     def _follow(self, failure: str) -> NoReturn:
         """End as another process did, which has said why."""
         self._ending.acquire()
-        self._depart()
-        self._end(int(failure.split()[1]))
+        self._depart_and_end(int(failure.split()[1]))
 
     def _show_life(self) -> None:
         self._count += 1
@@ -147,12 +146,20 @@ class Peers:
         except RuntimeError:
             pass  # it is gone already, or somebody else is
 
+    def _depart_and_end(self, code: int) -> NoReturn:
+        """Part from the others and end, also where the store does not answer."""
+        last_resort = threading.Timer(4 * self.beat, self._end, (code,))
+        last_resort.daemon = True
+        last_resort.start()
+        self._depart()
+        last_resort.cancel()
+        self._end(code)
+
     def _end(self, code: int) -> NoReturn:
         # At once: the main thread may be in a collective that never ends, and nothing that is written can be half done,
         # since files are put in their place whole.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        end_workers()
+        leave(code)
 
 
 def _error(message: str) -> str:
