@@ -1,12 +1,15 @@
 """What several tests need: the scripts run as a user runs them, real data, small data in every layout."""
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +69,42 @@ def tiny_module():
 @pytest.fixture
 def scripts(monkeypatch, capsys):
     return Scripts(monkeypatch, capsys)
+
+
+class Output:
+    """What ``capsys`` gives to a test, for fixtures that serve more than one."""
+
+    def __init__(self):
+        self.streams = io.StringIO(), io.StringIO()
+
+    def readouterr(self):
+        texts = [stream.getvalue() for stream in self.streams]
+        for stream in self.streams:
+            stream.seek(0)
+            stream.truncate()
+        return SimpleNamespace(out=texts[0], err=texts[1])
+
+
+@pytest.fixture(scope="module")
+def module_scripts():
+    """``scripts`` for fixtures that serve a whole module: a run that fails raises there and then.
+
+    Returns the output.
+    """
+    output = Output()
+
+    def run(script: str, *flags: str) -> str:
+        out_stream, err_stream = output.streams
+        with (
+            pytest.MonkeyPatch.context() as monkeypatch,
+            contextlib.redirect_stdout(out_stream),
+            contextlib.redirect_stderr(err_stream),
+        ):
+            code, out, err = Scripts(monkeypatch, output)(script, *flags)
+        assert code == 0, err
+        return out
+
+    return run
 
 
 @pytest.fixture
