@@ -206,7 +206,7 @@ def test_a_disk_that_is_full_ends_the_training_and_keeps_the_last_checkpoint(sta
     before = (tmp_path / "out" / NAME).read_bytes()
     # Files may not grow beyond 512 KiB, half of a checkpoint.
     line = fails_soon(started(f"train.py {flags} --epochs 2 --resume auto", shell="ulimit -f 512"), "train.py")
-    assert "cannot be written (" in line and "what it held before stays" in line
+    assert "cannot be written (" in line and "nothing saved before is lost" in line
     assert (tmp_path / "out" / NAME).read_bytes() == before
 
 

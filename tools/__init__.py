@@ -1,10 +1,12 @@
-"""Tools that know nothing of models, datasets or explanations: processes, files, the console, figures.
-
-They import nothing of the project but each other.
-"""
+"""Tools that import nothing else of the project: processes, files, the console, figures."""
 
 VERSION = "0.2.0"  # of the project, as in pyproject.toml; checkpoints and results carry it
 
 
 class ToolError(ValueError):
-    """A file, folder or launch that cannot be used; the message is one line that says what to do."""
+    """Error of a file, folder or launch; the message is one line that says what to do."""
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's message, at most 160 characters; the error's type if it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

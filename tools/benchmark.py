@@ -1,4 +1,4 @@
-"""The old path of ``python -m studies.benchmark``."""
+"""Old path of ``python -m studies.benchmark``."""
 
 from tools.moved import run
 

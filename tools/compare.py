@@ -1,4 +1,4 @@
-"""The old path of ``python -m studies.compare``."""
+"""Old path of ``python -m studies.compare``."""
 
 from tools.moved import run
 

@@ -1,6 +1,6 @@
-"""The console: how a script starts and ends, and the lines, tables and progress bars between.
+"""Console: start and end of a script, and the lines, tables and progress bars that it prints.
 
-A script ends with a traceback only if the fault is the program's, and within seconds in any case.
+A script ends within seconds, and with a traceback only after a fault of the program itself.
 """
 
 import logging
@@ -14,60 +14,63 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from tools import ToolError, distributed
+from tools import ToolError, distributed, first_line
 from tools.distributed import is_main
 from tools.distributed.preemption import Interrupted
-from tools.ending import end_workers, ending, undisturbed
+from tools.ending import end_workers, exit_deadline, ignore_stop_signals
 from tools.machine import keep_freed_memory, pick_device, set_numerics
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
-FEWER = "give a smaller --num_workers, or 0"
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
+EXIT_RESUME = 75  # EX_TEMPFAIL of sysexits.h: not finished, try again
+FEWER_WORKERS = "give a smaller --num_workers, or 0"
 
 
 def run_script(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...]) -> int:
-    """Call a script's main and turn what a user can mend into one line and exit code 2.
+    """Run a script; an error that the user can fix becomes one line and exit code 2.
 
-    Of several processes the first one to fail shows why, and all end. The workers of loaders end here, too.
+    If one of several processes fails, it reports the reason and all end. The loaders' workers are ended, too.
 
     Args:
         main: the script.
-        script: its name, for the line.
-        errors: what the script's parts raise for wrong input.
+        script: its name, printed before the message.
+        errors: errors that the script's parts raise for wrong input.
+
+    Returns:
+        The exit code.
     """
-    last = ExitStack()
+    until_closed = ExitStack()
     try:
-        return _run(main, script, errors, last)
+        return _run(main, script, errors, until_closed)
     finally:
         distributed.close()
-        last.close()
+        until_closed.close()
 
 
-def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...], last: ExitStack) -> int:
-    """Call the main and tell how it ended; what holds until the very end of the script is entered into ``last``."""
+def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...], until_closed: ExitStack) -> int:
+    """Call ``main`` and return the exit code; ``until_closed`` gets the contexts that outlast the process group."""
     try:
         main()
     except (Exception, KeyboardInterrupt) as error:
-        last.enter_context(undisturbed())
-        # Before the error goes, and with it the loaders that it holds on to: they would wait for each of their workers.
+        until_closed.enter_context(ignore_stop_signals())
+        # The error still refers to the loaders; once it is gone, they would wait for each of their workers.
         end_workers()
-        code = _tell(error, script, errors)
-        if distributed.world_size() == 1:  # of several, one may still save what it was asked to leave with
-            last.enter_context(ending(code))
+        code = _report(error, script, errors)
+        if distributed.world_size() == 1:  # another process of a group may still be saving its state
+            until_closed.enter_context(exit_deadline(code))
         return code
     end_workers()
     return 0
 
 
-def _tell(error: BaseException, script: str, errors: tuple[type[Exception], ...]) -> int:
-    """Say why the script ends; returns its exit code, or raises the error anew if the fault is the program's."""
+def _report(error: BaseException, script: str, errors: tuple[type[Exception], ...]) -> int:
+    """Print why the script ends and return its exit code; raise the error again if it is a fault of the program."""
     if isinstance(error, KeyboardInterrupt):
-        return distributed.fail(f"{script}: interrupted", INTERRUPTED)
+        return distributed.fail(f"{script}: interrupted", EXIT_INTERRUPTED)
     if isinstance(error, Interrupted):
         say(str(error))
-        return RESUME_ME
-    if told := _reason(error, errors):
-        return _fail(script, told)
+        return EXIT_RESUME
+    if message := _user_message(error, errors):
+        return _fail(script, message)
     if distributed.world_size() == 1:
         raise error
     if isinstance(error, Exception):
@@ -75,53 +78,53 @@ def _tell(error: BaseException, script: str, errors: tuple[type[Exception], ...]
     return distributed.fail("".join(traceback.format_exception(error)).rstrip(), 1)
 
 
-def _reason(error: BaseException, errors: tuple[type[Exception], ...]) -> str | None:
-    """What to say of an error that a user can mend."""
-    if told := _worker_at_fault(error):
-        return told
+def _user_message(error: BaseException, errors: tuple[type[Exception], ...]) -> str | None:
+    """Message for an error that the user can fix; None for a fault of the program."""
+    if message := _worker_message(error):
+        return message
     if isinstance(error, (ToolError, *errors)):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
         return "out of memory on the device: give a smaller --batch_size or --img_size"
     if isinstance(error, RuntimeError):
-        return _switch_at_fault(error)
+        return _flag_message(error)
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
     return None
 
 
-def _worker_at_fault(error: BaseException) -> str | None:
-    """What to say of an error of torch that tells of a loader's worker, not of a picture.
+def _worker_message(error: BaseException) -> str | None:
+    """Message if torch reports that a loader's worker ended or lacks memory or files; else None.
 
-    It is raised wherever the main process is when the worker ends, so it may be the reason of another error.
+    torch raises this error wherever the main process is at that moment, so it may be the cause of another error.
     """
     text = f"{error} {error.__cause__}"
     if "DataLoader worker (pid" in text:
         how = re.search(r"signal: [^.]+|exit code \d+", text)
-        return (f"a process that loads pictures was ended ({how[0] if how else 'nothing is known of it'}), mostly "
-                f"by the system because memory or /dev/shm is used up: {FEWER}")  # fmt: skip
+        return (f"a process that loads pictures was ended ({how[0] if how else 'reason unknown'}), usually by the "
+                f"system because memory or /dev/shm is full: {FEWER_WORKERS}")  # fmt: skip
     if not isinstance(error, RuntimeError):
         return None
     if "Too many open files" in text:
-        return f"too many open files: raise the limit (ulimit -n), or {FEWER}"
+        return f"too many open files: raise the limit (ulimit -n), or {FEWER_WORKERS}"
     if "shared memory" in text or "</torch_" in text:
-        return f"no room in the memory that processes share: enlarge /dev/shm (docker run --shm-size), or {FEWER}"
+        return f"shared memory is full: enlarge /dev/shm (docker run --shm-size), or {FEWER_WORKERS}"
     return None
 
 
-def _switch_at_fault(error: RuntimeError) -> str | None:
-    """What to say of an error of torch that goes away with one of our flags."""
-    first = str(error).strip().partition("\n")[0][:160]
+def _flag_message(error: RuntimeError) -> str | None:
+    """Message if the error comes from --deterministic or --compile; else None."""
+    first = first_line(error)
     if "does not have a deterministic implementation" in first:
         operation = first.partition(" does not have")[0]
-        return f"--deterministic: {operation} cannot be repeated bit by bit on this device; leave the flag away"
+        return f"--deterministic: {operation} is not deterministic on this device; leave the flag out"
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-        return f"--compile: this model cannot be compiled here ({first}); leave the flag away"
+        return f"--compile: this model cannot be compiled here ({first}); leave the flag out"
     return None
 
 
 def _fail(script: str, message: str) -> int:
-    # An error of a loader's worker process arrives with its traceback: the last line is the message.
+    # An error of a loader's worker arrives as its whole traceback, which ends with the message.
     line = message.strip().splitlines()[-1].rpartition("Error: ")[2] if "Traceback" in message else message
     return distributed.fail(f"{script}: error: {line}", 2)
 
@@ -130,17 +133,17 @@ def start_script(
     script: str, *, dist_url: str, world_size: int, device: str | None, tf32: bool, deterministic: bool,
     hints: Sequence[str] = (),
 ) -> torch.device:  # fmt: skip
-    """Everything between the flags and the work of a script: console, processes, device, arithmetic.
+    """Set up the console, the process group, the device and the arithmetic of a script; return the device.
 
     Args:
-        script: its name, for notes.
+        script: its name, printed before notes.
         dist_url, world_size: see :func:`tools.distributed.join`.
         device: see :func:`tools.machine.pick_device`.
         tf32, deterministic: see :func:`tools.machine.set_numerics`.
         hints: notes about the flags.
 
     Raises:
-        ToolError: the processes or the device cannot be had.
+        ToolError: the process group cannot be formed, or the device is not available.
     """
     set_up_console(script)
     distributed.join(dist_url=dist_url, world_size=world_size)
@@ -155,7 +158,7 @@ def start_script(
 
 
 def set_up_console(script: str) -> None:
-    """Notes of all parts of the program as single lines on standard error, from the main process alone."""
+    """Print log records of all modules as one-line notes on standard error, from the main process alone."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(f"{script}: note: %(message)s"))
     handler.addFilter(lambda record: is_main())
@@ -169,14 +172,14 @@ def say(line: str) -> None:
 
 
 def progress(batches: Iterable[Any], title: str) -> tqdm:
-    """A progress bar over batches, on the main process alone; it leaves no line behind."""
-    # Into a file, ten updates a second would be noise.
+    """Progress bar over batches, shown by the main process alone and erased at the end."""
+    # In a log file, ten updates a second would be noise.
     quiet = {} if sys.stderr.isatty() else {"mininterval": 10.0, "delay": 10.0}
     return tqdm(batches, desc=title, leave=False, disable=not is_main(), unit="batch", dynamic_ncols=True, **quiet)
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of the same keys as an aligned text table."""
+    """Aligned text table of rows with the same keys; floats have four decimals."""
     cells = [list(rows[0])] + [[f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and multiply-adds counted by torch while it runs."""
+"""Cost of a model: its parameters, and its multiply-adds as counted by torch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,27 +9,25 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def multiply_adds(function: Callable[..., Any], *inputs: Any) -> int:
-    """Multiply-adds of a call, one for two floating-point operations of torch's counter."""
+    """Number of multiply-adds of a call: half of the floating-point operations that torch counts."""
     with FlopCounterMode(display=False) as counter:
         function(*inputs)
     return counter.get_total_flops() // 2
 
 
 def parameters(module: nn.Module, names: set[str] | None = None) -> tuple[int, int]:
-    """Numbers of trainable and of all parameters of a module, or of some of them."""
+    """Numbers of trainable and of all parameters of a module, or only of those in ``names``."""
     chosen = [p for name, p in module.named_parameters() if names is None or name in names]
     return sum(p.numel() for p in chosen if p.requires_grad), sum(p.numel() for p in chosen)
 
 
-def cost_table(
-    model: nn.Module, body: set[str], features: Callable[[torch.Tensor], Any], image: torch.Tensor
-) -> str:  # fmt: skip
-    """Parameters and multiply-adds of backbone, head and whole, as text.
+def cost_table(model: nn.Module, body: set[str], features: Callable[[torch.Tensor], Any], image: torch.Tensor) -> str:
+    """Text table of the parameters and multiply-adds of the backbone, the head and the whole model.
 
     Args:
         model: in evaluation mode.
-        body: names of the backbone's parameters in it.
-        features: the part of the model that makes the feature map.
+        body: names of the backbone's parameters in the model.
+        features: the part of the model that computes the feature map.
         image: (1, ch, H, W).
     """
     whole, part = parameters(model), parameters(model, body)

@@ -1,4 +1,4 @@
-"""The end of a process and of what it has started: within seconds, whatever else still waits or is stuck."""
+"""End of a process and its workers within seconds, even if a thread or a worker is stuck."""
 
 import contextlib
 import multiprocessing
@@ -10,53 +10,52 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-GRACE = 6.0  # seconds for letting go of everything, after the line that says why a process ends
-REAPING = 2.0  # seconds in which killed workers are gone, unless the system cannot end them either
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # what asks a process to end or to save
+GRACE_SECONDS = 6.0  # for cleaning up, after the line that says why a process ends
+REAP_SECONDS = 2.0  # in which killed workers are gone, unless the system itself cannot end them
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # requests to end, or to save and end
 
 
 def end_workers() -> None:
-    """Kill the processes that this one has started through multiprocessing: the workers of its loaders.
+    """Kill the processes that this one has started through multiprocessing, the workers of its loaders.
 
-    They leave the signals of a scheduler to this process and may be stuck in a file system or a decoder, so whoever
-    asks them to end and then waits, as torch and multiprocessing do, may wait for ever. What they hold is pictures,
-    which are nothing to save.
+    Workers ignore a scheduler's signals and may be stuck in a file system or a decoder, so asking them to end and
+    waiting for it, as torch and multiprocessing do, may take for ever. They hold nothing that must be saved.
     """
     workers = multiprocessing.active_children()
     if not workers:
         return
-    # torch takes a worker's end for a failure and raises it in the main thread, the only one that may change that.
+    # torch's handler would report the killed workers as a failure; only the main thread may replace a handler.
     before = None
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in workers:
         worker.kill()
-    end = time.monotonic() + REAPING
+    end = time.monotonic() + REAP_SECONDS
     for worker in workers:
         worker.join(timeout=max(0.0, end - time.monotonic()))
     if before is not None:
         signal.signal(signal.SIGCHLD, before)
 
 
-def leave(code: int) -> NoReturn:
-    """End this process at once, without what Python would wait for: threads, finalizers, other processes."""
+def exit_now(code: int) -> NoReturn:
+    """End this process at once, without waiting for threads, finalizers or other processes."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        with contextlib.suppress(OSError, ValueError):  # nobody reads the stream any more
             stream.flush()
     os._exit(code)
 
 
 def finish(code: int) -> NoReturn:
-    """End a script: in Python's usual way if all went well, and else at once, since what failed may still wait."""
+    """End a script: with ``sys.exit`` after success, else at once, since a failed part may still be waiting."""
     if code:
-        leave(code)
+        exit_now(code)
     sys.exit(code)
 
 
 @contextlib.contextmanager
-def ending(code: int) -> Iterator[None]:
-    """Whatever is let go of while this is entered, the process ends with a code before long."""
-    last_resort = threading.Timer(GRACE, leave, (code,))
+def exit_deadline(code: int) -> Iterator[None]:
+    """End the process with an exit code if the body takes longer than ``GRACE_SECONDS``."""
+    last_resort = threading.Timer(GRACE_SECONDS, exit_now, (code,))
     last_resort.daemon = True
     last_resort.start()
     try:
@@ -66,11 +65,11 @@ def ending(code: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Another signal that asks for the end comes too late: the process ends already, with the code of the first."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ASKING}
+def ignore_stop_signals() -> Iterator[None]:
+    """Ignore further requests to end, so that the exit code stays that of the first."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set outside Python

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import csv
 import io
@@ -16,13 +16,13 @@ from tools import ToolError
 
 @contextmanager
 def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file for writing that takes the place of ``path`` once it is complete.
+    """Open a temporary file for writing, which replaces ``path`` once it is complete.
 
-    A kill at any moment, or an error while writing, leaves the old file or the new one, never a part.
+    After a kill at any moment, or an error while writing, the old file or the new one is there, never a part of it.
 
     Args:
         path: the file to write.
-        durable: wait until the data are on the disk, so that a power cut does not lose them either.
+        durable: wait until the data are on the disk, so that they survive a power cut.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -44,10 +44,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def writable_folder(folder: str | Path) -> Path:
-    """Make a folder and try to write in it, so that a run does not find out after its first epoch.
+    """Create a folder and try to write in it, so that a run fails before its first epoch, not after it.
 
     Raises:
-        ToolError: it cannot be made or written.
+        ToolError: the folder cannot be created or written.
     """
     folder = Path(folder)
     try:
@@ -61,7 +61,7 @@ def writable_folder(folder: str | Path) -> Path:
 
 
 def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the same keys as CSV."""
+    """Write rows with the same keys as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))
     writer.writeheader()
@@ -76,6 +76,6 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG at 120 pixels an inch."""
+    """Write a figure as PNG at 120 pixels per inch."""
     with atomic_file(path, durable=False) as file:
         figure.savefig(file, dpi=120, format="png")

@@ -1,4 +1,4 @@
-"""A command-line parser whose errors are one line, and the types of its flags. Imports nothing heavy."""
+"""Command-line parser whose errors are one line, and the types of its flags; imports nothing heavy."""
 
 import argparse
 import difflib
@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-# Seconds in which the first of several processes, which all find the same flag wrong, says so before the others end.
-ERROR_TIME = 5.0
+# Of several processes, which all find the same wrong flag, rank 0 prints the error; the others end this much later.
+SECONDS_FOR_RANK_0 = 5.0
 MAX_PICTURES_IN_A_RANGE = 10_000
 ROOT = Path(__file__).parents[1]
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line, and an argument file may have comments and several flags per line.
+    """argparse with one-line errors and with argument files of several flags per line and comments.
 
     Attributes:
-        hints: one line for each flag that was given under an old name.
+        hints: a line for each flag that was given under its old name.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message as one line and exit with code 2."""
         if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
-            time.sleep(ERROR_TIME)
+            time.sleep(SECONDS_FOR_RANK_0)
             self.exit(2)
         if file := re.fullmatch(r"\[Errno \d+\] (.*): '(.*)'", message):
             self.exit(2, f"{self.prog}: error: the argument file {file[2]} cannot be read: {file[1]}\n")
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
     def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Parse, with errors of argument files as one line too."""
+        """Parse the command line; errors of argument files are one line, too."""
         try:
             return self.parse_args(argv)
         except UnicodeDecodeError:
@@ -49,11 +49,11 @@ class Parser(argparse.ArgumentParser):
             self.error("an argument file names itself, directly or through another one")
 
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
-        """The words of a line of an argument file; another recipe is also found from the project's folder."""
+        """Words of a line of an argument file; the path of a recipe may be relative to the project's folder."""
         try:
             words = shlex.split(arg_line, comments=True)
         except ValueError as error:
-            self.error(f"the line '{arg_line}' of an argument file: {str(error).lower()}")
+            self.error(f"the line '{arg_line}' of an argument file cannot be read: {str(error).lower()}")
         return [f"@{ROOT / word[1:]}" if _is_our_recipe(word) else word for word in words]
 
 
@@ -62,18 +62,18 @@ def _is_our_recipe(word: str) -> bool:
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except for flags without one: their help says what happens without them."""
+    """Help formatter that shows defaults, except None: the help of such a flag says what happens without it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
 
 
 class Renamed(argparse.Action):
-    """The old name of a flag: sets the new one, and leaves a hint in the parser.
+    """Old name of a flag, which sets the new one and adds a hint to the parser.
 
     Args:
-        new: the flag as it is now called.
-        convert: the old text to the value of the new flag; None if only the name has changed.
+        new: the new name.
+        convert: parser of the old flag's text, which returns a value of the new flag.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class Renamed(argparse.Action):
         self.new = new
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        """Set the new flag."""
+        """Set the new flag and add the hint."""
         setattr(namespace, self.new, values)
         parser.hints.append(f"{option_string} is now --{self.new} {values}")
 
 
 def boolean(text: str) -> bool:
-    """true/false/yes/no/1/0, in any case."""
+    """Boolean from true/false/yes/no/1/0, in upper or lower case."""
     value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower())
     if value is None:
         raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false (true/false/yes/no/1/0)")
@@ -100,7 +100,7 @@ def number(
     kind: type, *, low: float | None = None, above: float | None = None, high: float | None = None,
     below: float | None = None, multiple_of: int | None = None,
 ) -> Callable[[str], Any]:  # fmt: skip
-    """An int or float within bounds; ``above`` and ``below`` are not valid themselves."""
+    """Parser of an int or float within bounds; the values ``above`` and ``below`` themselves are not valid."""
     what = "a whole number" if kind is int else "a number"
 
     def parse(text: str) -> Any:
@@ -124,12 +124,12 @@ def number(
 
 
 def comma_list(item: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    """Values separated by commas, such as ``1,3,10``."""
+    """Parser of a comma list such as ``1,3,10``; ``item`` parses each value."""
     return lambda text: tuple(item(part.strip()) for part in text.split(","))
 
 
 def one_of(*names: str) -> Callable[[str], str]:
-    """One of some names, for lists of them."""
+    """Parser of one of the names, for comma lists of them."""
 
     def parse(text: str) -> str:
         if text not in names:
@@ -140,50 +140,50 @@ def one_of(*names: str) -> Callable[[str], str]:
 
 
 def size(text: str) -> tuple[int, int]:
-    """``260`` or ``192x256`` (height x width)."""
+    """Height and width in pixels from ``260`` or ``192x256``."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if not match or "0" in (match[1], match[2]):
+    if not match or 0 in map(int, match.groups("1")):
         raise argparse.ArgumentTypeError(f"'{text}' is not a size in pixels (260, or 192x256 for height x width)")
     return int(match[1]), int(match[2] or match[1])
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """``0``, ``0,4,7`` or ``0-9`` and mixtures."""
+    """Numbers from ``0``, ``0,4,7``, ``0-9`` or a mixture of these."""
     chosen: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
-            raise argparse.ArgumentTypeError(f"'{text}' is no list of numbers and ranges (0, or 0,4,7, or 0-9)")
+            raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers or ranges (0, or 0,4,7, or 0-9)")
         if int(match[2] or match[1]) - int(match[1]) >= MAX_PICTURES_IN_A_RANGE:
-            raise argparse.ArgumentTypeError(f"'{text}' are more than {MAX_PICTURES_IN_A_RANGE} pictures at once")
+            raise argparse.ArgumentTypeError(f"'{text}' names more than {MAX_PICTURES_IN_A_RANGE} pictures")
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(chosen)
 
 
 def resume(text: str) -> str | None:
-    """``auto`` (also true), a file, or false."""
+    """Value of --resume: ``auto`` (also true), a file, or None (false)."""
     if text.lower() in ("false", "no", "0", ""):
         return None
     return "auto" if text.lower() in ("true", "yes", "1", "auto") else text
 
 
 def whole(default: int | None, *, metavar: str = "N", **bounds: Any) -> dict[str, Any]:
-    """Keywords of ``add_argument`` for a whole number."""
+    """Keywords of ``add_argument`` for an int flag; bounds as in :func:`number`."""
     return {"type": number(int, **bounds), "default": default, "metavar": metavar}
 
 
 def real(default: float | None, *, metavar: str = "X", **bounds: Any) -> dict[str, Any]:
-    """Keywords of ``add_argument`` for a number."""
+    """Keywords of ``add_argument`` for a float flag; bounds as in :func:`number`."""
     return {"type": number(float, **bounds), "default": default, "metavar": metavar}
 
 
 def switch(default: bool) -> dict[str, Any]:
-    """Keywords of ``add_argument`` for a flag that is true or false."""
+    """Keywords of ``add_argument`` for a boolean flag."""
     return {"type": boolean, "default": default, "metavar": "BOOL"}
 
 
 def of_field(field: Any) -> dict[str, Any]:
-    """Keywords of ``add_argument`` for a field of a configuration, made by ``sloter.config.option``."""
+    """Keywords of ``add_argument`` for a configuration field that ``sloter.config.option`` declares."""
     about = field.metadata
     if about["choices"]:
         return {"type": field.type, "choices": about["choices"], "default": field.default, "help": about["help"]}

@@ -1,4 +1,4 @@
-"""The old path of ``python -m studies.head_study``."""
+"""Old path of ``python -m studies.head_study``."""
 
 from tools.moved import run
 

@@ -1,4 +1,4 @@
-"""The machine that a process computes on: its device, precision, repeatability and host memory."""
+"""Device, precision, determinism and host memory of the machine that a process computes on."""
 
 import ctypes
 import os
@@ -6,42 +6,42 @@ import platform
 
 import torch
 
-from tools import ToolError
+from tools import ToolError, first_line
 from tools.distributed import launch
 
 AMP: dict[str, torch.dtype | None] = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def amp_dtype(name: str, device: torch.device) -> torch.dtype | None:
-    """The precision of a forward pass under autocast; None for single precision.
+    """Precision of a forward pass under autocast; None for single precision.
 
     Args:
-        name: a key of :data:`AMP`, or ``auto``: bfloat16 where the hardware multiplies it, else off.
-        device: that computes.
+        name: a key of :data:`AMP`, or ``auto``: bfloat16 if the hardware multiplies it, else off.
+        device: computes the forward pass.
 
     Raises:
-        ToolError: the device cannot compute in it.
+        ToolError: the device does not support the precision.
     """
     if name == "auto":
         return torch.bfloat16 if has_bfloat16(device) else None
     if name not in AMP:
         raise ValueError(f"unknown precision '{name}': choose one of auto, {', '.join(AMP)}")
     if AMP[name] == torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ToolError(f"--amp bf16: {torch.cuda.get_device_name(device)} cannot compute in it; give --amp fp16")
+        raise ToolError(f"--amp bf16: {torch.cuda.get_device_name(device)} does not support bfloat16; give --amp fp16")
     return AMP[name]
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
-    """The context of a forward pass in a precision of :func:`amp_dtype`."""
+    """Context manager of a forward pass in a precision of :func:`amp_dtype`."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for products of bfloat16, not merely an emulation."""
+    """Whether the device multiplies bfloat16 in hardware, not merely by emulation."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0) or torch.version.hip is not None
     if device.type == "cpu":
-        known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say
+        known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # missing in older versions of torch
         return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("arm_bf16"))
     return False
 
@@ -50,30 +50,30 @@ def set_numerics(device: torch.device, *, tf32: bool, deterministic: bool) -> No
     """Choose the arithmetic of the whole program.
 
     Args:
-        device: on others than CUDA devices ``tf32`` has no effect.
-        tf32: matrix products of single-precision numbers may round their factors to 10 bits (TensorFloat-32).
-        deterministic: the same flags give the same bits, run after run on the same machine; an operation that cannot
-            promise that is an error.
+        device: ``tf32`` has an effect on CUDA devices only.
+        tf32: let single-precision matrix products round their factors to 10 bits (TensorFloat-32).
+        deterministic: the same flags give the same bits on the same machine; an operation that cannot promise this
+            raises an error.
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        # Pictures of one size make it pay to try the algorithms once; but which one wins is not repeatable.
+        # All pictures have one size, so trying the algorithms once pays; but which one wins is not deterministic.
         torch.backends.cudnn.benchmark = not deterministic
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
     torch.use_deterministic_algorithms(deterministic)
-    # Fresh memory need not be filled: nothing here reads it before it is written.
+    # Filling new memory would cost time, and nothing here reads memory before writing it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def pick_device(name: str | None) -> torch.device:
-    """The device asked for, or the best that is there: cuda, mps, cpu; of several GPUs the one of this process.
+    """Device of that name, or the best available of cuda, mps, cpu; of several GPUs the one of this process.
 
     Raises:
-        ToolError: a device that this machine, this build of PyTorch or this process does not have.
+        ToolError: this machine, this build of PyTorch or this process does not have the device.
     """
     if name is None:
-        # gloo, through which processes without GPUs talk, does not know mps.
+        # Processes without CUDA communicate through gloo, which does not support mps.
         mps = torch.backends.mps.is_available() and not launch.launched()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
@@ -83,29 +83,27 @@ def pick_device(name: str | None) -> torch.device:
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", launch.gpu_index(torch.cuda.device_count()))
         if device.type == "cuda":
-            # What is asked without naming a device, random numbers among it, is of this one.
+            # Calls that name no device, random numbers among them, use the current one.
             torch.cuda.set_device(device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ToolError(f"--device {name}: not there ({str(error).splitlines()[0]}); leave the flag away") from error
+        raise ToolError(f"--device {name}: not available ({first_line(error)}); leave the flag out") from error
     return device
 
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-
-
 LARGEST_THRESHOLD, TOP_PAD = 2**31 - 1, 2**26  # bytes
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc's malloc keep the memory that one step frees for the next one; returns whether it does.
+    """Let glibc's malloc keep freed memory for the next step; return whether it does.
 
-    glibc gives blocks above 32 MB back to the system as soon as they are freed and takes them anew a moment later, and
-    the system clears every page of them each time. A training step on a CPU frees and takes gigabytes.
+    glibc returns blocks above 32 MB to the system as soon as they are freed and requests them again a moment later,
+    and the system clears every page of them each time. A training step on a CPU frees and requests gigabytes.
 
-    Nothing is changed where the user has chosen (``MALLOC_*`` in the environment, another allocator preloaded) or
-    where there is no glibc.
+    Nothing changes if the user has configured the allocator (``MALLOC_*`` in the environment, another allocator
+    preloaded), or without glibc.
     """
     chosen = [name for name in os.environ if name.startswith("MALLOC_")] or os.environ.get("LD_PRELOAD")
     if chosen or platform.libc_ver()[0] != "glibc":

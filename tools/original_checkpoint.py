@@ -1,4 +1,4 @@
-"""Files with other names than today's: those of the published code, and this project's older ones."""
+"""Translation of checkpoints of the published code and of earlier versions of this project."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,11 @@ MNIST = {"mean": (0.1307,), "std": (0.3081,)}
 
 
 def from_published(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate a checkpoint of the published code: its Namespace to configurations, its names to ours."""
+    """Translate a checkpoint of the published code: its Namespace to configurations, its parameter names to ours.
+
+    Raises:
+        KeyError, ValueError, AttributeError, TypeError: an entry is missing or has an unexpected form.
+    """
     args = vars(content["args"])
     state = published_state_dict(content["model"])
     use_slot = "slot.initial_slots" in state
@@ -52,7 +56,7 @@ def from_published(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def published_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameter names of the published code to ours: no ``to_q``, a GRU cell, slots without a leading axis."""
+    """State dict of the published code under our names: no ``to_q``, a GRU cell, slots without a leading axis."""
     renamed = {}
     for key, value in state.items():
         key = key.removeprefix("module.")
@@ -66,7 +70,7 @@ def published_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-# Keys of older checkpoints of this project, and what they are called today.
+# Old names in checkpoints of this project, and today's.
 RENAMED_OPTIONS = {"worth": "value_weighting", "tau": "logit_scale"}
 RENAMED_PARAMETERS = {
     "slot.worth.log_gamma": "slot.value_weighting.log_gamma",
@@ -76,9 +80,9 @@ RENAMED_PARAMETERS = {
 
 
 def upgrade(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A model configuration and a state dict of any version of this project under today's names.
+    """Model configuration and state dict of any version of this project, under today's names.
 
-    A missing option is left out: its default is the published form.
+    Missing options stay missing: their defaults are the published form.
     """
     options = {RENAMED_OPTIONS.get(name, name): value for name, value in config.items()}
     if "floor" in options:

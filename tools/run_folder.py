@@ -1,4 +1,4 @@
-"""The folder of a run: which checkpoint a run continues from."""
+"""Choice of the checkpoint that a run continues from."""
 
 import logging
 from collections.abc import Mapping
@@ -7,70 +7,73 @@ from typing import Any
 
 from tools import ToolError, checkpoint, distributed
 from tools.console import say
+from tools.distributed import launch
 
 logger = logging.getLogger(__name__)
 
 
 def find(folder: str, name: str, resume: str | None) -> dict[str, Any] | None:
-    """The checkpoint to continue from; None to start from the beginning.
+    """Checkpoint to continue from; None for a run that starts from the beginning.
 
     Args:
-        folder: of the run; empty if nothing is saved.
-        name: of the run.
+        folder: the run's folder; empty if nothing is saved.
+        name: the run's name.
         resume: a file, ``auto`` for the checkpoint in the folder if there is one, None for a new run.
 
     Raises:
-        ToolError: a file that cannot be continued from, or processes that see different checkpoints.
+        ToolError: a run cannot continue from the file, or the processes see different checkpoints.
     """
     last = checkpoint.checkpoint_path(folder, name)
-    is_there = bool(folder) and last.is_file()
-    if is_there and resume != "auto" and _written_by_this_launch(last):
+    exists = bool(folder) and last.is_file()
+    if exists and resume != "auto" and _written_by_this_launch(last):
         resume = "auto"
-    if distributed.restarts():
-        found = f"continuing from {last}" if is_there and resume == "auto" else "it had saved no epoch"
-        say(f"restart {distributed.restarts()}: {found}")
+    if launch.restarts():
+        found = f"continuing from {last}" if exists and resume == "auto" else "no epoch was saved before it"
+        say(f"restart {launch.restarts()}: {found}")
     state = None
-    if resume is not None and (is_there or resume != "auto"):
+    if resume is not None and (exists or resume != "auto"):
         state = _continuable(last if resume == "auto" else Path(resume))
-    elif is_there:
+    elif exists:
         logger.warning("%s exists and will be replaced; --resume auto continues from it instead", last)
     _check_same_start(state)
     return state
 
 
 def _written_by_this_launch(last: Path) -> bool:
-    """Whether an earlier attempt of this launch wrote the checkpoint; one from before it is of another run."""
+    """Whether an earlier attempt of this launch wrote the checkpoint; one from before belongs to another run."""
     written = str(last.stat().st_mtime_ns)
-    if not distributed.restarts():
-        distributed.keep(str(last), written)
+    if not launch.restarts():
+        distributed.remember(str(last), written)
         return False
-    return distributed.kept(str(last)) != written
+    return distributed.recall(str(last)) != written
 
 
 def _continuable(path: Path) -> dict[str, Any]:
     state = checkpoint.load(path)
     if "optimizer" not in state:
-        raise ToolError(f"--resume {path}: the published code wrote it, without an optimizer state to continue from")
+        raise ToolError(f"--resume {path}: a checkpoint of the published code has no optimizer state to continue from; "
+                        "evaluate it with test.py --checkpoint")  # fmt: skip
     return state
 
 
 def _check_same_start(state: dict[str, Any] | None) -> None:
-    """Processes that see different checkpoints would train different models, and wait for each other in vain."""
+    """Raise if processes would continue from different checkpoints: they would train different models and hang."""
     stopped = state.get("stopped") if state else None
     starts = distributed.gather([(state["epoch"] + 1 if state else 0, stopped["images"] if stopped else 0)])
     if len(set(starts)) > 1:
         epochs = ", ".join(str(epoch) for epoch, _ in starts)
-        raise ToolError(f"the processes would start from different places (epochs {epochs}): all of them "
-                        "must see the same --output_dir, or --resume FILE")  # fmt: skip
+        raise ToolError(f"the processes would start from different epochs ({epochs}): all of them must "
+                        "see the same --output_dir, or --resume FILE")  # fmt: skip
 
 
-# Flags that change what a run trains.
-TOLD = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "accum_steps", "ema", "amp", "weight_decay",
-        "clip_grad", "lambda_value", "power", "class_weights", "label_smoothing", "temperature", "aug", "aug_policy",
-        "seed", "epochs")  # fmt: skip
+# Flags whose values influence the training.
+TRAINING_FLAGS = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "accum_steps", "ema", "amp",
+                  "weight_decay", "clip_grad", "lambda_value", "power", "class_weights", "label_smoothing",
+                  "temperature", "aug", "aug_policy", "seed", "epochs")  # fmt: skip
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What a continued run trains otherwise than before, in brackets; empty if nothing."""
-    told = [f"{name} {now[name]}, before {before[name]}" for name in TOLD if now[name] != before.get(name, now[name])]
-    return f" (changed: {'; '.join(told)})" if told else ""
+    """Training flags of a continued run that differ from before, in brackets; empty if there are none."""
+    changed = [name for name in TRAINING_FLAGS if now[name] != before.get(name, now[name])]
+    text = "; ".join(f"{name} {now[name]}, before {before[name]}" for name in changed)
+    return f" (changed: {text})" if changed else ""

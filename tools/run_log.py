@@ -1,4 +1,4 @@
-"""The records of a run: ``log.jsonl``, ``results.json`` and the line of an epoch."""
+"""Records of a run: ``log.jsonl``, ``results.json`` and the line printed after an epoch."""
 
 import json
 from collections.abc import Mapping
@@ -10,34 +10,37 @@ from tools.files import write_atomically
 
 
 class RunLog:
-    """``log.jsonl``: one flat record an epoch; runs that share a folder share the file, told apart by ``run``.
+    """Log of a run, ``log.jsonl``: one flat record per epoch; runs in one folder share the file.
 
-    Records of the same run from ``first_epoch`` on, left from an earlier try, are replaced.
+    Args:
+        path: the file.
+        run: the run's name, the ``run`` of its records.
+        first_epoch: records of this run from here on, written by an earlier attempt, are replaced.
     """
 
     def __init__(self, path: Path, run: str, *, first_epoch: int) -> None:
         self.path, self.run, self.first_epoch = path, run, first_epoch
-        self.own: list[dict[str, Any]] = []  # of this try
+        self.own: list[dict[str, Any]] = []  # of this attempt
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """All that is in the file, but for what this try replaces, and what it has added."""
+        """Records of the file, without those that this attempt replaces and with those that it adds."""
         kept = [r for r in read_records(self.path) if r["run"] != self.run or r["epoch"] < self.first_epoch]
         return kept + self.own
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Add a record; the file is read anew and written whole, since another run may write it too."""
+        """Add a record; the file is read again and rewritten, since another run may write it, too."""
         self.own.append({"run": self.run, **record})
         write_atomically(self.path, "".join(json.dumps(entry) + "\n" for entry in self.records).encode())
 
     def restore(self, record: Mapping[str, Any]) -> None:
-        """Add the record of an epoch that was saved, if a kill came between the checkpoint and the log."""
+        """Add the record of a saved epoch if the run was killed after its checkpoint and before its log."""
         if record and not any(r["run"] == self.run and r["epoch"] == record["epoch"] for r in self.records):
             self.add(record)
 
 
 def epoch_line(record: Mapping[str, Any], epochs: int, *, top5: bool) -> str:
-    """One epoch in one line; ``top5`` where there are more than five classes."""
+    """Line printed after an epoch; ``top5`` adds the top-5 accuracy, for more than five classes."""
     slots = "val_area" in record
     attention = f", ce {record['ce']:.4f}, attention {record['attn_mean']:.4f}" if slots else ""
     area = f", area {record['val_area']:.3f}" if slots else ""
@@ -51,7 +54,7 @@ def epoch_line(record: Mapping[str, Any], epochs: int, *, top5: bool) -> str:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Records of a ``log.jsonl``, none if there is no file; lines that are not records are passed over."""
+    """Records of a ``log.jsonl``, none without a file; lines that are not records are skipped."""
     records = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
@@ -64,13 +67,13 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def save_results(path: Path, record: Mapping[str, Any]) -> None:
-    """Write ``results.json``: this record, flat, and under ``earlier`` the last one of each other checkpoint."""
+    """Write ``results.json``: this record, and under ``earlier`` the last record of each other checkpoint."""
     earlier: list[dict[str, Any]] = []
     try:
         before = json.loads(path.read_text())
         earlier = [before, *before.pop("earlier", [])]
     except (OSError, ValueError, AttributeError, TypeError):
-        pass  # none yet, or not ours to read
+        pass  # no file yet, or not one of ours
     earlier = [entry for entry in earlier if entry.get("checkpoint") != record["checkpoint"]]
     record = {**record, "version": VERSION}
     content = {**record, "earlier": earlier} if earlier else dict(record)

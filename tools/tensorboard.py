@@ -1,4 +1,4 @@
-"""TensorBoard logging (``--tensorboard true``): figures of each epoch, and how the maps of fixed pictures grow."""
+"""TensorBoard logging (``--tensorboard true``): metrics of each epoch, and evidence maps of a few fixed pictures."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -14,28 +14,28 @@ def check_tensorboard() -> None:
     """Raise unless TensorBoard is installed.
 
     Raises:
-        ToolError: it is not.
+        ToolError: TensorBoard is not installed.
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise ToolError("--tensorboard true needs a package that is not installed: pip install tensorboard")
 
 
 class EventFiles:
-    """Event files of one run, below ``tensorboard/`` in its folder, for ``tensorboard --logdir``.
+    """Event files of a run, in ``tensorboard/`` in its folder, for ``tensorboard --logdir``.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         run: its name.
-        first_epoch: what an earlier try wrote from there on is not shown any more.
+        first_epoch: events of an earlier attempt from this epoch on are hidden.
     """
 
     def __init__(self, folder: str | Path, run: str, *, first_epoch: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # only who asks for it waits for it
+        from torch.utils.tensorboard import SummaryWriter  # slow, and needed for this flag only
 
         self.writer = SummaryWriter(str(Path(folder, "tensorboard", run)), purge_step=first_epoch)
 
     def add(self, record: Mapping[str, Any], figure: Figure | None) -> None:
-        """An epoch: its numbers, training and validation in one chart each, and a figure with maps."""
+        """Write an epoch: its metrics, training and validation in one chart, and the figure with maps."""
         epoch = int(record["epoch"])
         for name, value in record.items():
             if isinstance(value, int | float) and name != "epoch":
@@ -46,5 +46,5 @@ class EventFiles:
         self.writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write everything and close the files."""
         self.writer.close()

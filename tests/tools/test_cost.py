@@ -3,7 +3,7 @@ import torch
 from tools.cost import cost_table, multiply_adds, parameters
 
 
-def test_by_hand():
+def test_costs_equal_those_counted_by_hand():
     model = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.nn.Flatten(), torch.nn.Linear(128, 5)
     )

@@ -5,19 +5,19 @@ import time
 
 import pytest
 
-from tools.ending import ASKING, end_workers, undisturbed
+from tools.ending import STOP_SIGNALS, end_workers, ignore_stop_signals
 
 
 def deaf(ready):
-    """A worker that heeds no request, as those of loaders."""
-    for number in ASKING:
+    """Worker that ignores requests to end, like those of loaders."""
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     ready.release()
     while True:
         time.sleep(60)
 
 
-def test_workers_that_heed_no_signal_and_are_stuck_end_soon_however_many():
+def test_many_workers_that_ignore_signals_or_are_stuck_end_soon():
     context = multiprocessing.get_context("fork")
     ready = context.Semaphore(0)
     workers = [context.Process(target=deaf, args=(ready,), daemon=True) for _ in range(12)]
@@ -26,26 +26,26 @@ def test_workers_that_heed_no_signal_and_are_stuck_end_soon_however_many():
     for _ in workers:
         assert ready.acquire(timeout=30)
     os.kill(workers[3].pid, signal.SIGSTOP)
-    heard = []
-    before = signal.signal(signal.SIGCHLD, lambda number, frame: heard.append(number))
+    received = []
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: received.append(number))
     try:
         start = time.monotonic()
         end_workers()
         assert time.monotonic() - start < 2
         assert not any(worker.is_alive() for worker in workers)
-        # torch would take it for a failure and raise that, here or later
-        assert not heard and signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL
+        # torch's handler would report the end as a failure
+        assert not received and signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL
     finally:
         signal.signal(signal.SIGCHLD, before)
 
 
-def test_signals_are_too_late_while_a_process_ends_and_are_heard_again_after_it():
-    before = [signal.getsignal(number) for number in ASKING]
-    with pytest.raises(KeyError), undisturbed():
-        for number in ASKING:
+def test_stop_signals_are_ignored_while_a_process_ends_and_handled_again_after_it():
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    with pytest.raises(KeyError), ignore_stop_signals():
+        for number in STOP_SIGNALS:
             os.kill(os.getpid(), number)
         raise KeyError
-    assert [signal.getsignal(number) for number in ASKING] == before
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
 ENDLESS = """
@@ -53,7 +53,7 @@ import sys, time
 from tools import ToolError, ending
 from tools.console import run_script
 
-ending.GRACE = 0.5
+ending.GRACE_SECONDS = 0.5
 
 class Endless:
     def __del__(self):
@@ -72,14 +72,14 @@ import threading, time
 from tools import ending
 
 threading.Thread(target=time.sleep, args=(1000,)).start()
-print("told", end="")
+print("printed", end="")
 ending.finish(75)
 """
 
 
-@pytest.mark.parametrize(("program", "code", "told"), [(ENDLESS, 2, "x: error: broken\n"), (LATE, 75, "told")])
-def test_a_script_that_failed_ends_though_something_of_it_does_not(as_user, tmp_path, program, code, told):
+@pytest.mark.parametrize(("program", "code", "output"), [(ENDLESS, 2, "x: error: broken\n"), (LATE, 75, "printed")])
+def test_a_failed_script_ends_although_a_part_of_it_does_not(as_user, tmp_path, program, code, output):
     path = tmp_path / "program.py"
     path.write_text(program)
     done = as_user(f"python {path}", timeout=60, PYTHONPATH=".")
-    assert done.returncode == code and done.stdout + done.stderr == told
+    assert done.returncode == code and done.stdout + done.stderr == output

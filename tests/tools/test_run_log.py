@@ -3,11 +3,10 @@ import json
 import pytest
 
 from tools import VERSION
-from tools.console import format_table
 from tools.run_log import RunLog, read_records, save_results
 
 
-def test_a_record_a_line_flat_and_by_run(tmp_path):
+def test_each_record_is_a_line_with_the_name_of_its_run(tmp_path):
     path = tmp_path / "log.jsonl"
     log = RunLog(path, "a", first_epoch=0)
     for epoch in range(3):
@@ -22,7 +21,7 @@ def test_a_record_a_line_flat_and_by_run(tmp_path):
     ]
 
 
-def test_a_resumed_run_replaces_what_it_trains_again(tmp_path):
+def test_a_resumed_run_replaces_the_epochs_that_it_trains_again(tmp_path):
     path = tmp_path / "log.jsonl"
     for first, epochs in ((0, (0, 1, 2)), (1, (1,))):
         log = RunLog(path, "a", first_epoch=first)
@@ -31,7 +30,7 @@ def test_a_resumed_run_replaces_what_it_trains_again(tmp_path):
     assert [(r["epoch"], r["first"]) for r in read_records(path)] == [(0, 0), (1, 1)]
 
 
-def test_two_runs_at_a_time_do_not_erase_each_other(tmp_path):
+def test_two_simultaneous_runs_keep_the_records_of_both(tmp_path):
     path = tmp_path / "log.jsonl"
     a, b = (RunLog(path, run, first_epoch=0) for run in "ab")
     for epoch in range(2):
@@ -40,7 +39,7 @@ def test_two_runs_at_a_time_do_not_erase_each_other(tmp_path):
     assert sorted((r["run"], r["epoch"]) for r in read_records(path)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 
 
-def test_a_record_that_a_kill_kept_out_is_restored_once(tmp_path):
+def test_a_record_missing_after_a_kill_is_restored_once(tmp_path):
     path = tmp_path / "log.jsonl"
     RunLog(path, "a", first_epoch=0).add({"epoch": 0})
     for _ in range(2):
@@ -48,7 +47,7 @@ def test_a_record_that_a_kill_kept_out_is_restored_once(tmp_path):
     assert [r["epoch"] for r in read_records(path)] == [0, 1]
 
 
-def test_lines_that_are_no_records_are_passed_over(tmp_path):
+def test_lines_that_are_not_records_are_skipped(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"run": "a", "epoch": 0}\n{"other": 1}\n{"run": "a", "ep')
     assert len(read_records(tmp_path / "log.jsonl")) == 1 and read_records(tmp_path / "none.jsonl") == []
 
@@ -62,11 +61,6 @@ def test_results_of_other_checkpoints_are_kept(tmp_path):
     version = {"version": VERSION}
     earlier = [{"checkpoint": "b", "top1": 0.2, **version}]
     assert content == {"checkpoint": "a", "top1": 0.3, **version, "earlier": earlier}
-
-
-def test_a_table_is_aligned():
-    table = format_table([{"name": "x", "top1": 0.5}, {"name": "long", "top1": 0.25}])
-    assert table.splitlines() == ["name    top1", "   x  0.5000", "long  0.2500"]
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])

@@ -19,20 +19,20 @@ def train(number, folder):
     return {"epoch": 0, "val_top1": number / 10, "val_loss": 1.0}
 
 
-def test_folders_are_named_after_what_sets_runs_apart():
+def test_folders_are_named_after_swept_flags_and_repeats():
     assert run_folder("out", {"power": 2.0, "num_classes": 5}, 1) == "out/power=2.0_num_classes=5/run1"
     assert run_folder("out", {"power": 2.0}, None) == "out/power=2.0"
     assert run_folder("out", {}, 0) == "out/run0"
 
 
-def test_mean_and_sample_deviation_by_hand():
+def test_mean_and_sample_deviation_against_hand_calculation():
     rows = [{"power": 1, "top1": 0.2}, {"power": 1, "top1": 0.4}, {"power": 2, "top1": 0.5}]
     first, second = summarise(rows, ["power"], ["top1"])
     assert first["top1"] == pytest.approx(0.3) and first["top1_std"] == pytest.approx(math.sqrt(0.02))
     assert second == {"power": 2, "runs": 1, "top1": 0.5, "top1_std": pytest.approx(math.nan, nan_ok=True)}
 
 
-def test_one_table_of_all_runs(tmp_path, capsys):
+def test_a_table_summarises_all_runs(tmp_path, capsys):
     run_all(str(tmp_path), runs(), train)
     assert "power  runs  val_top1" in capsys.readouterr().out
     with (tmp_path / "sweep.csv").open() as file:
@@ -45,7 +45,7 @@ def test_one_table_of_all_runs(tmp_path, capsys):
         assert len(list(csv.DictReader(file))) == 4
 
 
-def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path):
+def test_an_interrupted_sweep_continues(tmp_path):
     trained = []
 
     def dies_at_three(number, folder):
@@ -74,7 +74,7 @@ def test_a_run_that_fails_does_not_end_the_others(tmp_path, capsys):
     assert "run 2/4: power 1.0, seed 1\n" in capsys.readouterr().out
 
 
-def test_a_folder_of_another_sweep_is_not_mixed_in(tmp_path):
+def test_the_folder_of_another_sweep_is_refused(tmp_path):
     run_all(str(tmp_path), runs(), train)
     with pytest.raises(ToolError, match=r"\(lr 0.1, now 0.2\): give another --output_dir"):
         run_all(str(tmp_path), runs(lr=0.2), train)

@@ -1,4 +1,4 @@
-"""One process or many behind the same calls: a single process is a world of size one."""
+"""Calls that work the same in one process and in many; a single process is a world of size one."""
 
 import logging
 import os
@@ -11,35 +11,35 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from tools import ToolError
+from tools import ToolError, first_line
 from tools.distributed import launch
-from tools.distributed.heartbeat import Peers
+from tools.distributed.heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)
 
-JOINING = timedelta(minutes=5)  # in which all processes have to come
-# For one collective. Long phases of one process are waited for through the store (tools/peers.py), and a dead one is
-# found there within a minute, so this ends what should not be: processes that wait for different things.
-TIMEOUT = timedelta(minutes=30)
-_launch: distributed.Store | None = None  # of all attempts of the launch
+JOIN_TIMEOUT = timedelta(minutes=5)  # in which all processes must join
+# Waits for a long phase of one process go through the store (heartbeat.py), where a dead process is found within a
+# minute, so this timeout ends only what should not happen: processes that wait for different collectives.
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+_launch_store: distributed.Store | None = None  # of all attempts of the launch
 _store: distributed.Store | None = None  # of this attempt
-_peers: Peers | None = None
-_firsts = 0  # phases in which the first process went first
+_heartbeat: Heartbeat | None = None
+_main_first_calls = 0
 
 
 def join(*, dist_url: str = "env://", world_size: int = 1) -> None:
-    """Meet the other processes of the launch; nothing to do without one.
+    """Join the other processes of the launch; without a launcher do nothing.
 
-    From here on the processes end together, and what the first one to fail says is shown once.
+    From here on the processes end together, and only the first one to fail prints its message.
 
     Args:
-        dist_url: where the processes meet.
-        world_size: how many processes the user means to run; the launcher's number counts.
+        dist_url: address at which the processes meet.
+        world_size: number of processes according to --world_size; the launcher's number has priority.
 
     Raises:
-        ToolError: more than one process is meant but none was launched, or they do not meet.
+        ToolError: --world_size asks for several processes but no launcher started them, or one does not join.
     """
-    global _launch, _store, _peers
+    global _launch_store, _store, _heartbeat
     launch.adopt()
     if not launch.launched():
         if world_size > 1:
@@ -48,25 +48,26 @@ def join(*, dist_url: str = "env://", world_size: int = 1) -> None:
         return
     own, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
-        store, _, _ = next(iter(distributed.rendezvous(dist_url, own, size, timeout=JOINING)))
+        store, _, _ = next(iter(distributed.rendezvous(dist_url, own, size, timeout=JOIN_TIMEOUT)))
     except (RuntimeError, ValueError) as error:
-        raise ToolError(f"the process group at {dist_url} cannot be formed: {_first_line(error)}") from error
-    # torchrun keeps one store for all its attempts: what an earlier one left in it must not be taken for this one's.
-    _launch = distributed.PrefixStore("launch", store)
+        raise ToolError(f"the process group at {dist_url} cannot be formed: {first_line(error)}") from error
+    # torchrun keeps one store for all its attempts, so the keys of each attempt need their own prefix.
+    _launch_store = distributed.PrefixStore("launch", store)
     _store = distributed.PrefixStore(f"attempt{launch.restarts()}", store)
-    _peers = Peers(_store, rank=own, world_size=size, joining=JOINING.total_seconds()) if size > 1 else None
+    if size > 1:
+        _heartbeat = Heartbeat(_store, rank=own, world_size=size, joining=JOIN_TIMEOUT.total_seconds())
     if world_size not in (1, size):
         logger.warning("--world_size %d, but the launcher started %d processes", world_size, size)
 
 
 def init(device: torch.device) -> None:
-    """Form the process group of those that :func:`join` brought together.
+    """Form the process group after :func:`join`.
 
     Args:
-        device: decides between NCCL (cuda) and gloo.
+        device: the group uses NCCL for cuda, else gloo.
 
     Raises:
-        ToolError: it cannot be formed.
+        ToolError: the group cannot be formed.
     """
     if _store is None:
         return
@@ -75,63 +76,54 @@ def init(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         _take_gpu(str(torch.cuda.get_device_properties(device).uuid))
-    _store.set_timeout(TIMEOUT)
+    _store.set_timeout(COLLECTIVE_TIMEOUT)
     try:
         distributed.init_process_group(
             backend="nccl" if device.type == "cuda" else "gloo",
             store=_store,
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),
-            timeout=TIMEOUT,
+            timeout=COLLECTIVE_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
-        raise ToolError(f"the process group cannot be formed: {_first_line(error)}") from error
+        raise ToolError(f"the process group cannot be formed: {first_line(error)}") from error
 
 
 def _take_gpu(uuid: str) -> None:
-    """Have a GPU for oneself: NCCL cannot do with two processes on one, and does not say so clearly."""
+    """Reserve a GPU for this process: NCCL fails with two processes on one GPU, and its message is unclear."""
     assert _store is not None
     owner = _store.compare_set(f"gpu/{uuid}", "", os.environ["RANK"]).decode()
     if owner != os.environ["RANK"]:
-        raise ToolError(f"ranks {owner} and {os.environ['RANK']} are on the same GPU: start one process for each, or "
+        raise ToolError(f"ranks {owner} and {os.environ['RANK']} are on the same GPU: start one process per GPU, or "
                         "give --device cpu")  # fmt: skip
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def active() -> bool:
-    """Whether this process is one of a group."""
+    """Whether this process belongs to a group."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Rank of this process, from 0."""
     if active():
         return distributed.get_rank()
-    return _peers.rank if _peers else 0
+    return _heartbeat.rank if _heartbeat else 0
 
 
 def world_size() -> int:
     """Number of processes."""
     if active():
         return distributed.get_world_size()
-    return _peers.world_size if _peers else 1
+    return _heartbeat.world_size if _heartbeat else 1
 
 
 def local_world_size() -> int:
-    """Processes of the group on this machine."""
+    """Number of processes of the group on this machine."""
     return launch.local_processes() if active() else 1
 
 
-def restarts() -> int:
-    """How often torchrun has started the processes anew."""
-    return launch.restarts()
-
-
 def is_main() -> bool:
-    """Whether this is the process that prints and writes."""
+    """Whether this is rank 0, the process that prints and writes."""
     return rank() == 0
 
 
@@ -143,91 +135,91 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
 
 def max_over_processes(values: Tensor) -> Tensor:
-    """Largest of a tensor's values over all processes, on each of them."""
+    """Element-wise maximum of a tensor over all processes, on each of them."""
     if active():
         distributed.all_reduce(values, distributed.ReduceOp.MAX)
     return values
 
 
 def gather(items: list[Any]) -> list[Any]:
-    """The items of all processes, in the order of their ranks, on every process."""
+    """Items of all processes in the order of their ranks, on every process."""
     if not active():
         return items
-    barrier()  # a slow process may be an hour behind, a collective would not wait for it
+    barrier()  # a slow process may be an hour behind, too long for a collective
     parts: list[list[Any]] = [[] for _ in range(world_size())]
     distributed.all_gather_object(parts, items)
     return [item for part in parts for item in part]
 
 
 def share_buffers(model: nn.Module) -> None:
-    """Give every process the buffers (batch-norm statistics) of the first, so that all evaluate one model."""
+    """Copy the buffers (batch-norm statistics) of rank 0 to all processes, so that they evaluate the same model."""
     if active():
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
 
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model as the training loop calls it: gradients averaged over the processes, where there are several."""
+    """Wrap a model so that its gradients are averaged over the processes; a single process gets the model itself."""
     if not active():
         return model
     return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
 
 def barrier() -> None:
-    """Wait for all processes, for as long as it takes."""
-    if _peers:
-        _peers.barrier()
+    """Wait for all processes, without a time limit."""
+    if _heartbeat:
+        _heartbeat.barrier()
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The first process does what follows before the others, which then find its downloads done, however long it takes.
+    """Run the body on rank 0 first, without a time limit, so that the others find its downloads in place.
 
-    Where it fails, the others try, and meet the same error.
+    If it fails on rank 0, the others run it as well and meet the same error.
     """
-    global _firsts
-    _firsts += 1
-    key = f"first/{_firsts}"
-    if _peers and not is_main():
-        _peers.wait(key)
+    global _main_first_calls
+    _main_first_calls += 1
+    key = f"first/{_main_first_calls}"
+    if _heartbeat and not is_main():
+        _heartbeat.wait(key)
     try:
         yield
     finally:
-        if _peers and is_main():
-            _peers.open(key)
+        if _heartbeat and is_main():
+            _heartbeat.open(key)
 
 
 def fail(text: str, code: int) -> int:
-    """Show why the program ends, and return the exit code; of several processes the first one does so for all."""
-    if _peers:
-        _peers.fail(text, code)
+    """Print why the program ends and return the exit code; a process of a group ends here, with all others."""
+    if _heartbeat:
+        _heartbeat.fail(text, code)
     print(text, file=sys.stderr, flush=True)
     return code
 
 
 def check_connection(error: Exception) -> None:
-    """End the program if an error is that of a collective, whose other side is gone; return for any other error."""
+    """End the program if a collective failed because another process is gone; return after any other error."""
     from_collective = isinstance(error, distributed.DistError) or "gloo" in str(error)
-    if _peers and isinstance(error, RuntimeError) and from_collective:
-        _peers.lost(_first_line(error))
+    if _heartbeat and isinstance(error, RuntimeError) and from_collective:
+        _heartbeat.connection_lost(first_line(error))
 
 
-def keep(name: str, value: str) -> None:
-    """Leave a word for later attempts of this launch (``torchrun --max-restarts``)."""
-    if _launch and is_main():
-        _launch.set(name, value)
+def remember(name: str, value: str) -> None:
+    """Store a value for later attempts of this launch (``torchrun --max-restarts``)."""
+    if _launch_store and is_main():
+        _launch_store.set(name, value)
 
 
-def kept(name: str) -> str | None:
-    """What an earlier attempt, or this one, has left under a name."""
-    return _launch.get(name).decode() if _launch and _launch.check([name]) else None
+def recall(name: str) -> str | None:
+    """Value that this attempt or an earlier one stored with :func:`remember`; None without one."""
+    return _launch_store.get(name).decode() if _launch_store and _launch_store.check([name]) else None
 
 
 def close() -> None:
     """Leave the group, together with the others."""
-    global _launch, _store, _peers
-    if _peers:
-        _peers.leave()
+    global _launch_store, _store, _heartbeat
+    if _heartbeat:
+        _heartbeat.leave()
     if active():
         distributed.destroy_process_group()
-    _launch = _store = _peers = None
+    _launch_store = _store = _heartbeat = None

@@ -1,9 +1,9 @@
-"""The other processes of a run: who is alive, who failed and why, and waiting for each other however long it takes.
+"""Heartbeats between the processes of a run: they find a dead process, and allow to wait for a living one for hours.
 
-A collective that waits for a dead process ends at once with gloo and after its timeout with NCCL, and that timeout has
-to be long, as one process may save for minutes while the others wait. So life is told apart from work: a thread of
-each process counts up a number in the store through which the processes met, and whoever's number stands still is gone.
-Where one process may draw or download for hours, the others wait through the store too, as long as it lives.
+A collective that waits for a dead process fails at once with gloo, but only after its timeout with NCCL, and that
+timeout must be long, as one process may save for minutes while the others wait. Therefore a thread of each process
+regularly increases a counter in the store through which the processes met; a process whose counter stands still is
+dead. Waits for a process that may draw or download for hours go through the store, too, and last as long as it lives.
 """
 
 import os
@@ -18,49 +18,52 @@ from typing import NoReturn
 from torch.distributed import Store
 
 from tools import ToolError
-from tools.ending import end_workers, leave
+from tools.ending import end_workers, exit_now
 
-BEAT = 2.0  # seconds between two signs of life
-# So many rounds of one's own without a sign of another mean that it is gone: 40 s, long enough for a call that keeps
-# the interpreter to itself. Rounds, not seconds, since a machine that sleeps, or a job that is suspended, is not dead.
-PATIENCE = 20
-HURRY = 3  # rounds, once a connection broke and the question is only who it was
+BEAT_SECONDS = 2.0  # between two heartbeats
+# A process is dead after so many of an observer's own beats without one of its: 40 s, long enough for a call that
+# blocks the interpreter. Beats, not seconds, since a machine that sleeps, or a suspended job, is not dead.
+MAX_MISSED_BEATS = 20
+MAX_MISSED_BEATS_AFTER_LOSS = 3  # once a connection broke and only the dead process must be found
+CAUSES = "killed, out of memory, or its machine is down"
 
 
-class Peers:
-    """The processes of a run, as one of them sees them.
+class Heartbeat:
+    """Heartbeat of this process, and its view of those of the others.
 
     Args:
-        store: through which they met, with nothing else of other attempts under the same keys.
+        store: the store through which the processes met; no other attempt may use the same keys.
         rank: of this process.
-        world_size: their number.
-        beat: seconds between two signs of life.
-        joining: seconds in which all have to come.
+        world_size: number of processes.
+        beat: seconds between two heartbeats.
+        joining: seconds in which all processes must join.
 
     Raises:
-        ToolError: not all came.
+        ToolError: a process did not join.
     """
 
-    def __init__(self, store: Store, *, rank: int, world_size: int, beat: float = BEAT, joining: float = 300) -> None:
+    def __init__(
+        self, store: Store, *, rank: int, world_size: int, beat: float = BEAT_SECONDS, joining: float = 300
+    ) -> None:
         self.rank, self.world_size, self.beat = rank, world_size, beat
         # A client of a store serves one call at a time, and that of the main thread may be waiting.
-        self._store, self._watched = store, store.clone()
+        self._store, self._thread_store = store, store.clone()
         self._count = self._barriers = 0
-        self._hurry = False
+        self._lost = False
         self._stopping, self._ending = threading.Event(), threading.Lock()
-        self._seen: dict[int, tuple[bytes, int]] = {}  # rank -> its last sign of life, rounds for which it is the same
-        self._show_life()
+        self._seen: dict[int, tuple[bytes, int]] = {}  # rank -> last heartbeat, own beats since it came
+        self._send()
         names = [f"beat/{other}" for other in range(world_size)]
         try:
             store.wait(names, timedelta(seconds=joining))
         except RuntimeError as error:
             missing = ", ".join(str(other) for other, name in enumerate(names) if not store.check([name]))
-            raise ToolError(f"of {world_size} processes rank {missing} did not come in {joining:.0f} s") from error
-        self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
+            raise ToolError(f"of {world_size} processes rank {missing} did not join within {joining:g} s") from error
+        self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
         self._thread.start()
 
     def barrier(self) -> None:
-        """Wait for all, for as long as they live."""
+        """Wait until all processes call it, without a time limit while all live."""
         self._barriers += 1
         key = f"barrier/{self._barriers}"
         if self._store.add(key, 1) == self.world_size:
@@ -68,36 +71,37 @@ class Peers:
         self.wait(key)
 
     def open(self, key: str) -> None:
-        """Let those go on that :meth:`wait` for a key."""
+        """Let the processes continue that :meth:`wait` for a key."""
         self._store.set(f"{key}/open", "")
 
     def wait(self, key: str) -> None:
-        """Wait until a key is opened, for as long as the others live."""
+        """Wait until another process opens the key, without a time limit while all live."""
         pause = 0.005
-        while not self._store.check([f"{key}/open"]):  # asked again and again, so that signals are heard
+        while not self._store.check([f"{key}/open"]):  # polling, so that signals are handled meanwhile
             time.sleep(pause)
             pause = min(2 * pause, 0.25)
 
     def fail(self, text: str, code: int) -> NoReturn:
-        """End this process and with it all others; what the first one says is all that is shown."""
-        self._ending.acquire()  # the other thread may be here already: it ends the process, this one waits for that
+        """End this process and all others; only the first one to fail prints its text."""
+        self._ending.acquire()  # held for ever: if the other thread ends the process already, this one waits
         mine = f"{self.rank} {code}"
         try:
-            first = self._watched.compare_set("failure", "", mine).decode() == mine
-        except RuntimeError:  # the store is gone with the process that kept it: one a machine speaks
+            first = self._thread_store.compare_set("failure", "", mine).decode() == mine
+        except RuntimeError:  # the store died with the process that kept it: one process per machine prints
             first = self.rank == 1 or os.environ.get("LOCAL_RANK") == "0"
         if first:
             print(text, file=sys.stderr, flush=True)
         self._depart_and_end(code)
 
-    def lost(self, reason: str) -> NoReturn:
-        """End after a collective failed: whoever failed first says why, or, if it cannot, it is found and named."""
-        self._hurry = True
-        time.sleep((2 * HURRY + 1) * self.beat)  # the watching thread ends the process as soon as it knows
+    def connection_lost(self, reason: str) -> NoReturn:
+        """End after a collective failed; the message is that of the failed process or, if it is dead, names it."""
+        self._lost = True
+        # The watching thread ends the process as soon as it knows.
+        time.sleep((2 * MAX_MISSED_BEATS_AFTER_LOSS + 1) * self.beat)
         self.fail(_error(f"rank {self.rank} of {self.world_size} lost the connection to the others: {reason}"), 1)
 
     def leave(self) -> None:
-        """Wait until all are done and part from them."""
+        """Wait until all processes are done, and leave the group."""
         self.barrier()
         self._stopping.set()
         self._depart()
@@ -106,48 +110,53 @@ class Peers:
     def _watch(self) -> None:
         while not self._stopping.wait(self.beat):
             try:
-                self._show_life()
-                if self._watched.check(["failure"]):
-                    self._follow(self._watched.get("failure").decode())
-                gone = self._silent()
+                self._send()
+                if self._thread_store.check(["failure"]):
+                    self._follow(self._thread_store.get("failure").decode())
+                dead = self._dead_process()
             except RuntimeError:
-                gone = "rank 0 and the store that it kept"
-            if gone and not self._stopping.is_set():
-                self.fail(_error(f"{gone} went without a word: killed, out of memory, or its machine is down"), 1)
+                dead = f"rank 0 of {self.world_size}, which keeps the store, does not answer"
+            if dead and not self._stopping.is_set():
+                self.fail(_error(f"{dead}: {CAUSES}"), 1)
 
     def _follow(self, failure: str) -> NoReturn:
-        """End as another process did, which has said why."""
+        """End with the exit code of a process that failed and printed why."""
         self._ending.acquire()
         self._depart_and_end(int(failure.split()[1]))
 
-    def _show_life(self) -> None:
+    def _send(self) -> None:
         self._count += 1
-        self._watched.set(f"beat/{self.rank}", f"{self._count} {socket.gethostname()}, process {os.getpid()}")
+        self._thread_store.set(f"beat/{self.rank}", f"{self._count} {socket.gethostname()}, process {os.getpid()}")
 
-    def _silent(self) -> str | None:
-        """The first process without signs of life. Rank 0 looks at all, the others, if not in a hurry, at rank 0."""
-        everybody = self.rank == 0 or self._hurry
+    def _dead_process(self) -> str | None:
+        """Description of the first dead process; None if all live.
+
+        Rank 0 watches all processes; the others watch rank 0 or, after a lost connection, all.
+        """
+        everybody = self.rank == 0 or self._lost
+        limit = MAX_MISSED_BEATS_AFTER_LOSS if self._lost else MAX_MISSED_BEATS
         for other in range(self.world_size if everybody else 1):
-            sign = self._watched.get(f"beat/{other}")
-            before, rounds = self._seen.get(other, (b"", 0))
-            rounds = rounds + 1 if sign == before else 0
-            self._seen[other] = sign, rounds
-            if other != self.rank and rounds >= (HURRY if self._hurry else PATIENCE):
-                return f"rank {other} of {self.world_size} ({sign.decode().partition(' ')[2]})"
+            beat = self._thread_store.get(f"beat/{other}")
+            before, missed = self._seen.get(other, (b"", 0))
+            missed = missed + 1 if beat == before else 0
+            self._seen[other] = beat, missed
+            if other != self.rank and missed >= limit:
+                sender = beat.decode().partition(" ")[2]
+                return f"rank {other} of {self.world_size} ({sender}) sent no heartbeat for {limit * self.beat:g} s"
         return None
 
     def _depart(self) -> None:
-        """The process that keeps the store goes last, so that the others can still read in it."""
+        """Report the departure; rank 0, which keeps the store, waits for the others, which may still read it."""
         try:
-            if self._watched.add("departed", 1) == self.world_size:
-                self._watched.set("departed/open", "")
+            if self._thread_store.add("departed", 1) == self.world_size:
+                self._thread_store.set("departed/open", "")
             if self.rank == 0:
-                self._watched.wait(["departed/open"], timedelta(seconds=3 * self.beat))
+                self._thread_store.wait(["departed/open"], timedelta(seconds=3 * self.beat))
         except RuntimeError:
-            pass  # it is gone already, or somebody else is
+            pass  # the store or another process is dead
 
     def _depart_and_end(self, code: int) -> NoReturn:
-        """Part from the others and end, also where the store does not answer."""
+        """Leave the group and end, even if the store does not answer."""
         last_resort = threading.Timer(4 * self.beat, self._end, (code,))
         last_resort.daemon = True
         last_resort.start()
@@ -156,10 +165,10 @@ class Peers:
         self._end(code)
 
     def _end(self, code: int) -> NoReturn:
-        # At once: the main thread may be in a collective that never ends, and nothing that is written can be half done,
-        # since files are put in their place whole.
+        # At once, since the main thread may be in a collective that never ends; no file is left half written, since
+        # files are written elsewhere and moved into place.
         end_workers()
-        leave(code)
+        exit_now(code)
 
 
 def _error(message: str) -> str:

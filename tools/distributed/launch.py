@@ -1,4 +1,4 @@
-"""The launcher of this process: rank, share of the machine, restarts, and the command line."""
+"""Launcher of this process: its ranks, its share of the machine, its restarts and its command line."""
 
 import os
 import shlex
@@ -11,34 +11,34 @@ from tools.distributed.slurm import task_environment
 
 
 def adopt() -> None:
-    """Take the tasks of a Slurm step for a launch, and give each process its share of the cores.
+    """Treat the tasks of a Slurm step as a launch, and give each process its share of the cores.
 
-    What a launcher (torchrun, torch.distributed.launch) has said counts more than Slurm, in whose jobs it may run.
+    The variables of torchrun or torch.distributed.launch, which may run in a Slurm job, have priority over Slurm's.
     """
     if not launched():
         os.environ.update(task_environment(os.environ))
     if launched() and local_processes() > 1 and "OMP_NUM_THREADS" not in os.environ:
-        # torchrun sets OMP_NUM_THREADS itself; others leave every process to take all cores.
+        # torchrun sets OMP_NUM_THREADS itself; with other launchers every process would use all cores.
         torch.set_num_threads(cores())
 
 
 def launched() -> bool:
-    """Whether a launcher has put this process into a group."""
+    """Whether a launcher started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def local_processes() -> int:
-    """Processes of the launch on this machine."""
+    """Number of processes of the launch on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if launched() else 1
 
 
 def local_rank() -> int:
-    """Number of this process among those on this machine."""
+    """Rank of this process among those on this machine."""
     return int(os.environ.get("LOCAL_RANK", 0)) if launched() else 0
 
 
 def cores() -> int:
-    """Cores for one process: its own if Slurm says so, or its share of the machine's."""
+    """Number of cores for this process: what Slurm gives each task, or its share of the machine's."""
     own = int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
     here = int(os.environ.get("SLURM_CPUS_ON_NODE") or os.cpu_count() or 1)
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else here
@@ -46,27 +46,30 @@ def cores() -> int:
 
 
 def gpu_index(gpus: int) -> int:
-    """The GPU of this process among those that it sees.
+    """Index of this process's GPU among those that it sees.
 
-    One that sees a single GPU has been given it (``srun --gpus-per-task``, CUDA_VISIBLE_DEVICES); whether another
-    process has been given the same is found when the group is formed.
+    A single visible GPU was assigned to the process (``srun --gpus-per-task``, CUDA_VISIBLE_DEVICES); two processes
+    on one GPU are found when the group is formed.
+
+    Args:
+        gpus: number of visible GPUs.
 
     Raises:
-        ToolError: there is none for it.
+        ToolError: there are more processes than GPUs.
     """
     if gpus > 1 and local_rank() >= gpus:
-        raise ToolError(f"{local_processes()} processes on a machine with {gpus} GPUs: start one for each, or give "
-                        "--device cpu")  # fmt: skip
+        raise ToolError(f"{local_processes()} processes on a machine with {gpus} GPUs: start one process per GPU, or "
+                        "give --device cpu")  # fmt: skip
     return 0 if gpus <= 1 else local_rank()
 
 
 def restarts() -> int:
-    """How often torchrun has started the processes anew (``--max-restarts``)."""
+    """Number of times that torchrun has restarted the processes (``--max-restarts``)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) if launched() else 0
 
 
 def command_line() -> str:
-    """What was typed, for messages that say how to go on."""
+    """Command line as the user typed it, for messages that say how to continue."""
     return shlex.join([*_launcher(), *sys.argv])
 
 

@@ -1,4 +1,4 @@
-"""Leaving in good order when the machine is wanted: SIGTERM, and SIGUSR1, which Slurm can send before it."""
+"""Preemption: save and stop after SIGTERM or SIGUSR1, which Slurm can send before it ends a job."""
 
 import signal
 import time
@@ -11,28 +11,28 @@ from torch import distributed
 from tools.distributed import active
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-LOOK_EVERY = 1.0  # seconds between two looks of several processes at each other's signals
+CHECK_SECONDS = 1.0  # between two exchanges of the processes about their signals
 
 
 class Interrupted(Exception):
-    """A run that was asked to leave and has saved what it needs to go on; the message says how."""
+    """End of a run that a signal asked to stop; its state is saved, and the message says how to continue."""
 
 
 class StopRequest:
-    """While it is entered, SIGTERM and SIGUSR1 are noted instead of ending the program.
+    """Context manager in which SIGTERM and SIGUSR1 do not end the program but ask it to stop.
 
-    Called after each step, it says whether to stop, on all processes after the same step: a signal may reach one of
-    them only, or each at another moment, and whoever left alone would leave the others waiting.
+    Call it after each step: it returns whether to stop, on all processes after the same step. A signal may reach only
+    one process, or each at another moment, and a process that stopped alone would leave the others waiting.
 
     Args:
-        device: on which the processes can talk to each other.
+        device: device of the collectives.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.signal: str | None = None  # the name of the signal that came
         self._before: dict[signal.Signals, Any] = {}
-        self._wait, self._steps, self._looked = 1, 0, time.monotonic()
+        self._wait, self._steps, self._checked = 1, 0, time.monotonic()
 
     def __enter__(self) -> "StopRequest":
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
@@ -50,14 +50,14 @@ class StopRequest:
             return self.signal is not None
         self._steps += 1
         if self._steps < self._wait:
-            return False  # asking the others costs a wait for the device: about once a second is enough
+            return False  # an exchange waits for the device, so about one per second is enough
         now = time.monotonic()
-        pace = self._steps * LOOK_EVERY / max(now - self._looked, 1e-6)
-        # The largest of all: whether anyone was asked to, and minus the slowest pace.
+        pace = self._steps * CHECK_SECONDS / max(now - self._checked, 1e-6)
+        # The maximum over all processes gives whether anyone got a signal, and minus the slowest pace.
         both = torch.tensor([float(self.signal is not None), -max(pace, 1.0)], device=self.device)
         distributed.all_reduce(both, distributed.ReduceOp.MAX)
         asked, slowest = both.tolist()
-        self._wait, self._steps, self._looked = int(-slowest), 0, time.monotonic()
+        self._wait, self._steps, self._checked = int(-slowest), 0, time.monotonic()
         if asked and self.signal is None:
             self.signal = "a signal to another process"
         return bool(asked)

@@ -1,1 +1,1 @@
-"""Figures and the report page: from numbers and maps to files for people."""
+"""Figures and the report page, made of metrics and maps."""

@@ -1,4 +1,4 @@
-"""Figures of a run: training curves and the confusion matrix."""
+"""Training curves and confusion matrix of a run, as figures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from matplotlib.ticker import MaxNLocator
 from tools.figures.explanations import shortened
 from tools.files import save_figure
 
-MAX_CLASSES_WITH_NAMES, MAX_CLASSES_WITH_NUMBERS = 50, 25  # in a confusion matrix
+MAX_CLASSES_WITH_NAMES, MAX_CLASSES_WITH_COUNTS = 50, 25  # in a confusion matrix
 
 
 def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str]) -> None:
-    """A confusion matrix (c, c), true classes by predicted ones, coloured by the share of the true class.
+    """Draw a confusion matrix (c, c) of true by predicted classes, coloured by the share of the true class.
 
-    Numbers are written for few classes, names for not too many.
+    Counts are written for up to ``MAX_CLASSES_WITH_COUNTS`` classes, names for up to ``MAX_CLASSES_WITH_NAMES``.
     """
     c = len(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -30,14 +30,14 @@ def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str]) -> None
     if c <= MAX_CLASSES_WITH_NAMES:
         ax.set_xticks(range(c), [shortened(name) for name in names], rotation=90, fontsize=7)
         ax.set_yticks(range(c), [shortened(name) for name in names], fontsize=7)
-    for row, column in np.argwhere(counts) if c <= MAX_CLASSES_WITH_NUMBERS else ():
+    for row, column in np.argwhere(counts) if c <= MAX_CLASSES_WITH_COUNTS else ():
         colour = "white" if shares[row, column] > 0.5 else "black"
         ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
     save_figure(path, figure)
 
 
 def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Training curves of all runs of a log: loss, accuracy and attention by epoch."""
+    """Draw loss, top-1 accuracy and mean attention by epoch for all runs of a log."""
     panels = {"loss": "loss", "top-1 accuracy": "top1", "mean attention": "attn_mean"}
     runs = list(dict.fromkeys(str(record["run"]) for record in records))
     figure = Figure(figsize=(12, 3.4), layout="constrained")
@@ -46,9 +46,9 @@ def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         for number, run in enumerate(runs):
             own = [record for record in records if record["run"] == run]
             epochs = [record["epoch"] + 1 for record in own]
-            for prefix, style, what in (("", "--", "training"), ("val_", "-", "validation")):
+            for prefix, style, split in (("", "--", "training"), ("val_", "-", "validation")):
                 values = [record.get(prefix + key, np.nan) for record in own]
-                ax.plot(epochs, values, style, color=f"C{number % 10}", marker=".", label=f"{run}, {what}")
+                ax.plot(epochs, values, style, color=f"C{number % 10}", marker=".", label=f"{run}, {split}")
         ax.set_title(title)
         ax.set_xlabel("epoch")
         ax.set_xlim(0.5, max(record["epoch"] for record in records) + 1.5)

@@ -1,4 +1,4 @@
-"""Explanations as figures, and the map files of the published code."""
+"""Figures of explanations, and the map files of the published code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,23 +20,21 @@ POSITIVE = LinearSegmentedColormap.from_list("positive", [(0.84, 0.1, 0.0, 0.0),
 NEGATIVE = LinearSegmentedColormap.from_list("negative", [(0.0, 0.2, 0.85, 0.0), (0.0, 0.2, 0.85, 0.9)])
 
 
-def in_jet(picture: Image.Image, grey: Image.Image) -> Image.Image:
-    """The published overlay: a small grey map, made larger bilinearly, in jet over an RGB picture."""
+def jet_overlay(picture: Image.Image, grey: Image.Image) -> Image.Image:
+    """Overlay of the published code: a small grey map, enlarged bilinearly, in jet colours over an RGB picture."""
     large = np.asarray(grey.resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32) / 255  # (H, W)
     jet = Image.fromarray((matplotlib.colormaps["jet"](large)[..., :3] * 255).round().astype(np.uint8))
     return Image.blend(picture, jet, OVERLAY_ALPHA)
 
 
-def save_map_files(
-    folder: Path, picture: Image.Image, maps: np.ndarray, classes: Sequence[int]
-) -> None:  # fmt: skip
+def save_map_files(folder: Path, picture: Image.Image, maps: np.ndarray, classes: Sequence[int]) -> None:
     """Write the files of the published code: ``image.png``, ``slot_<class>.png``, ``slot_mask_<class>.png``.
 
     Args:
-        folder: where to.
-        picture: as the model saw it, but for the normalisation.
+        folder: an existing folder.
+        picture: the model's input before normalisation.
         maps: (c, h, w), the attention of all classes, which are scaled together.
-        classes: those to write.
+        classes: classes to write.
     """
     low, high = float(maps.min()), float(maps.max())
     scaled = (maps - low) / max(high - low, np.finfo(maps.dtype).tiny)  # (c, h, w)
@@ -45,12 +43,12 @@ def save_map_files(
     for label in classes:
         grey = Image.fromarray((scaled[label] * 255).round().astype(np.uint8))
         save_picture(folder / f"slot_{label}.png", grey)
-        save_picture(folder / f"slot_mask_{label}.png", in_jet(colour, grey))
+        save_picture(folder / f"slot_mask_{label}.png", jet_overlay(colour, grey))
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """One column of a figure."""
+    """Attention and evidence of one class, a column of a figure."""
 
     name: str
     logit: float
@@ -63,16 +61,16 @@ class ClassMap:
 def save_explanation_figure(
     path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool
 ) -> None:  # fmt: skip
-    """The figure made for looking: the picture and, for each class, its attention above its evidence.
+    """Draw a picture and, for each class, its attention above its evidence.
 
-    All maps of a row share one scale, so that a class that gathered less looks paler.
+    All maps of a row share one scale, so that a class with less evidence looks paler.
 
     Args:
         path: the PNG to write.
-        picture: as the model saw it.
+        picture: the model's input before normalisation.
         columns: the classes to show, most likely first.
-        title: what the picture is and was taken for.
-        negative: the maps deny their class (blue) instead of supporting it (red).
+        title: the picture's true and predicted class.
+        negative: the maps speak against their class (blue) instead of for it (red).
     """
     rows = {"attention": [c.attention for c in columns], "evidence": [c.evidence for c in columns]}
     colours = NEGATIVE if negative else POSITIVE
@@ -103,25 +101,24 @@ def save_explanation_figure(
 def _legend(ax: Any, negative: bool) -> None:
     sign, kind = ("minus ", "against") if negative else ("", "for")
     text = (
-        f"colour: what speaks\n{kind} the class\n\n"
-        "above: attention,\nwhere its slots look\n\n"
-        f"below: evidence;\n{sign}its sum\nis the logit\n\n"
-        f"no colour: nothing\nspeaks {kind} it"
+        "above: attention\nof the class's slots\n\n"
+        f"below: evidence\n{kind} the class;\n{sign}its sum\nis the logit\n\n"
+        f"no colour: no\nevidence {kind} it"
     )
     ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=ax.transAxes)
 
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """One picture of an overview."""
+    """Picture with its maps, a row of an overview."""
 
     picture: Image.Image
-    title: tuple[str, str]  # what it is, what it was taken for
+    title: tuple[str, str]  # true and predicted class, or the picture's name and its class
     columns: Sequence[ClassMap]
 
 
 def class_maps(explanation: Any, names: Sequence[str], classes: Sequence[int], *, label: int | None) -> list[ClassMap]:
-    """Columns of a figure out of an explanation of one picture (``engine.explain``), for some classes."""
+    """Columns of a figure for some classes, from the explanation of a picture (``engine.explain``)."""
     return [
         ClassMap(
             name=names[c],
@@ -135,21 +132,16 @@ def class_maps(explanation: Any, names: Sequence[str], classes: Sequence[int], *
     ]
 
 
-def save_overview(path: Path, rows: Sequence[OverviewRow], *, negative: bool) -> None:
-    """Write the figure of :func:`draw_overview`."""
-    save_figure(path, draw_overview(rows, negative=negative))
-
-
 def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
-    """Pictures below each other, each with the evidence of some classes; a row shares one scale.
+    """Draw one row per picture: the picture and the evidence maps of some classes, which share one scale.
 
     The true class is framed.
     """
     width = 1 + max(len(row.columns) for row in rows)
     figure = Figure(figsize=(1.1 * width, 1.45 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), width, squeeze=False)
-    what = "blue: evidence against the class" if negative else "red: evidence for the class"
-    figure.suptitle(f"{what}, one scale a row; framed: the true class", fontsize=8)
+    legend = "blue: evidence against the class" if negative else "red: evidence for the class"
+    figure.suptitle(f"{legend}, one scale per row; framed: the true class", fontsize=8)
     for line, row in zip(axes, rows, strict=True):
         line[0].imshow(row.picture.convert("RGB"))
         line[0].set_title("\n".join(map(shortened, row.title)), fontsize=7)
@@ -166,12 +158,12 @@ def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
 
 
 def shortened(text: str) -> str:
-    """A title cut to what fits above a small picture."""
+    """Title, cut to the length that fits above a small picture."""
     return text if len(text) <= MAX_TITLE_LENGTH else f"{text[: MAX_TITLE_LENGTH - 1]}…"
 
 
 def overlay(ax: Any, picture: Image.Image, values: np.ndarray, colours: Any, scale: Normalize) -> Any:
-    """A map (h, w) in colour over the picture in pale grey, so that colour is the map alone."""
+    """Draw a map (h, w) in colour over the picture in pale grey, so that all colour belongs to the map."""
     extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
     ax.imshow(picture.convert("L"), cmap="gray", vmin=-120, vmax=255)
     return ax.imshow(values, cmap=colours, norm=scale, extent=extent, interpolation="bilinear")

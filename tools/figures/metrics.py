@@ -1,4 +1,4 @@
-"""The figure of a table of explanation metrics."""
+"""Figure of a table of explanation metrics."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from tools.files import save_figure
 
 
 def save_metric_figure(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Two scatter plots, each method a point with its 95 % interval: area and precision, deletion and insertion."""
-    panels = (("area", "precision", "smaller and on the object: up and left"),
-              ("dauc", "iauc", "the answer hangs on it: up and left"))  # fmt: skip
+    """Draw precision over area and insertion over deletion, a point with a 95 % interval for each method."""
+    panels = (("area", "precision", "better: up and left (small, and on the object)"),
+              ("dauc", "iauc", "better: up and left (the prediction depends on it)"))  # fmt: skip
     drawn = [panel for panel in panels if any(panel[0] in row and panel[1] in row for row in rows)]
     figure = Figure(figsize=(5.6 * max(len(drawn), 1) + 2.2, 5), layout="constrained")
     axes = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
@@ -22,11 +22,11 @@ def save_metric_figure(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         for number, row in enumerate(rows):
             if x in row and y in row:
                 own = str(row["method"]).startswith("SCOUTER")
-                # A negative model follows a class that is not in the picture: where it does, the true class is drawn.
+                # A negative model is measured on an absent class; if the true class is measured, too, it is drawn.
                 h, v = (f"{name}_true" if f"{name}_true" in row else name for name in (x, y))
-                ax.errorbar(row[h], row[v], xerr=_reach(row, h), yerr=_reach(row, v), color=colours(number % 20),
-                            fmt="*" if own else "o", markersize=12 if own else 6, linewidth=0.8,
-                            label=row["method"])  # fmt: skip
+                ax.errorbar(row[h], row[v], xerr=_error_bar(row, h), yerr=_error_bar(row, v), label=row["method"],
+                            color=colours(number % 20), fmt="*" if own else "o", markersize=12 if own else 6,
+                            linewidth=0.8)  # fmt: skip
         ax.set(xlabel=x, ylabel=y, title=title)
         ax.grid(alpha=0.3)
     if drawn:
@@ -34,6 +34,6 @@ def save_metric_figure(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     save_figure(path, figure)
 
 
-def _reach(row: Mapping[str, Any], name: str) -> list[list[float]] | None:
+def _error_bar(row: Mapping[str, Any], name: str) -> list[list[float]] | None:
     low, high = row.get("intervals", {}).get(name, (row[name], row[name]))
     return [[max(row[name] - low, 0)], [max(high - row[name], 0)]]

@@ -14,7 +14,7 @@ TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE
 
 @pytest.fixture
 def environment(monkeypatch):
-    """The environment with nothing of a launcher in it but what is given."""
+    """Function that sets the environment to the given launcher variables and no others."""
 
     def set_to(variables):
         foreign = [key for key in os.environ if key.startswith(("SLURM_", "TORCHELASTIC_", "OMP_"))]
@@ -24,7 +24,7 @@ def environment(monkeypatch):
     return set_to
 
 
-def test_slurm_starts_a_run_but_torchrun_in_a_slurm_job_counts_more(environment):
+def test_slurm_tasks_are_a_launch_but_torchrun_has_priority(environment):
     environment(SLURM)
     launch.adopt()
     assert os.environ["RANK"] == "1" and os.environ["MASTER_ADDR"] == "here" and launch.local_processes() == 2
@@ -33,7 +33,7 @@ def test_slurm_starts_a_run_but_torchrun_in_a_slurm_job_counts_more(environment)
     assert os.environ["RANK"] == "3" and os.environ["MASTER_ADDR"] == "there"
 
 
-def test_processes_share_the_cores_unless_threads_are_given(environment, monkeypatch):
+def test_processes_share_the_cores_unless_omp_num_threads_is_set(environment, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     environment(SLURM)
@@ -41,7 +41,7 @@ def test_processes_share_the_cores_unless_threads_are_given(environment, monkeyp
     assert torch.get_num_threads() == 4
     environment({**SLURM, "OMP_NUM_THREADS": "1"})
     launch.adopt()
-    assert torch.get_num_threads() == 4  # left alone
+    assert torch.get_num_threads() == 4  # unchanged
     environment({**TORCHRUN, "SLURM_CPUS_PER_TASK": "3"})
     assert launch.cores() == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5}, raising=False)

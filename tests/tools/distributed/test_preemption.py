@@ -10,14 +10,14 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_is_noted_and_asked_for(number):
+def test_a_signal_is_recorded(number):
     with StopRequest(CPU) as stop:
         assert not stop()
         os.kill(os.getpid(), number)
         assert stop() and stop.signal == number.name
 
 
-def test_what_signals_did_before_is_restored():
+def test_previous_signal_handlers_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
     with pytest.raises(KeyError), StopRequest(CPU):
         assert signal.getsignal(signal.SIGTERM) != before[0]
@@ -25,7 +25,7 @@ def test_what_signals_did_before_is_restored():
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
 
 
-def test_processes_stop_after_the_same_step_though_one_of_them_was_asked(as_user, tmp_path):
+def test_all_processes_stop_after_the_same_step_if_one_gets_a_signal(as_user, tmp_path):
     program = tmp_path / "stop.py"
     program.write_text(
         "import os, signal, time, torch, torch.distributed as dist\n"
@@ -46,5 +46,5 @@ def test_processes_stop_after_the_same_step_though_one_of_them_was_asked(as_user
     assert done.returncode == 0, done.stderr
     first, second = sorted(line for line in done.stdout.splitlines() if line.startswith("["))
     step = int(first[1:].split()[0])
-    # looked at about once a second, of 250 steps or fewer
+    # the processes exchange signals about once a second, in which there are at most 250 steps
     assert 30 <= step < 1500 and first == f"[{step} SIGUSR1]" and second == f"[{step} a signal to another process]"

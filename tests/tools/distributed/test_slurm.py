@@ -3,7 +3,7 @@ import pytest
 from tools import ToolError
 from tools.distributed.slurm import first_host, is_task, task_environment, tasks_per_node
 
-# What Slurm sets for the sixth of seven tasks on two machines, and in the shell of the batch script around it.
+# Variables of the sixth of seven tasks on two machines, and of the shell of the batch script around it.
 STEP = {
     "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NODEID": "1",
     "SLURM_NTASKS": "7", "SLURM_STEP_NUM_TASKS": "7", "SLURM_STEP_NODELIST": "node[09-10]",
@@ -24,34 +24,34 @@ BATCH_SHELL = {key: value for key, value in STEP.items() if "STEP" not in key} |
         ("rack[2-3]node[08-09]x,y", "rack2node08x"),
     ],
 )
-def test_the_first_host_of_a_list(nodes, host):
+def test_first_host_of_a_node_list(nodes, host):
     assert first_host(nodes) == host
 
 
 @pytest.mark.parametrize("nodes", ["", "node[", "node[]", "node]1[", ",a"])
-def test_what_is_no_list_is_told(nodes):
+def test_an_invalid_node_list_is_reported(nodes):
     with pytest.raises(ToolError, match="set MASTER_ADDR"):
         first_host(nodes)
 
 
-def test_tasks_of_each_node():
+def test_numbers_of_tasks_per_node():
     assert tasks_per_node("4(x2),3") == [4, 4, 3] and tasks_per_node("2") == [2]
     with pytest.raises(ToolError, match="cannot be read"):
         tasks_per_node("4(y2)")
 
 
-def test_a_task_of_a_step_is_one_of_a_launch():
+def test_the_environment_of_a_task_of_a_step():
     env = task_environment(STEP)
     assert env.pop("MASTER_PORT").isdecimal()
     assert env == {"RANK": "5", "WORLD_SIZE": "7", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "3", "MASTER_ADDR": "node09"}
 
 
-def test_what_the_user_sets_counts():
+def test_a_given_address_and_port_have_priority():
     env = task_environment({**STEP, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1234"})
     assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("10.0.0.1", "1234")
 
 
-def test_jobs_and_steps_meet_at_ports_of_their_own():
+def test_jobs_and_steps_have_different_ports():
     ports = {task_environment({**STEP, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})["MASTER_PORT"]
              for job in range(10_000_000, 10_000_100) for step in range(4)}  # fmt: skip
     assert len(ports) == 400 and all(15_000 <= int(port) < 30_000 for port in ports)
@@ -69,7 +69,7 @@ def test_jobs_and_steps_meet_at_ports_of_their_own():
         ({}, False),
     ],
 )
-def test_only_several_tasks_of_a_step_are_a_launch(env, task):
+def test_only_tasks_of_a_step_with_several_are_a_launch(env, task):
     assert is_task(env) is task and bool(task_environment(env)) is task
 
 
@@ -81,8 +81,10 @@ def test_tasks_on_this_machine_without_the_list_of_the_step():
     assert task_environment({**env, "SLURM_NNODES": "7"})["LOCAL_WORLD_SIZE"] == "1"
 
 
-def test_what_is_missing_is_named():
-    with pytest.raises(ToolError, match="SLURM_LOCALID is not set"):
+def test_missing_and_invalid_variables_are_named():
+    with pytest.raises(
+        ToolError, match="SLURM_LOCALID is not set: a wrapper removed it; use srun --export=ALL, or torchrun"
+    ):
         task_environment({key: value for key, value in STEP.items() if key != "SLURM_LOCALID"})
     with pytest.raises(ToolError, match="SLURM_PROCID=x is not a number"):
         task_environment({**STEP, "SLURM_PROCID": "x"})

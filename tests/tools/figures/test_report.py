@@ -19,7 +19,7 @@ VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
 
 
 class Page(HTMLParser):
-    """A page as a list of (tag, attributes, text inside, names of the sections around)."""
+    """Parser of a page into a list of elements: tag, attributes and the text inside."""
 
     def __init__(self, text):
         super().__init__()
@@ -113,7 +113,7 @@ def test_the_page_has_its_sections_and_landmarks(tmp_path):
     assert page.find("details") and {"resnet18", "0.001", "-"} <= set(cells(page))
     ids = [e["id"] for e in page.elements if e.get("id")]
     assert len(ids) == len(set(ids))
-    for e in page.elements:  # what is referred to is there
+    for e in page.elements:  # references have a target
         for reference in (e.get("for"), e.get("aria-labelledby"), e.get("aria-describedby")):
             assert reference is None or reference in ids, e
         assert not (e.get("href") or "").startswith("#") or e["href"][1:] in ids
@@ -125,7 +125,7 @@ def test_the_page_has_its_sections_and_landmarks(tmp_path):
     [("configuration", "configuration"), ("accuracy", "accuracy"), ("curves", "curves"), ("metric_rows", "scores"),
      ("cards", "pictures")],
 )  # fmt: skip
-def test_what_is_empty_has_no_section(tmp_path, empty, section):
+def test_an_empty_field_has_no_section(tmp_path, empty, section):
     page, _ = written(tmp_path, **{empty: {} if empty in ("configuration", "accuracy") else []})
     assert len(page.sections()) == 4 and section not in page.sections()
     assert f"#{section}" not in [a["href"] for a in page.find("a")]
@@ -147,7 +147,7 @@ def test_nothing_comes_from_outside_and_only_the_pages_own_script_may_run(tmp_pa
         assert rules[f"{tag}-src"] == f"'sha256-{digest}'"
 
 
-def test_what_people_named_is_text_and_nothing_else(tmp_path):
+def test_names_are_text_and_never_markup(tmp_path):
     nasty = a_card(NASTY, NASTY, "dog", maps=[a_map(NASTY), a_map("dog", "negative")])
     log = [{"run": NASTY, "epoch": 0, "loss": 1.0}, {"run": "other", "epoch": 0, "loss": 1.0}]
     page, text = written(
@@ -162,12 +162,12 @@ def test_what_people_named_is_text_and_nothing_else(tmp_path):
     assert any(NASTY in e["text"] for e in page.find("li"))
 
 
-def test_names_that_are_no_text_do_not_stop_the_page(tmp_path):
+def test_names_that_are_not_valid_text_do_not_break_the_page(tmp_path):
     page, _ = written(tmp_path, cards=[a_card(label="caf\udce9")])
     assert page.find("option")[1]["text"] == "caf? (1)"
 
 
-def test_every_picture_says_what_it_is_and_waits(tmp_path):
+def test_every_picture_has_a_description_and_loads_lazily(tmp_path):
     maps = [a_map("cat"), a_map("dog", "negative")]
     page, _ = written(tmp_path, cards=[a_card("7", maps=maps), a_card("picture 8")])
     assert [e["alt"] for e in page.find("img")] == [
@@ -180,7 +180,7 @@ def test_every_picture_says_what_it_is_and_waits(tmp_path):
     assert len(page.find("svg", role="img")) == 3 and all(e["aria-label"] for e in page.find("svg", role="img"))
 
 
-def test_mistakes_come_first_the_surest_at_the_top_then_doubts(tmp_path):
+def test_mistakes_come_first_by_confidence_then_right_ones_by_doubt(tmp_path):
     cards = [
         a_card("sure", probability=0.99), a_card("doubt", probability=0.4), a_card("nan", probability=float("nan")),
         a_card("slip", "dog", "cat", 0.5), a_card("blunder", "dog", "cat", 0.9), a_card("own", None, "cat", 0.1),
@@ -219,11 +219,11 @@ def test_maps_of_a_kind_share_the_scale_of_their_picture(tmp_path):
     )
     assert (layers[2][..., 2] > 200).all() and (layers[2][..., 0] == 0).all()
     legend = [e["text"] for e in page.find("li")]
-    assert "red: what speaks for the class" in legend and "blue: what speaks against the class" in legend
+    assert "red: evidence for the class" in legend and "blue: evidence against the class" in legend
 
 
 @pytest.mark.parametrize("changes", [{"kind": "attention"}, {"values": np.ones(4)}])
-def test_a_map_of_no_known_kind_or_shape_is_named_and_nothing_is_written(tmp_path, changes):
+def test_a_map_of_unknown_kind_or_shape_is_named_and_nothing_is_written(tmp_path, changes):
     with pytest.raises(ToolError, match=r"map of cat on picture 1.*positive or negative, \(h, w\)"):
         save_report(tmp_path / "report.html", a_report(cards=[a_card(maps=[a_map(**changes)])]))
     assert not list(tmp_path.iterdir())
@@ -235,11 +235,11 @@ def test_pictures_of_every_mode_are_small_and_keep_their_shape(tmp_path):
     page, _ = written(tmp_path, cards=cards)
     pictures = [pixels(e["src"]) for e in page.find("img", "picture")]
     assert {p.shape[:2] for p in pictures} == {(144, 288)}
-    # clear parts are white, as is CMYK without ink
+    # transparent parts are white, as is CMYK without ink
     assert [int(p.min()) for p in pictures] == [0, 0, 255, 0, 0, 255, 255]
 
 
-def test_figures_have_four_digits_and_what_is_none_is_a_dash(tmp_path):
+def test_numbers_have_four_decimals_and_missing_ones_are_a_dash(tmp_path):
     rows = [
         {"method": "a", "x": 0.123456, "n": 3, "ok": True}, {"method": "b", "x": np.float32(2), "n": np.int64(4)},
         {"method": "c", "x": float("nan"), "y": float("inf"), "n": None}, {"method": "d", "x": 0.00001234},
@@ -254,7 +254,7 @@ def test_figures_have_four_digits_and_what_is_none_is_a_dash(tmp_path):
     )
 
 
-def test_curves_leave_out_what_is_no_number(tmp_path):
+def test_curves_have_gaps_instead_of_missing_numbers(tmp_path):
     log = [{"run": "a", "epoch": e, "loss": v} for e, v in enumerate((1.0, float("nan"), 3.0, 4.0))]
     page, _ = written(tmp_path, curves=[*log, {"note": "no epoch"}])
     (figure,) = [e for e in page.find("svg") if e.get("role") == "img"]
@@ -297,7 +297,7 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
-def test_texts_and_lines_stand_out_in_both_modes(tmp_path, mode):
+def test_texts_and_lines_have_enough_contrast_in_both_modes(tmp_path, mode):
     _, text = written(tmp_path)
     blocks = re.findall(r":root \{(.*?)\}", text, flags=re.S)[:2]
     colours = dict(re.findall(r"--([\w-]+): (#\w{6});", blocks[0]))
@@ -313,7 +313,7 @@ def test_texts_and_lines_stand_out_in_both_modes(tmp_path, mode):
 
 
 def browser_or_skip():
-    """A headless Chromium, driven by selenium; neither is looked for anywhere but on this machine."""
+    """Headless Chromium driven by selenium; skips the test unless both are installed."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="the browser test needs: pip install selenium")
     from selenium.common.exceptions import WebDriverException
 
@@ -329,7 +329,7 @@ def browser_or_skip():
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     try:
         return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    except WebDriverException as error:  # of another version than its driver, say
+    except WebDriverException as error:  # its version may differ from the driver's
         pytest.skip(f"{binary} does not start: {(error.msg or '').splitlines()[:1]}")
 
 
@@ -342,7 +342,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """Opens a report from disk at a width and in a mode; in the end nothing was complained of nor fetched."""
+    """Function that opens a report; after the test the browser must have no complaints and no network requests."""
 
     def at(width, *, mode="light", motion="no-preference", **changes):
         save_report(tmp_path / "report.html", a_report(**changes))
@@ -396,11 +396,11 @@ def test_the_filters_of_the_page_choose_pictures(opened, width):
     assert shown(driver) == ["2"] and count.text == "Showing 1 of 6 pictures"
     options["All classes"].click()
     assert shown(driver) == ["2", "4", "5"] and count.text == "Showing 3 of 6 pictures"
-    wrong.send_keys("\ue015")  # arrow down: the keyboard does as well
+    wrong.send_keys("\ue015")  # arrow down: the keyboard works, too
     assert right.is_selected() and shown(driver) == ["6", "3", "1"]
 
 
-def test_one_slider_sets_how_much_all_maps_cover(opened):
+def test_one_slider_sets_the_opacity_of_all_maps(opened):
     driver = opened(1200, cards=gallery(), motion="reduce")
     slider = driver.find_element("id", "strength")
     assert style_of(driver, ".layer", "opacity") == "0.8" and style_of(driver, ".layer", "transitionDuration") == "0s"
@@ -431,7 +431,7 @@ def test_maps_lie_exactly_over_their_picture_smooth_or_in_squares(opened):
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
-def test_a_phone_scrolls_down_only(opened, mode):
+def test_a_phone_scrolls_only_vertically(opened, mode):
     rows = [{f"column {i}": i / 7 for i in range(12)}]
     driver = opened(
         360, mode=mode, cards=gallery(), metric_rows=rows, title="w" * 80, configuration={"k" * 60: "v" * 90}
@@ -445,7 +445,7 @@ def test_a_phone_scrolls_down_only(opened, mode):
     assert min(back) > 200 if mode == "light" else max(back) < 60
 
 
-def test_the_keyboard_reaches_the_skip_link_first_and_sees_where_it_is(opened):
+def test_the_keyboard_reaches_the_skip_link_first_and_its_focus_is_visible(opened):
     driver = opened(1200, cards=gallery())
     driver.find_element("css selector", "body").send_keys("\ue004")  # tab
     link = driver.switch_to.active_element
@@ -455,7 +455,7 @@ def test_the_keyboard_reaches_the_skip_link_first_and_sees_where_it_is(opened):
     assert driver.switch_to.active_element.tag_name == "main"
 
 
-def test_names_full_of_markup_run_nothing(opened):
+def test_names_with_markup_run_no_script(opened):
     driver = opened(1200, title=NASTY, cards=[a_card(NASTY, NASTY, NASTY, maps=[a_map(NASTY)])])
     assert driver.find_element("css selector", "h1").text == NASTY and driver.title == NASTY
     assert len(driver.find_elements("css selector", "script")) == 1
@@ -469,7 +469,7 @@ def test_a_page_without_pictures_or_labels_works_too(opened):
     assert shown(driver) == ["2"] and driver.find_element("id", "count").text == "Showing 1 of 2 pictures"
 
 
-def test_on_paper_the_settings_are_open_and_the_controls_gone(opened):
+def test_in_print_the_settings_are_open_and_the_controls_hidden(opened):
     driver = opened(1200, cards=gallery())
     driver.execute_script(
         "addEventListener('beforeprint', () => { window.seen = document.querySelector('details').open; })"

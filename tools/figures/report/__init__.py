@@ -1,1 +1,1 @@
-"""The report of a run: one HTML file with everything in it."""
+"""Report of a run as one self-contained HTML file."""

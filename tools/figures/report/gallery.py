@@ -1,4 +1,4 @@
-"""The pictures of the report: one card each, its maps laid over it, the mistakes first."""
+"""Gallery of the report: one card per picture with its evidence maps, wrong predictions first."""
 
 import re
 from collections import Counter
@@ -9,72 +9,69 @@ import numpy as np
 from PIL import Image
 
 from tools import ToolError
-from tools.figures.report.parts import NOTHING, breakable, escape, fill, is_finite, percent
+from tools.figures.report.parts import NO_VALUE, breakable, escape, fill, is_finite, percent
 from tools.figures.report.pictures import COLOURS, map_uris, picture_uri
 
-SMALL = 64  # pixels up to which a picture is shown in hard pixels
-LEGEND = {
-    "positive": "red: what speaks for the class",
-    "negative": "blue: what speaks against the class",
-}
-SPEAKS = {"positive": "for", "negative": "against"}
+MAX_SMALL_SIDE = 64  # pixels up to which a picture is enlarged without smoothing
+LEGEND = {"positive": "red: evidence for the class", "negative": "blue: evidence against the class"}
+FOR_OR_AGAINST = {"positive": "for", "negative": "against"}
 ICONS = {"right": "M2 7l3 3 6-7", "wrong": "M2 2l8 8M10 2l-8 8"}
-ORDER = "Mistakes come first, the surest at the top, then what is right, the least sure first."
+ORDER = "Mistakes come first, the most confident at the top, then right predictions, the least confident first."
 
 
 @dataclass(frozen=True)
 class ReportMap:
-    """The evidence for (or against) one class on one picture."""
+    """Evidence map for or against one class on one picture."""
 
     name: str
     probability: float
     logit: float
-    values: np.ndarray  # (h, w), at or above zero
-    kind: str  # positive (speaks for the class, red) or negative (against it, blue)
+    values: np.ndarray  # (h, w), non-negative
+    kind: str  # positive (evidence for the class, red) or negative (against it, blue)
 
 
 @dataclass(frozen=True)
 class ReportCard:
-    """One picture, what it is, what it was taken for, and the maps of the classes worth showing."""
+    """Picture with its true and predicted class, and maps of the interesting classes."""
 
     title: str
     picture: Image.Image
-    label: str | None  # None: nobody knows
+    label: str | None  # None if unknown
     prediction: str
     probability: float  # of the prediction
     maps: Sequence[ReportMap]
 
     @property
     def outcome(self) -> str:
-        """right, wrong or unknown."""
+        """Outcome of the prediction: right, wrong or unknown."""
         if self.label is None:
             return "unknown"
         return "right" if self.label == self.prediction else "wrong"
 
 
 def in_order(cards: Sequence[ReportCard]) -> list[ReportCard]:
-    """Wrong ones first, the surest at the top, then right ones, the least sure first, then the unknown as given."""
+    """Sort cards: wrong ones by falling probability, right ones by rising probability, unknown ones as given."""
     rank = {"wrong": 0, "right": 1, "unknown": 2}
     sign = {"wrong": -1, "right": 1, "unknown": 0}
 
     def key(card: ReportCard) -> tuple[int, float]:
-        sure = card.probability if is_finite(card.probability) else 0.0
-        return rank[card.outcome], sign[card.outcome] * sure
+        probability = card.probability if is_finite(card.probability) else 0.0
+        return rank[card.outcome], sign[card.outcome] * probability
 
     return sorted(cards, key=key)
 
 
 def gallery(cards: Sequence[ReportCard]) -> str:
-    """The section of the pictures, brought into their order; empty without any.
+    """HTML of the section of pictures, sorted; empty without pictures.
 
     Raises:
-        ToolError: a map is of no known kind, or not (h, w).
+        ToolError: a map is of an unknown kind, or not (h, w).
     """
     if not cards:
         return ""
-    known = Counter(card.outcome for card in cards)
-    labelled = known["right"] + known["wrong"] > 0
-    # Of pictures whose class nobody knows, the predicted ones are what can be chosen.
+    outcomes = Counter(card.outcome for card in cards)
+    labelled = outcomes["right"] + outcomes["wrong"] > 0
+    # If no true class is known, the filter offers the predicted classes.
     counts = Counter(card.label if labelled else card.prediction for card in cards)
     names = sorted((name for name in counts if name is not None), key=_natural)
     number_of: dict[str | None, int] = {name: number for number, name in enumerate(names)}
@@ -83,12 +80,12 @@ def gallery(cards: Sequence[ReportCard]) -> str:
     return fill(
         "gallery.html",
         order=ORDER if labelled else "",
-        legend="".join(legend) + "<li>the maps of a picture share one scale: pale means little</li>",
+        legend="".join(legend) + "<li>the maps of a colour share one scale per picture; pale: little evidence</li>",
         class_label="True class" if labelled else "Predicted class",
         options="".join(
             f'<option value="{i}">{escape(name)} ({counts[name]})</option>' for name, i in number_of.items()
         ),
-        outcome=fill("outcome.html", wrong=known["wrong"], right=known["right"]) if labelled else "",
+        outcome=fill("outcome.html", wrong=outcomes["wrong"], right=outcomes["right"]) if labelled else "",
         cards_total=len(cards),
         cards="\n".join(
             _card(card, number, number_of.get(card.label if labelled else card.prediction, ""))
@@ -98,7 +95,7 @@ def gallery(cards: Sequence[ReportCard]) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts 2 before 10."""
+    """Sort key that puts 2 before 10."""
     return [(int(part), "") if part.isdecimal() else (0, part.casefold()) for part in re.split(r"(\d+)", name) if part]
 
 
@@ -115,7 +112,7 @@ def _card(card: ReportCard, number: int, class_number: int | str) -> str:
         class_number=class_number,
         title=breakable(card.title),
         mark=_mark(card.outcome),
-        small=" small" if max(width, height) <= SMALL else "",
+        small=" small" if max(width, height) <= MAX_SMALL_SIDE else "",
         picture=uri,
         width=width,
         height=height,
@@ -126,7 +123,7 @@ def _card(card: ReportCard, number: int, class_number: int | str) -> str:
 
 
 def _mark(outcome: str) -> str:
-    """Right or wrong by word, sign and colour; nothing where nobody knows."""
+    """Mark of a right or wrong prediction by word, sign and colour; empty if unknown."""
     if outcome not in ICONS:
         return ""
     icon = f'<svg viewBox="0 0 12 12" aria-hidden="true"><path d="{ICONS[outcome]}"/></svg>'
@@ -152,11 +149,11 @@ def _maps(card: ReportCard, of_picture: str, width: int, height: int) -> list[st
             picture=uris[i],
             width=width,
             height=height,
-            alt=escape(f"Map of evidence {SPEAKS[m.kind]} class {m.name} on {of_picture}"),
+            alt=escape(f"Map of evidence {FOR_OR_AGAINST[m.kind]} class {m.name} on {of_picture}"),
             class_name=breakable(m.name),
             tags="".join(f' <span class="tag">{tag}</span>' for tag, name in tags.items() if name == m.name),
             probability=percent(m.probability),
-            logit=f"{m.logit:.3g}" if is_finite(m.logit) else NOTHING,
+            logit=f"{m.logit:.3g}" if is_finite(m.logit) else NO_VALUE,
         )
         for i, m in enumerate(card.maps)
     ]

@@ -17,7 +17,7 @@
   const cards = [...document.querySelectorAll(".card")];
   if (!cards.length) return;
 
-  // A picture is in the file once; what lies below its maps is a copy made here.
+  // Each picture is in the file only once; the copies below its maps are made here.
   for (const card of cards) {
     const picture = card.querySelector(".picture");
     for (const layer of card.querySelectorAll(".layer")) {

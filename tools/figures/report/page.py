@@ -1,7 +1,7 @@
-"""A run as one HTML file that needs nothing else: configuration, accuracy, curves, scores, pictures with their maps.
+"""Report page of a run: configuration, accuracy, curves, scores, and pictures with their maps, in one HTML file.
 
-Everything is in the file and its Content-Security-Policy lets nothing else in: no network, and no script or style but
-the page's own, whatever a class or a picture may be called.
+Its Content-Security-Policy forbids the network and every script or style except the page's own, whatever the name of
+a class or a picture may be.
 """
 
 import base64
@@ -20,7 +20,7 @@ __all__ = ["Report", "ReportCard", "ReportMap", "save_report"]
 
 @dataclass(frozen=True)
 class Report:
-    """What the page tells; what is empty has no section."""
+    """Content of the page; an empty field has no section."""
 
     title: str
     configuration: Mapping[str, object]
@@ -31,14 +31,14 @@ class Report:
 
 
 def save_report(path: Path, report: Report) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, completely or not at all.
 
     Args:
         path: the HTML file.
-        report: what it tells; the cards are brought into their order here.
+        report: its content; the cards are sorted here.
 
     Raises:
-        ToolError: a map is of no known kind, or not (h, w).
+        ToolError: a map is of an unknown kind, or not (h, w).
         OSError: the file cannot be written.
     """
     sections = {
@@ -60,12 +60,12 @@ def save_report(path: Path, report: Report) -> None:
         navigation=_navigation(sections) if len(sections) > 1 else "",
         sections="\n".join(_section(name, content) for name, content in sections.items()),
     )
-    # A file name that is no text on this system arrives with surrogates, which UTF-8 has no place for.
+    # A file name that is not valid text on this system contains surrogates, which UTF-8 cannot encode.
     write_atomically(path, page.encode("utf-8", errors="replace"))
 
 
 def _policy(style: str, script: str) -> str:
-    """Pictures in the file, the one style sheet and the one script, told by their digests; nothing else."""
+    """Policy that allows embedded pictures, and the style sheet and script with these digests; nothing else."""
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -109,7 +109,7 @@ def _accuracy(accuracy: Mapping[str, float]) -> str:
 
 
 def _metrics(rows: Sequence[Mapping[str, object]]) -> str:
-    """The rows as they come; the columns are all their keys, in the order of their first appearance."""
+    """Table of the rows in their order; columns are all their keys in the order of first appearance."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if not columns:
         return ""

@@ -1,4 +1,4 @@
-"""Parts of the report page and how they are filled: everything a user named is escaped on its way in."""
+"""Templates of the report page, and formatting and escaping of the values filled into them."""
 
 import html
 import math
@@ -10,51 +10,51 @@ from typing import Any
 import numpy as np
 
 FOLDER = Path(__file__).parent
-NOTHING = "-"  # what has no value, or none that is a number
+NO_VALUE = "-"  # also for NaN and infinity
 
 
 def text_of(name: str) -> str:
-    """A part as it stands in its file."""
+    """Text of a template, style sheet or script."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def fill(part: str, **values: Any) -> str:
-    """A part with its ``$places`` filled; the values are HTML already."""
-    return Template(text_of(part)).substitute(values)
+def fill(template: str, **values: Any) -> str:
+    """Fill the ``$variables`` of a template with values that are HTML already."""
+    return Template(text_of(template)).substitute(values)
 
 
 def escape(value: object) -> str:
-    """Any value as the text of an element or an attribute."""
+    """Escape any value for the text of an element or an attribute."""
     return html.escape(str(value), quote=True)
 
 
 def breakable(name: object) -> str:
-    """A name as the text of an element, broken after its joints if need be: class names are long, without spaces."""
+    """Escape a name for the text of an element; a line may break after ``_``, ``.``, ``/``, ``\\`` and ``-``."""
     return re.sub(r"([_./\\-]+)(?=[^_./\\-])", r"\1<wbr>", escape(name))
 
 
 def is_number(value: object) -> bool:
-    """An int or float, of numpy or not; not a bool."""
+    """Whether a value is an int or float, of Python or numpy, and not a bool."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def is_finite(value: object) -> bool:
-    """A number, and neither NaN nor infinite."""
+    """Whether a value is a number, and neither NaN nor infinite."""
     return is_number(value) and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
 def plain(value: object) -> str:
-    """A cell: floats with four digits, tiny ones in powers of ten, what is no number or nothing as ``-``."""
+    """Text of a table cell: floats with four decimals, tiny ones with an exponent, None, NaN and infinity as ``-``."""
     if value is None:
-        return NOTHING
+        return NO_VALUE
     if not isinstance(value, float | np.floating):
         return escape(value)
     number = float(value)
     if not math.isfinite(number):
-        return NOTHING
+        return NO_VALUE
     return f"{number:.1e}" if 0 < abs(number) < 5e-4 else f"{number:.4f}"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share from 0 to 1 in percent."""
-    return f"{100 * share:.{digits}f}&nbsp;%" if is_finite(share) else NOTHING
+    """Text of a share from 0 to 1 in percent."""
+    return f"{100 * share:.{digits}f}&nbsp;%" if is_finite(share) else NO_VALUE

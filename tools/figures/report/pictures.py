@@ -1,4 +1,4 @@
-"""Pictures and maps of the report as data URIs: small, and each picture only once in the file."""
+"""Pictures and maps of the report as small data URIs."""
 
 import base64
 import io
@@ -7,34 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-SIDE = 288  # pixels of the longer side; shown at about that size
-QUALITY = 80  # of a JPEG
-COLOURS = {"positive": (214, 26, 0), "negative": (0, 51, 217)}  # those of tools.figures.explanations
+MAX_SIDE = 288  # pixels of the longer side; shown at about that size
+JPEG_QUALITY = 80
+COLOURS = {"positive": (214, 26, 0), "negative": (0, 51, 217)}  # as in tools.figures.explanations
 
 
 def picture_uri(picture: Image.Image) -> tuple[str, int, int]:
-    """A picture, made smaller where it is large, as PNG or JPEG, whichever is the smaller.
+    """Data URI of a picture, reduced to ``MAX_SIDE``, as PNG or JPEG, whichever is smaller.
 
     Transparent parts become white.
 
     Returns:
-        The data URI, width and height in pixels.
+        The URI, width and height in pixels.
     """
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     small = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    jpeg, png = _encoded(small, "JPEG", quality=QUALITY), _encoded(small, "PNG")
+    small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    jpeg, png = _encoded(small, "JPEG", quality=JPEG_QUALITY), _encoded(small, "PNG")
     uri = _uri("png", png) if len(png) <= len(jpeg) else _uri("jpeg", jpeg)
     return uri, small.width, small.height
 
 
 def map_uris(maps: Sequence[np.ndarray], kind: str) -> list[str]:
-    """Maps (h, w) that share one scale, as PNGs of one pixel a place: one colour, as opaque as the map is strong.
+    """Data URIs of maps (h, w) that share one scale: PNGs of one pixel per place, the opacity being the map's value.
 
     Args:
-        maps: at or above zero; what is not, or not finite, counts as zero.
+        maps: non-negative maps; negative, infinite and NaN values count as zero.
         kind: positive or negative, a key of ``COLOURS``.
     """
     clean = [np.clip(np.nan_to_num(np.asarray(m, np.float64), posinf=0.0, neginf=0.0), 0.0, None) for m in maps]
