@@ -1,5 +1,5 @@
-"""The loops: training, evaluation, explanation. They know neither flags nor datasets nor model classes."""
+"""Training, evaluation and explanation of models; nothing here reads the command line."""
 
 
 class TrainingError(RuntimeError):
-    """Training that cannot go on; the message is one line that says what to try."""
+    """Failure of training or evaluation; the message is one line that names a remedy."""

@@ -1,14 +1,13 @@
-"""Figures of a batch of predictions and maps, as sums over its samples."""
+"""Accuracy counts of a batch of predictions."""
 
 import torch
 from torch import Tensor
 
 
 def topk_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    """How many labels are among the k highest of (b, c) logits; k is cut to c.
+    """Count the samples (b) whose label is among the k highest of their (b, c) logits; k may exceed c.
 
-    A tie counts against the sample as far as it must: a class with the same logit and a lower index comes first.
-    A logit that is not finite is never right.
+    Of equal logits, the class with the lower index ranks higher. A label whose logit is not finite is never counted.
     """
     own = logits.gather(1, labels[:, None])  # (b, 1)
     index = torch.arange(logits.shape[1], device=logits.device)  # (c)
@@ -17,6 +16,6 @@ def topk_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
-    """(c, c) counts of a batch: rows are the true classes, columns those with the highest of (b, c) logits."""
+    """Counts (c, c) of a batch by true class (row) and predicted class (column), that of the highest (b, c) logit."""
     c = logits.shape[1]
     return torch.bincount(labels * c + logits.argmax(1), minlength=c * c).view(c, c)

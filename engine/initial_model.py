@@ -1,4 +1,4 @@
-"""The model of a run as it starts."""
+"""Construction of the model that a training run starts from."""
 
 from typing import Any
 
@@ -17,17 +17,17 @@ def build_initial(
 
     Args:
         config: ``model_config`` of the checkpoint.
-        start: the initial weights of the backbone.
+        start: initial weights of the backbone.
         freeze_stages: see :meth:`sloter.backbone.FeatureModel.freeze`.
-        seed: of the weights that are drawn.
+        seed: of the random initial weights.
         device: of the model.
         memory_format: of its weights.
-        grad_checkpointing: recompute activations of the backbone in the backward pass.
+        grad_checkpointing: recompute the backbone's activations in the backward pass, to save memory.
         sync_bn: synchronise batch norm over all processes.
 
     Raises:
         ModelError: see :func:`sloter.slot_model.build_model`.
-        ToolError: ``sync_bn`` on another device than a GPU.
+        ToolError: ``sync_bn`` on a device other than a GPU.
     """
     if sync_bn and device.type != "cuda":
         raise ToolError(f"--sync_bn true: PyTorch synchronises batch norm on GPUs only, not on {device.type}")

@@ -1,28 +1,28 @@
-"""The least similar class of each class, by the backbone's features, where there is no WordNet."""
+"""Least similar class of each class, by the backbone's features; used where WordNet does not know the classes."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dataset.loaders import Batch
 from tools.console import progress
 from tools.distributed import gather
 
 
 @torch.no_grad()
 def least_similar_by_features(
-    features: Callable[[Tensor], Tensor], loader: Iterable[Any], num_classes: int
+    features: Callable[[Tensor], Tensor], loader: Iterable[Batch], num_classes: int
 ) -> list[int]:  # fmt: skip
-    """For each class, the class whose pictures are least like its own.
+    """For each class, the class whose pictures are least similar to its own.
 
-    The similarity of two classes is the mean cosine of the pooled features of a picture of one and one of the other.
+    The similarity of two classes is the mean cosine similarity of the pooled features of a picture of each.
 
     Args:
         features: pictures (b, ch, H, W) to a feature map (b, f, h, w).
-        loader: batches with ``images`` and ``labels`` of the split.
-        num_classes: c; a class without pictures is nobody's least similar one.
+        loader: batches of the split.
+        num_classes: c; a class without pictures is never the least similar one.
     """
     sums: dict[int, Tensor] = {}
     counts = torch.zeros(num_classes)
@@ -33,10 +33,9 @@ def least_similar_by_features(
         counts += torch.bincount(batch.labels.cpu(), minlength=num_classes)
     parts = gather([(sums, counts)])
     counts = sum(part[1] for part in parts)
+    nothing = torch.zeros_like(next(iter(parts[0][0].values())))  # (f)
     means = torch.stack([
-        sum(part[0][label] for part in parts if label in part[0]) / counts[label]
-        if counts[label]
-        else torch.zeros_like(next(iter(parts[0][0].values())))
+        sum(part[0][label] for part in parts if label in part[0]) / counts[label] if counts[label] else nothing
         for label in range(num_classes)
     ])  # (c, f)  # fmt: skip
     similarity = means @ means.T  # (c, c)

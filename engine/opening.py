@@ -1,4 +1,4 @@
-"""The lines that a training run says before its first step."""
+"""Opening lines of a training run: what is trained on which data, and what the user may want to change."""
 
 import logging
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from tools.run_folder import changes
 
 logger = logging.getLogger("train")
 
-CLASSES_WITH_HINT = 50  # from this number on, the published form is known to lose accuracy
+MIN_CLASSES_FOR_HINT = 50  # the published form is known to lose accuracy from this number on
 
 
 def announce(
     session: Session, train_set: PictureDataset, val_set: PictureDataset, *, batch_size: int,
     resumed: Mapping[str, Any] | None, weighted: bool,
 ) -> None:  # fmt: skip
-    """Say what is trained on what, and what the user may want to change.
+    """Print the opening lines of a run.
 
     Args:
         session: the run.
@@ -42,10 +42,10 @@ def announce(
         batch = batch_size * options.accum_steps
         logger.warning("global batch %d x %d = %d pictures; --lr stays %g, scaled linearly it would be %g",
                        batch, world, batch * world, options.lr, options.lr * world)  # fmt: skip
-    if session.configs["model_config"].get("attention") == "paper" and c >= CLASSES_WITH_HINT:
+    if session.configs["model_config"].get("attention") == "paper" and c >= MIN_CLASSES_FOR_HINT:
         logger.warning("%d classes: the published form of attention loses accuracy from about %d classes on; try "
-                       "@recipes/direct.txt", c, CLASSES_WITH_HINT)  # fmt: skip
+                       "@recipes/direct.txt", c, MIN_CLASSES_FOR_HINT)  # fmt: skip
     if note := imbalance(train_set):
-        say(f"{note}; {'weighted in the loss' if weighted else '--class_weights balanced weighs them'}")
+        say(f"{note}; {'weighted in the loss' if weighted else '--class_weights balanced weights them in the loss'}")
     if session.start >= options.epochs:
         say(f"all {options.epochs} epochs are done; give a larger --epochs to continue")

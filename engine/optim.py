@@ -8,39 +8,37 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-GAMMA = 0.1  # of the step schedule, as torch's StepLR has it
+GAMMA = 0.1  # of the step schedule, as in torch's StepLR
+FUSED_DEVICES = ("cuda", "cpu")  # devices on which torch has AdamW as one kernel
 
 
 def step_factor(epoch: float, epochs: int, lr_drop: int) -> float:
-    """A tenth of the rate after every ``lr_drop`` epochs."""
+    """Learning-rate factor that drops to a tenth after every ``lr_drop`` epochs."""
     return GAMMA ** (int(epoch) // lr_drop)
 
 
 def cosine_factor(epoch: float, epochs: int, lr_drop: int) -> float:
-    """Half a cosine from 1 at the start to 0 after the last epoch."""
+    """Learning-rate factor that falls as half a cosine from 1 at the start to 0 after the last epoch."""
     return 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
 
 
 SCHEDULES: dict[str, Callable[[float, int, int], float]] = {"step": step_factor, "cosine": cosine_factor}
 
 
-FUSED = ("cuda", "cpu")  # devices on which torch has AdamW as one kernel
-
-
 def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW over what is trainable, as one kernel where there is one."""
+    """Build AdamW over the trainable parameters, as one kernel where torch has one."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    fused = all(p.device.type in FUSED for p in parameters)
+    fused = all(p.device.type in FUSED_DEVICES for p in parameters)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
 
 
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, state: dict[str, Any], *, lr: float, weight_decay: float
 ) -> None:  # fmt: skip
-    """Load the state of an optimizer, but with the learning rate, the weight decay and the kernel of now.
+    """Load the state of an optimizer, except its learning rate, weight decay and kernel, which stay the current ones.
 
     Raises:
-        ValueError: it is of other parameters.
+        ValueError: the state belongs to other parameters.
     """
     fused = optimizer.param_groups[0]["fused"]
     state = {**state, "param_groups": [{**group, "fused": fused} for group in state["param_groups"]]}
@@ -51,27 +49,21 @@ def restore_optimizer(
 
 
 def build_scheduler(
-    optimizer: torch.optim.Optimizer,
-    *,
-    sched: str,
-    steps_per_epoch: int,
-    epochs: int,
-    lr_drop: int,
-    warmup_epochs: float,
-    done: int = 0,
-) -> LambdaLR:
-    """A schedule to be stepped after each optimizer step.
+    optimizer: torch.optim.Optimizer, *, sched: str, steps_per_epoch: int, epochs: int, lr_drop: int,
+    warmup_epochs: float, done: int = 0,
+) -> LambdaLR:  # fmt: skip
+    """Build the schedule, to be stepped after each optimizer step.
 
-    It is a function of the epoch alone and has no state to be saved: a run that goes on builds it anew.
+    It is a function of the epoch alone and has no state to save: a resumed run builds it anew.
 
     Args:
-        optimizer: what it drives.
+        optimizer: whose learning rate it sets.
         sched: a key of :data:`SCHEDULES`.
         steps_per_epoch: optimizer steps in an epoch.
         epochs: length of the run.
         lr_drop: epochs between drops of the step schedule.
-        warmup_epochs: the rate rises linearly over so many epochs first, on top of the schedule.
-        done: steps before the next one, in earlier epochs too.
+        warmup_epochs: epochs over which the rate first rises linearly, on top of the schedule.
+        done: optimizer steps done before, in earlier epochs too.
 
     Raises:
         ValueError: an unknown schedule.

@@ -1,4 +1,4 @@
-"""From the loss of batches to new weights: accumulation, precision, clipping, schedule, running average."""
+"""From the loss of each batch to new weights: accumulation, precision, clipping, schedule, EMA."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,43 +14,37 @@ from tools.machine import autocast
 
 
 class Group(NamedTuple):
-    """The batches that make one step, as one of them sees it."""
+    """Position of a batch in the group of batches that make one optimizer step."""
 
-    size: int  # batches
-    is_complete: bool  # whether this one is the last
+    size: int  # batches in the group
+    is_complete: bool  # whether this batch is the last of the group
 
 
 class OptimStep:
-    """What a training step does with a loss. What is switched off is called all the same, and does nothing.
+    """Gradient accumulation, loss scaling, clipping, optimizer, schedule and EMA, in the order of a training step.
+
+    A part that is switched off is called all the same, and does nothing.
 
     Args:
-        model: as the loop calls it, wrapped for several processes or not.
-        optimizer: stepped once a group of batches.
-        scheduler: stepped with it.
+        model: as the training loop calls it, wrapped for several processes or not.
+        optimizer: stepped once for each group of batches.
+        scheduler: stepped with the optimizer.
         device: of the model.
         amp: precision of the forward pass, None for single precision. With float16 the loss is scaled, since small
             gradients would be lost.
-        clip_grad: largest norm of the whole gradient; None leaves it.
-        accum_steps: batches of a group; the last group of an epoch may have fewer. The cross entropy of a group is that
-            of all its pictures, but its area term is the mean of those of its batches, since the power of a
-            mean is not the mean of powers.
-        ema: an exponential moving average of the weights, of the model without its wrapper.
-        done: steps made before, in earlier epochs too; the EMA warms up over them.
+        clip_grad: largest norm of the whole gradient; None does not clip.
+        accum_steps: batches in a group; the last group of an epoch may have fewer. The cross entropy of a group is that
+            of all its pictures, but its area loss is the mean over its batches, since the power of a mean is not the
+            mean of powers.
+        ema: exponential moving average of the weights of the unwrapped model.
+        done: optimizer steps done before, in earlier epochs too; the EMA warms up over them.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        scheduler: LRScheduler,
-        *,
-        device: torch.device,
-        amp: torch.dtype | None = None,
-        clip_grad: float | None = None,
-        accum_steps: int = 1,
-        ema: ModelEmaV3 | None = None,
-        done: int = 0,
-    ) -> None:
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, *, device: torch.device,
+        amp: torch.dtype | None = None, clip_grad: float | None = None, accum_steps: int = 1,
+        ema: ModelEmaV3 | None = None, done: int = 0,
+    ) -> None:  # fmt: skip
         self.optimizer, self.scheduler, self.accum_steps, self.done = optimizer, scheduler, accum_steps, done
         self.lr = float(scheduler.get_last_lr()[0])  # of the last step
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
@@ -62,20 +56,20 @@ class OptimStep:
         self._update_ema: Callable[..., object] = _nothing
         if ema is not None:
             self._update_ema = partial(ema.update, getattr(model, "module", model))
-        # Gradients are exchanged between processes once a group, not once a batch.
+        # Gradients are exchanged between processes once for each group, not for each batch.
         self._without_exchange: Callable[[], AbstractContextManager] = getattr(model, "no_sync", nullcontext)
         optimizer.zero_grad(set_to_none=True)
 
     @contextmanager
     def batch(self, step: int, steps: int) -> Iterator[Group]:
-        """The forward and backward pass of batch ``step`` of an epoch of ``steps``."""
+        """Context of the forward and backward pass of batch ``step`` of the ``steps`` batches of an epoch."""
         first = step - step % self.accum_steps
         group = Group(min(self.accum_steps, steps - first), step + 1 in (first + self.accum_steps, steps))
         with nullcontext() if group.is_complete else self._without_exchange():
             yield group
 
     def backward(self, loss: Tensor, group: Group) -> None:
-        """Gather the gradients of a batch; after the last of its group, change the weights."""
+        """Accumulate the gradients of a batch; after the last batch of its group, change the weights."""
         self.scaler.scale(loss / group.size).backward()
         if group.is_complete:
             self._step()
@@ -93,14 +87,14 @@ class OptimStep:
 
 
 def _nothing(**_: object) -> None:
-    """What a part that is switched off does."""
+    """Do nothing, in place of a part that is switched off."""
 
 
 def ema_of(model: nn.Module, decay: float | None) -> ModelEmaV3 | None:
-    """A running average of weights and buffers that soon forgets where it started (timm's, with its warm-up).
+    """EMA of a model's weights and buffers: timm's, with a warm-up, so that it soon forgets the initial weights.
 
     Args:
-        model: without wrapping, on its device.
-        decay: of the average for one step, once it is warm; None for no average.
+        model: unwrapped, on its device.
+        decay: of the EMA in one step, after its warm-up; None for no EMA.
     """
     return None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True)

@@ -1,8 +1,7 @@
-"""The report of a run, put together from its files and from the maps of its models."""
+"""HTML report of a run, made from its files and from the maps of its models."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dataset.sources import Source, Sources
 from engine.explain.drawing import LIKELY_CLASSES
@@ -20,14 +19,14 @@ from tools.run_log import read_records
 def write_report(
     file: Path, models: Sequence[TrainedModel], sources: Sources, *, dataset: str, accuracy: dict[str, float]
 ) -> None:  # fmt: skip
-    """Write one HTML file: the run, its metrics and curves, and a gallery with the maps of every model.
+    """Write one HTML file with the settings, metrics and curves of a run and a gallery of its models' maps.
 
     Args:
-        file: the page.
-        models: the slot model of the run first; another sign's may follow.
+        file: the page to write.
+        models: the slot model of the run; the one of the other sign may follow.
         sources: the pictures of the gallery.
-        dataset: its name.
-        accuracy: shares from 0 to 1 by name; empty if nothing was evaluated.
+        dataset: name of the dataset.
+        accuracy: by name, from 0 to 1; empty if nothing was evaluated.
 
     Raises:
         ToolError: the folder of the page cannot be written.
@@ -37,7 +36,7 @@ def write_report(
     try:
         rows = metric_cells(read_metrics(first.path.parent))
     except ToolError:
-        rows = []  # nothing measured yet
+        rows = []  # no metrics yet
     title = f"{first.run}: {first.config['backbone']} on {dataset}"
     records = read_records(first.path.parent / "log.jsonl")
     writable_folder(file.parent)
@@ -46,9 +45,9 @@ def write_report(
 
 
 def report_card(models: Sequence[TrainedModel], source: Source) -> ReportCard:
-    """A picture with the evidence of every model for the classes that the first one finds likely."""
+    """Card of the gallery: a picture with every model's evidence for the classes that the first model finds likely."""
     names = models[0].class_names
-    explanations: list[Any] = [model.explain(source.picture) for model in models]
+    explanations = [model.explain(source.picture) for model in models]
     first, negative = explanations[0], models[0].is_negative
     shown = interesting_classes(first, count=LIKELY_CLASSES, negative=negative, label=source.label)
     maps = [

@@ -1,4 +1,4 @@
-"""A training run: everything it consists of, and how it is saved and restored."""
+"""Everything that a training run consists of, and how it is saved and restored."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from tools.distributed.random_state import random_states, restore_random_state
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How weights are trained; the flags of the same names explain each."""
+    """Options of the training of the weights; the help of the flags of the same names explains each."""
 
     epochs: int = 10
     start_epoch: int = 0
@@ -38,45 +38,35 @@ class TrainingOptions:
 
 
 class Session:
-    """The model, its data, loss and optimizer at work, and the progress of the run.
+    """State of a training run: model, data, loss, optimizer and progress.
 
     Args:
         name: of the run.
-        model: on its device, with the weights that a new run starts from.
+        model: on its device, with the initial weights of a new run.
         configs: ``model_config``, ``data_config`` and ``train_config`` of the checkpoint.
-        train_loader, val_loader: the two splits.
+        train_loader, val_loader: batches of the two splits.
         criterion: the loss, on the device.
         options: how weights are trained.
         device: of the model.
         amp: precision of the forward pass, None for single precision.
-        explained: (c), the class that a negative model explains for each true one, where it is known.
+        explained: (c), the class that a negative model explains for each true class, where it is known.
         state: a checkpoint to continue from; None starts a new run.
 
     Attributes:
-        start: the first epoch to train.
+        start: first epoch to train.
         record: metrics of the last complete epoch.
-        best_top1: the best validation accuracy so far.
-        stopped: how far the epoch is in which the run was stopped; None at the end of an epoch.
+        best_top1: best validation accuracy so far.
+        stopped: progress of the epoch in which the run was stopped; None between epochs.
 
     Raises:
-        ToolError: ``state`` is of other layers.
+        ToolError: ``state`` is of a run that trained other layers.
     """
 
     def __init__(
-        self,
-        name: str,
-        model: FeatureModel,
-        *,
-        configs: dict[str, Any],
-        train_loader: DeviceLoader,
-        val_loader: DeviceLoader,
-        criterion: ScouterLoss,
-        options: TrainingOptions,
-        device: torch.device,
-        amp: torch.dtype | None = None,
-        explained: torch.Tensor | None = None,
-        state: Mapping[str, Any] | None = None,
-    ) -> None:
+        self, name: str, model: FeatureModel, *, configs: dict[str, Any], train_loader: DeviceLoader,
+        val_loader: DeviceLoader, criterion: ScouterLoss, options: TrainingOptions, device: torch.device,
+        amp: torch.dtype | None = None, explained: torch.Tensor | None = None, state: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.model, self.configs, self.options, self.device = name, model, configs, options, device
         self.train_loader, self.val_loader, self.criterion = train_loader, val_loader, criterion
         self.amp, self.explained = amp, explained
@@ -96,17 +86,17 @@ class Session:
 
     @property
     def evaluated(self) -> FeatureModel:
-        """The model that is evaluated and saved as the run's: the EMA, if there is one."""
+        """Model that is evaluated and saved: the EMA, if there is one."""
         return self.ema.module if self.ema else self.model
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the outputs."""
+        """Names of the model's outputs."""
         return self.configs["data_config"]["class_names"]
 
     @property
     def is_negative(self) -> bool:
-        """Whether the maps of the model speak against their class."""
+        """Whether the model's maps speak against their class."""
         return self.configs["model_config"].get("loss_status", 1) < 0
 
     def steps_per_epoch(self) -> int:
@@ -117,12 +107,12 @@ class Session:
     def state_dict(
         self, epoch: int, record: Mapping[str, Any], stopped: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:  # fmt: skip
-        """The content of a checkpoint.
+        """Content of a checkpoint.
 
         Args:
-            epoch: the last complete epoch.
+            epoch: last complete epoch.
             record: its metrics.
-            stopped: how far the next epoch is, from :meth:`stop`; None at the end of an epoch.
+            stopped: progress of the next epoch, from :meth:`stop`; None between epochs.
         """
         state = {
             **self.configs,
@@ -143,7 +133,7 @@ class Session:
         """Continue from the content of a checkpoint.
 
         Raises:
-            ToolError: it is of other layers.
+            ToolError: its run trained other layers.
         """
         self.model.load_state_dict(state.get("raw_model", state["model"]))
         if self.ema:
@@ -162,7 +152,7 @@ class Session:
             self.optim_step.scaler.load_state_dict(state["scaler"])
 
     def _begin(self, epoch: int, share: float = 0.0) -> None:
-        """Set the schedule to ``share`` of an epoch; it is a function of the step and has no state of its own."""
+        """Build the schedule and the optimizer step that continue after ``share`` of an epoch."""
         options, steps = self.options, self.steps_per_epoch()
         self.start, done = epoch, round((epoch + share) * steps)
         scheduler = build_scheduler(
@@ -175,8 +165,8 @@ class Session:
         )  # fmt: skip
 
     def begin_epoch(self, epoch: int) -> EpochStopped | None:
-        """Set order and random state of an epoch; returns its first part if the run was stopped in it."""
-        # Seeded anew each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
+        """Set the order and the RNG state of an epoch; returns its first part if the run was stopped in it."""
+        # Seeded anew in each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed(((self.options.seed * 1_000_003 + epoch) * 65_537 + distributed.rank()) % 2**63)
         self.train_loader.set_epoch(epoch)
         if self.stopped is None:
@@ -188,7 +178,7 @@ class Session:
         return before
 
     def stop(self, epoch: int, stopped: EpochStopped) -> dict[str, Any]:
-        """What is saved of an epoch that is stopped before its end; every process must call it."""
+        """Progress of a stopped epoch, to be saved; every process must call it."""
         return {
             "images": stopped.images, "sums": stopped.sums, "seconds": stopped.seconds,
             "share": self.optim_step.done / self.steps_per_epoch() - epoch, "random": random_states(self.device),
@@ -199,16 +189,16 @@ def check_same_model(config: Mapping[str, Any], stored: Mapping[str, Any]) -> No
     """Raise unless a run with this model configuration can continue a checkpoint with the stored one.
 
     Raises:
-        ToolError: they differ, in what.
+        ToolError: the configurations differ; it names the differences.
     """
-    wrong = [(key, value, stored.get(key)) for key, value in config.items()
-             if key not in OPTIONS and value != stored.get(key)]  # fmt: skip
+    changed = [(key, value, stored.get(key)) for key, value in config.items()
+               if key not in OPTIONS and value != stored.get(key)]  # fmt: skip
     try:
         if config["use_slot"] and stored["use_slot"]:
-            wrong += differences(config, stored, "forward", "training")
+            changed += differences(config, stored, "forward", "training")
     except ModelError as error:
         raise ToolError(f"--resume: {error}") from error
-    if wrong:
-        told = "; ".join(f"{key} {stored}, not {now}" for key, now, stored in wrong)
-        raise ToolError(f"--resume: the checkpoint's model is another one than that of the flags: it has {told}; give "
-                        "the flags it was trained with")  # fmt: skip
+    if changed:
+        text = "; ".join(f"{key} {then}, not {now}" for key, now, then in changed)
+        raise ToolError(f"--resume: the checkpoint's model differs from that of the flags: it has {text}; give the "
+                        "flags that it was trained with")  # fmt: skip

@@ -1,35 +1,41 @@
-"""Where slots start: at the mean key of their class, seen by the backbone as it is before training."""
+"""Initial slots at the mean keys of their classes, computed by the backbone before training."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from dataset.loaders import Batch
 from tools.console import progress
 from tools.distributed import sum_over_processes
 from tools.machine import autocast
 
 
 class SlotStart(Protocol):
-    """What is needed of a slot model."""
+    """Part of a slot model that is needed to set its initial slots."""
 
     training: bool
 
-    def train(self, mode: bool = True) -> Any: ...
-    def mean_keys(self, images: Tensor) -> Tensor: ...
-    def start_slots(self, means: Tensor, counts: Tensor) -> None: ...
+    def train(self, mode: bool = True) -> object:
+        """Set training or evaluation mode."""
+
+    def mean_keys(self, images: Tensor) -> Tensor:
+        """(b, ch, H, W) pictures to the means of their keys over the grid, (b, d)."""
+
+    def start_slots(self, means: Tensor, counts: Tensor) -> None:
+        """Set the initial slots from the mean key (c, d) and the number of pictures (c) of each class."""
 
 
 @torch.no_grad()
 def set_class_means(
-    model: SlotStart, loader: Iterable[Any], *, num_classes: int, amp: torch.dtype | None = None
+    model: SlotStart, loader: Iterable[Batch], *, num_classes: int, amp: torch.dtype | None = None
 ) -> None:  # fmt: skip
-    """Start the slots of a slot model at the means of their classes' keys.
+    """Set the initial slots of a slot model to the means of their classes' keys.
 
     Args:
-        model: has ``mean_keys`` (pictures to (b, d)) and ``start_slots`` ((c, d) means and (c) counts).
-        loader: batches with ``images`` and ``labels``, each picture of all processes once.
+        model: a slot model.
+        loader: batches with each picture of all processes once.
         num_classes: c.
         amp: precision of the forward pass, None for single precision.
     """

@@ -1,4 +1,4 @@
-"""A checkpoint opened: the model with its classes, its picture statistics, its data and its explanations."""
+"""Model of a checkpoint, with its class names, picture statistics, data and explanations."""
 
 from pathlib import Path
 from typing import Any
@@ -21,34 +21,28 @@ from tools import ToolError, checkpoint, distributed
 
 
 class TrainedModel:
-    """A trained model, ready to be evaluated and explained.
+    """Trained model, ready for evaluation and explanation.
 
     Args:
         path: of the checkpoint.
         state: its content, from :func:`tools.checkpoint.load`.
-        device: on which it computes.
-        img_size: (H, W) of the pictures to come; None for the size it was trained with.
+        device: of the model.
+        img_size: (H, W) of the pictures; None for the size in training.
         channels_last: memory format of model and batches.
 
     Attributes:
         model: in evaluation mode, on the device.
-        class_names: of the outputs; numbers until :meth:`load_split` has found names, if the checkpoint has none.
-        statistics: ``mean`` and ``std`` of the pictures, ch values each, for pixel values in [0, 1].
-        img_size: (H, W).
+                statistics: ``mean`` and ``std`` of the training pictures, ch values each, for pixel values in [0, 1].
+        img_size: (H, W) of the pictures.
 
     Raises:
         ModelError: see :func:`sloter.slot_model.restore_model`.
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        state: dict[str, Any],
-        *,
-        device: torch.device,
-        img_size: tuple[int, int] | None = None,
-        channels_last: bool = False,
-    ) -> None:
+        self, path: str | Path, state: dict[str, Any], *, device: torch.device,
+        img_size: tuple[int, int] | None = None, channels_last: bool = False,
+    ) -> None:  # fmt: skip
         self.path, self.state, self.device = Path(path), state, device
         self.config: dict[str, Any] = state["model_config"]
         self.img_size = (img_size[0], img_size[1]) if img_size else tuple(self.config["img_size"])
@@ -63,7 +57,7 @@ class TrainedModel:
         cls, path: str | Path, *, device: torch.device, img_size: tuple[int, int] | None = None,
         channels_last: bool = False,
     ) -> "TrainedModel":  # fmt: skip
-        """Open a checkpoint of this project or of the published code.
+        """Open a checkpoint of this project or of the published code; arguments as for the class.
 
         Raises:
             ToolError: see :func:`tools.checkpoint.load`.
@@ -73,17 +67,17 @@ class TrainedModel:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the model's outputs; numbers where the checkpoint has none."""
+        """Names of the outputs: the checkpoint's, else those of :meth:`load_split`, else numbers."""
         return self._names or [str(label) for label in range(self.config["num_classes"])]
 
     @property
     def run(self) -> str:
-        """Name of the run, with what sets a numbered or best copy apart."""
+        """Name of the run, including the suffix of a numbered or best copy."""
         return checkpoint.run_of(self.path)
 
     @property
     def in_chans(self) -> int:
-        """Channels of the pictures that the model takes."""
+        """Channels of the model's pictures."""
         return self.config["in_chans"]
 
     @property
@@ -92,7 +86,7 @@ class TrainedModel:
         return self.config["use_slot"] and self.config["loss_status"] < 0
 
     def load_split(self, dataset: str, **data_config: Any) -> PictureDataset:
-        """The validation split of a dataset, with as many classes as the model has outputs.
+        """Load the validation split of a dataset, with as many classes as the model has outputs.
 
         Args:
             dataset: its name.
@@ -109,7 +103,7 @@ class TrainedModel:
     def loader(
         self, data: PictureDataset, *, batch_size: int, num_workers: int = 0, shared: bool = True
     ) -> DeviceLoader:  # fmt: skip
-        """Batches of a split, those of this process or, not shared, all of them."""
+        """Batches of a split: this process's share or, with ``shared=False``, all of them."""
         rank, world_size = (distributed.rank(), distributed.world_size()) if shared else (0, 1)
         return build_loader(
             data, batch_size=batch_size, train=False, device=self.device, num_workers=num_workers, rank=rank,
@@ -117,51 +111,51 @@ class TrainedModel:
         )  # fmt: skip
 
     def pixels(self, picture: Image.Image) -> Tensor:
-        """(ch, H, W) uint8 on the CPU: a grey or RGB picture at the model's size."""
+        """Pixels (ch, H, W) of a grey or RGB picture at the model's size, uint8 on the CPU."""
         return resized(picture, self.img_size)
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """(ch, H, W) uint8 pixels as the model takes them, on its device."""
+        """Normalise (ch, H, W) uint8 pixels for the model, on its device."""
         return normalised_picture(pixels.to(self.device), **self.statistics)
 
     def explain(self, picture: Image.Image) -> Explanation:
-        """Logits, probabilities, attention and evidence of a grey or RGB picture of any size, with one forward.
+        """Explain a grey or RGB picture of any size for every class, with one forward pass.
 
         Raises:
-            ToolError: a plain classifier, which has no maps of its own.
+            ToolError: the model is a plain classifier, which has no maps of its own.
         """
         self.check_explains_itself()
         return explain_picture(self.model, self.normalised(self.pixels(picture)))
 
     def explainer(self, kind: str) -> Explainer:
-        """The slot maps as an explainer; ``kind`` is a key of :data:`engine.explain.slots.MAPS`."""
+        """Explainer that gives the slot maps; ``kind`` is a key of :data:`engine.explain.slots.MAPS`."""
         return slot_explainer(self.model, kind)
 
     def check_explains_itself(self) -> None:
         """Raise unless the model has slots.
 
         Raises:
-            ToolError: a plain classifier.
+            ToolError: the model is a plain classifier.
         """
         if not self.config["use_slot"]:
-            raise ToolError(f"{self.path} is a plain classifier, which has no maps of its own: train one with "
-                            "--use_slot true, or use torchcam_vis.py")  # fmt: skip
+            raise ToolError(f"{self.path} is a plain classifier, which has no maps of its own: train a slot "
+                            "model with --use_slot true, or use torchcam_vis.py")  # fmt: skip
 
     def split_model(self, layer: str | None = None) -> SplitModel:
-        """The plain classifier as attribution methods take it, with the layer that they explain."""
+        """Plain classifier, split into features and head for attribution methods, which explain ``layer``."""
         shape = (self.in_chans, *self.img_size)
         return SplitModel(self.model.backbone, image_shape=shape, layer=layer).eval()
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """(b, ch, H, W) normalised pictures to the backbone's features (b, f, h, w)."""
+        """(b, ch, H, W) normalised pictures to the backbone's feature map (b, f, h, w)."""
         return grid_features(self.model.backbone, images)
 
     def cost(self) -> str:
-        """Parameters and multiply-adds for one picture, as a table."""
+        """Table of the parameters, and of the multiply-adds for one picture."""
         return cost_of(self.model, torch.zeros(1, self.in_chans, *self.img_size, device=self.device))
 
     def beside(self, run: str) -> "TrainedModel | None":
-        """The model of another run in the same folder, at its own size; None if there is none with these classes."""
+        """Model of another run in the same folder, at its own picture size; None if there is none that fits."""
         path = checkpoint.checkpoint_path(self.path.parent, run)
         if not path.is_file():
             return None

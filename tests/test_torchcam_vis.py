@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 NAME = "MNIST5k_no_slot_checkpoint.pth"
-FEW = "--device cpu --num_workers 0 --smooth_samples 1 --ss_samples 1 --is_samples 1 --ig_steps 4 --rise_masks 20 "
-FEW += "--extremal_steps 3 --igos_steps 2 --igos_ig_steps 2"
+FAST = "--device cpu --num_workers 0 --smooth_samples 1 --ss_samples 1 --is_samples 1 --ig_steps 4 --rise_masks 20 "
+FAST += "--extremal_steps 3 --igos_steps 2 --igos_ig_steps 2"
 SCORES = "--metric_steps 5 --infidelity_samples 3 --sensitivity_samples 1"
 
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory, as_user, tiny_module):
 
 
 def test_every_method_and_class_is_drawn_and_compared(scripts, folder, tmp_path):
-    code, out, err = scripts("torchcam_vis", f"--checkpoint {folder}/{NAME} {FEW} --vis_id 3 --vis_dir {tmp_path}")
+    code, out, err = scripts("torchcam_vis", f"--checkpoint {folder}/{NAME} {FAST} --vis_id 3 --vis_dir {tmp_path}")
     assert code == 0, err
     from args import METHOD_NAMES as METHODS
 
@@ -36,16 +36,16 @@ def test_every_method_and_class_is_drawn_and_compared(scripts, folder, tmp_path)
     assert "completeness gap" in out and "maps of 16 methods for 2 classes of 1 picture(s)" in out
 
 
-def test_methods_and_classes_narrow_what_is_done(scripts, folder, tmp_path):
-    flags = f"--checkpoint {folder}/{NAME} {FEW} --methods RISE,CAM --classes 1 --vis_dir {tmp_path} --vis_id 0-1"
+def test_methods_and_classes_can_be_chosen(scripts, folder, tmp_path):
+    flags = f"--checkpoint {folder}/{NAME} {FAST} --methods RISE,CAM --classes 1 --vis_dir {tmp_path} --vis_id 0-1"
     assert scripts("torchcam_vis", flags)[0] == 0
     for number in ("0", "1"):
         files = {path.name for path in (tmp_path / number).iterdir()}
         assert files == {"methods.png", "CAM_1.png", "CAM_1_mask.png", "RISE_1.png", "RISE_1_mask.png"}
 
 
-def test_a_floor_makes_the_map_smaller(scripts, folder, tmp_path):
-    flags = f"--checkpoint {folder}/{NAME} {FEW} --methods GradCAM --classes 0"
+def test_grad_min_level_makes_the_map_smaller(scripts, folder, tmp_path):
+    flags = f"--checkpoint {folder}/{NAME} {FAST} --methods GradCAM --classes 0"
     for level in ("0", "0.5"):
         assert scripts("torchcam_vis", f"{flags} --grad_min_level {level} --vis_dir {tmp_path / level}")[0] == 0
     low, high = (np.asarray(Image.open(tmp_path / x / "0" / "GradCAM_0_mask.png")).astype(int) for x in ("0", "0.5"))
@@ -54,16 +54,16 @@ def test_a_floor_makes_the_map_smaller(scripts, folder, tmp_path):
 
 def test_own_pictures_need_no_data(scripts, folder, tmp_path, picture_writer):
     picture_writer(tmp_path / "mine.png")
-    flags = f"--checkpoint {folder}/{NAME} {FEW} --methods CAM --dataset_dir /nowhere --image {tmp_path / 'mine.png'}"
+    flags = f"--checkpoint {folder}/{NAME} {FAST} --methods CAM --dataset_dir /nowhere --image {tmp_path / 'mine.png'}"
     code, out, _ = scripts("torchcam_vis", f"{flags} --vis_dir {tmp_path / 'out'}")
     assert code == 0 and "picture mine: predicted" in out and (tmp_path / "out" / "mine" / "CAM_1.png").is_file()
 
 
 def test_scores_make_one_table_that_grows(scripts, folder):
-    first = f"--checkpoint {folder}/{NAME} {FEW} {SCORES} --explain_metrics true --metric_images 4"
+    first = f"--checkpoint {folder}/{NAME} {FAST} {SCORES} --explain_metrics true --metric_images 4"
     code, out, err = scripts("torchcam_vis", f"{first} --methods GradCAM,SSCAM")
     assert code == 0, err
-    assert "Score" not in out and "vis" not in {path.name for path in folder.iterdir()}  # scores alone were asked for
+    assert "Score" not in out and "vis" not in {path.name for path in folder.iterdir()}  # nothing is drawn
     assert scripts("torchcam_vis", f"{first} --methods GradCAM,Occlusion --metric_images 6")[0] == 0
     slot = folder / "MNIST5k_use_slot_negative_checkpoint.pth"
     flags = f"--device cpu --num_workers 0 {SCORES} --explain_metrics true --metric_images 4"
@@ -101,16 +101,16 @@ def test_several_tables_become_one(folder, as_user, tmp_path):
 def test_a_table_that_cannot_be_read_is_not_overwritten(fails, folder, tmp_path):
     place = shutil.copytree(folder, tmp_path / "copy")
     (place / "metrics.json").write_text("{rows: [")
-    flags = f"--checkpoint {place}/{NAME} {FEW} {SCORES} --explain_metrics true --metric_images 2 --methods CAM"
+    flags = f"--checkpoint {place}/{NAME} {FAST} {SCORES} --explain_metrics true --metric_images 2 --methods CAM"
     assert "metrics.json is not a metrics.json of this program" in fails("torchcam_vis", flags)
     slot = f"--checkpoint {place}/MNIST5k_use_slot_checkpoint.pth --device cpu --num_workers 0"
-    assert "metrics.json is no metrics.json" in fails("test", f"{slot} --explain_metrics true --metric_images 2")
+    assert "metrics.json is not a metrics.json" in fails("test", f"{slot} --explain_metrics true --metric_images 2")
     assert (place / "metrics.json").read_text() == "{rows: ["
 
 
 def test_another_layer_is_another_row(scripts, folder, tmp_path):
     place = shutil.copytree(folder, tmp_path / "copy")
-    flags = f"--checkpoint {place}/{NAME} {FEW} {SCORES} --explain_metrics true --methods GradCAM"
+    flags = f"--checkpoint {place}/{NAME} {FAST} {SCORES} --explain_metrics true --methods GradCAM"
     (place / "metrics.json").unlink(missing_ok=True)
     assert scripts("torchcam_vis", f"{flags} --metric_images 4")[0] == 0
     assert scripts("torchcam_vis", f"{flags} --metric_images 2 --cam_layer layer1")[0] == 0
@@ -122,7 +122,7 @@ def test_another_layer_is_another_row(scripts, folder, tmp_path):
 
 
 @pytest.mark.parametrize("content", ['{"rows": []}', '{"rows": {}}', '{"rows": [{"method": "a", "area": null}]}'])
-def test_tables_with_nothing_in_them_are_one_line(as_user, tmp_path, content):
+def test_empty_tables_are_one_line(as_user, tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
     done = as_user(f"python -m studies.compare {tmp_path}")
     assert done.returncode == 2 and "Traceback" not in done.stderr
@@ -130,26 +130,28 @@ def test_tables_with_nothing_in_them_are_one_line(as_user, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ("--report .", "--report . is a folder"),
         ("--vis true --classes zebra", "--classes zebra: the model has no such class"),
     ],
 )
-def test_what_would_fail_in_the_end_fails_at_once(fails, scripts, folder, flags, told):
+def test_flags_that_would_fail_after_the_evaluation_fail_before_it(fails, scripts, folder, flags, message):
     common = f"--checkpoint {folder}/MNIST5k_use_slot_checkpoint.pth --device cpu --num_workers 0"
-    assert told in fails("test", f"{common} {flags}")
+    assert message in fails("test", f"{common} {flags}")
 
 
-def test_own_pictures_are_drawn_by_what_needs_no_data_where_there_are_none(scripts, folder, tmp_path, picture_writer):
+def test_without_data_own_pictures_are_drawn_by_the_methods_that_need_none(scripts, folder, tmp_path, picture_writer):
     picture_writer(tmp_path / "mine.png")
-    flags = f"--checkpoint {folder}/{NAME} {FEW} --dataset MNIST --dataset_dir /nowhere --image {tmp_path / 'mine.png'}"
+    flags = (
+        f"--checkpoint {folder}/{NAME} {FAST} --dataset MNIST --dataset_dir /nowhere --image {tmp_path / 'mine.png'}"
+    )
     code, out, err = scripts("torchcam_vis", f"{flags} --vis_dir {tmp_path / 'out'} --classes 1")
     assert code == 0 and "IBA is left out" in err and "maps of 15 methods" in out
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ("--methods GradCam", "argument --methods: 'GradCam' is none of CAM, GradCAM"),
         ("--cam_layer layer9", "unknown layer 'layer9'"),
@@ -158,18 +160,18 @@ def test_own_pictures_are_drawn_by_what_needs_no_data_where_there_are_none(scrip
         ("--model resnet50", "--model resnet50, but the checkpoint has test_resnet"),
     ],
 )
-def test_wrong_input_is_one_line(fails, folder, flags, told):
-    assert told in fails("torchcam_vis", f"--checkpoint {folder}/{NAME} {FEW} {flags}")
+def test_wrong_input_is_one_line(fails, folder, flags, message):
+    assert message in fails("torchcam_vis", f"--checkpoint {folder}/{NAME} {FAST} {flags}")
 
 
-def test_a_slot_model_is_sent_to_the_other_script(fails, folder):
+def test_a_slot_model_is_refused_in_favour_of_test_py(fails, folder):
     slot = folder / "MNIST5k_use_slot_checkpoint.pth"
     assert "is a slot model, which explains itself: python test.py" in fails("torchcam_vis", f"--checkpoint {slot}")
 
 
-def test_a_missing_plain_classifier_is_said(fails, tmp_path):
+def test_a_missing_plain_classifier_is_one_line(fails, tmp_path):
     line = fails("torchcam_vis", f"--dataset MNIST --output_dir {tmp_path}")
-    assert "MNIST_no_slot_checkpoint.pth: no such file; train.py --use_slot false makes it" in line
+    assert "MNIST_no_slot_checkpoint.pth: no such file; train.py --use_slot false writes it" in line
 
 
 def test_the_report_holds_pictures_of_both_signs(scripts, folder, tmp_path):

@@ -1,1 +1,1 @@
-"""Explanations: the maps of slot models and of attribution methods, and the metrics that measure them."""
+"""Explanations: maps of slot models and of attribution methods, and the metrics of maps."""

@@ -1,4 +1,4 @@
-"""Gaussian blur of pictures and maps, whatever their size."""
+"""Gaussian blur of pictures and maps of any size."""
 
 import math
 
@@ -7,7 +7,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
-    """(b, f, h, w) blurred; the kernel reaches two and a half sigma, or as far as the map can be mirrored."""
+    """Blur (b, f, h, w); the radius of the kernel is 2.5 sigma, or the longest that reflected borders allow."""
     if sigma <= 0:
         return images
     reach = [min(math.ceil(2.5 * sigma), side - 1) for side in images.shape[:1:-1]]  # width first

@@ -1,9 +1,8 @@
-"""Explanations of pictures drawn into folders: the published map files, figures, and the rows of an overview."""
+"""Drawing of explanations: the published map files, a figure of each picture, and the rows of an overview."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,52 +14,46 @@ from dataset.sources import Source, Sources
 from engine.explain.slots import explain_picture, interesting_classes
 from engine.trained_model import TrainedModel
 from tools.console import progress, say
-from tools.figures.explanations import (
-    OverviewRow,
-    class_maps,
-    draw_overview,
-    save_explanation_figure,
-    save_map_files,
-)
+from tools.figures.explanations import OverviewRow, class_maps, draw_overview, save_explanation_figure, save_map_files
 from tools.files import save_figure, writable_folder
 
-LIKELY_CLASSES = 4  # shown if --classes does not say which
+LIKELY_CLASSES = 4  # shown where --classes chooses none
 MAX_OVERVIEW_ROWS = 20
-MAX_CLASSES_IN_OVERVIEW = 10  # up to this number, every class has a column
-FOLLOWED_PICTURES = 6  # in TensorBoard
+MAX_CLASSES_IN_OVERVIEW = 10  # with more classes, only the likely ones have a column
+FOLLOWED_PICTURES = 6  # through the training, in TensorBoard
 
 
 def output_folder(trained: TrainedModel, vis_dir: str | None, *, files: bool) -> Path:
-    """The folder for the drawn explanations; files have their own, apart from the numbered pictures of the split."""
+    """Folder of the drawn explanations: ``vis_dir`` or, by default, one for picture files and another for a split."""
     default = trained.path.parent / "vis" / trained.run
     return writable_folder(vis_dir or (default / "images" if files else default))
 
 
 def caption(title: str, names: Sequence[str], probabilities: Tensor, label: int | None) -> str:
-    """One line about a picture: its label, if known, and the prediction with its probability (c)."""
+    """Line about a picture: its label, if known, and the predicted class; ``probabilities`` (c) are of all classes."""
     best = int(probabilities.argmax())
     known = f"label {names[label]}, " if label is not None else ""
     return f"picture {title}: {known}predicted {names[best]} (p = {probabilities[best]:.3f})"
 
 
 def draw_slot_maps(trained: TrainedModel, sources: Sources, root: Path, *, classes: list[int] | None) -> None:
-    """Explain pictures with a slot model, each in a folder of its own, and an overview of the first ones.
+    """Draw the explanations of pictures, each in a folder of its own, and an overview of the first ones.
 
     Args:
         trained: a slot model.
         sources: the pictures.
-        root: the folder.
+        root: folder of all of them.
         classes: to show; None for the likely ones.
     """
     rows = []
     for source in progress(sources, "explain"):
         rows.append(_draw_picture(trained, source, writable_folder(root / source.title), classes))
-    first = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / 'explanation.png'}"
+    line = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / 'explanation.png'}"
     if len(rows) > 1:
         shown = rows[:MAX_OVERVIEW_ROWS]
         save_figure(root / "overview.png", draw_overview(shown, negative=trained.is_negative))
-        first += f" and so on, {len(shown)} in {root / 'overview.png'}"
-    say(first)
+        line += f" and so on, {len(shown)} in {root / 'overview.png'}"
+    say(line)
 
 
 def _draw_picture(trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None) -> OverviewRow:
@@ -79,12 +72,13 @@ def _draw_picture(trained: TrainedModel, source: Source, folder: Path, classes: 
 
 
 def followed_rows(
-    model: nn.Module, data: PictureDataset, statistics: dict[str, Any], *, negative: bool, device: torch.device
-) -> list[OverviewRow]:
-    """Rows of an overview of a few pictures of a split, always the same ones, as a slot model explains them now.
+    model: nn.Module, data: PictureDataset, statistics: Mapping[str, Sequence[float]], *, negative: bool,
+    device: torch.device,
+) -> list[OverviewRow]:  # fmt: skip
+    """Overview rows of a few pictures of a split, always the same ones, as explained by a slot model in training.
 
     Args:
-        model: a slot model in training.
+        model: a slot model; it is put into evaluation mode.
         data: the validation split.
         statistics: ``mean`` and ``std`` of its pictures.
         negative: whether the maps speak against their class.
@@ -95,7 +89,7 @@ def followed_rows(
         pixels, label = data.pixels(number), data.listing.labels[number]
         explanation = explain_picture(model, normalised_picture(pixels.to(device), **statistics))
         likely = interesting_classes(explanation, count=LIKELY_CLASSES, negative=negative, label=label)
-        # A class keeps its column from epoch to epoch where all can be shown; the true one always does.
+        # A class keeps its column from epoch to epoch if all classes are shown; the true class always does.
         every = len(names) <= MAX_CLASSES_IN_OVERVIEW
         classes = list(range(len(names))) if every else [label, *(c for c in likely if c != label)]
         columns = class_maps(explanation, names, classes, label=label)

@@ -1,6 +1,7 @@
-"""Explainers and models, as everything that draws or measures maps sees them."""
+"""Interfaces of models, explainers and batches for everything that draws or measures maps."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from torch import Tensor
 
@@ -8,3 +9,11 @@ Logits = Callable[[Tensor], Tensor]
 """(b, ch, H, W) normalised pictures -> (b, c)."""
 Explainer = Callable[[Tensor, Tensor], Tensor]
 """(images (b, ch, H, W) normalised, targets (b, t)) -> maps (b, t, h, w): t classes at once for each picture."""
+
+
+class PictureBatch(Protocol):
+    """Batch of which only the pictures are used."""
+
+    @property
+    def images(self) -> Tensor:
+        """(b, ch, H, W), normalised."""

@@ -1,7 +1,7 @@
-"""Explanation metrics over a split: each map of each picture measured once, means with their intervals.
+"""Measurement of explanations over a split: metrics of each picture's map, and their means with intervals.
 
-The metrics are in :mod:`engine.explain.metrics`; here pictures, maps and explained classes are kept together batch by
-batch, so that no map can meet another picture.
+The metrics are in :mod:`engine.explain.metrics`. Here pictures, maps and explained classes are kept together batch by
+batch, so that no map can be measured on another picture.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dataset.loaders import Batch
 from engine.explain.interface import Explainer, Logits
 from engine.explain.metrics.area import min_max
 from engine.explain.metrics.batch import MapBatch
@@ -20,38 +21,32 @@ from engine.explain.settings import MetricSettings
 from tools.console import progress
 from tools.distributed import gather
 
+BOX_COLUMNS = frozenset(column for metric in METRICS.values() if metric.needs_boxes for column in metric.columns)
+
 
 def score_maps(
-    explainer: Explainer,
-    logits: Logits,
-    loader: Iterable[Any],
-    *,
-    explained: Tensor | None = None,
-    num_classes: int | None = None,
-    boxes: Callable[[int], Tensor | None] | None = None,
-    settings: MetricSettings,
-    batch_size: int = 64,
-    sensitivity: bool = True,
-    title: str = "measure maps",
-) -> list[dict[str, float]]:
+    explainer: Explainer, logits: Logits, loader: Iterable[Batch], *, explained: Tensor | None = None,
+    num_classes: int | None = None, boxes: Callable[[int], Tensor | None] | None = None, settings: MetricSettings,
+    batch_size: int = 64, sensitivity: bool = True, title: str = "measure maps",
+) -> list[dict[str, float]]:  # fmt: skip
     """Measure the maps of every picture of every process.
 
     Args:
         explainer: pictures and classes to maps.
         logits: the model, (b, ch, H, W) to (b, c).
-        loader: batches with ``images`` (normalised), ``labels`` and ``numbers``, on the device.
-        explained: (c), the class to be explained for each true class, for a negative model the least similar one;
+        loader: batches on the device, their pictures normalised.
+        explained: (c), the class to be explained for each true class: for a negative model the least similar one.
             None explains the true class.
-        num_classes: c; maps are then scaled over all classes of the picture together for the area, as in the paper,
+        num_classes: c; for the area, maps are then scaled over all classes of the picture together, as in the paper,
             which takes a map of every class. None scales each map by itself.
         boxes: number of a picture to its boxes, (m, 4) in pixels of the resized picture, or None.
-        settings: parameters.
-        batch_size: pictures of one forward.
+        settings: parameters of the metrics.
+        batch_size: pictures in one forward pass.
         sensitivity: whether to measure it; it explains each picture many times.
         title: of the progress bar.
 
     Returns:
-        One record per picture, sorted by its ``number``, with the :data:`COLUMNS` that apply to it.
+        One record for each picture, sorted by its ``number``, with the :data:`COLUMNS` that apply to it.
     """
     metrics = [metric for name, metric in METRICS.items() if sensitivity or name != "sensitivity"]
     records = []
@@ -68,11 +63,8 @@ def score_maps(
     return sorted(gather(records), key=lambda record: record["number"])
 
 
-BOX_COLUMNS = frozenset(column for metric in METRICS.values() if metric.needs_boxes for column in metric.columns)
-
-
 def _map_batch(
-    explainer: Explainer, logits: Logits, batch: Any, explained: Tensor | None, num_classes: int | None,
+    explainer: Explainer, logits: Logits, batch: Batch, explained: Tensor | None, num_classes: int | None,
     boxes: Callable[[int], Tensor | None] | None, settings: MetricSettings, batch_size: int,
 ) -> MapBatch:  # fmt: skip
     images, labels = batch.images, batch.labels
@@ -89,11 +81,10 @@ def _map_batch(
 def _maps(
     explainer: Explainer, images: Tensor, classes: Tensor, num_classes: int | None
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The maps (b, h, w) of the explained classes, scaled to [0, 1] for the area and as the metrics take them, >= 0.
+    """Maps (b, h, w) of the explained classes, twice: scaled to [0, 1] for the area, and >= 0 for the other metrics.
 
-    A map that is scaled by itself is so for all metrics: what it has everywhere says nothing about a place.
+    Without ``num_classes`` both are the scaled map: a value that it has everywhere says nothing about any place.
     """
-    own = classes.view(-1, 1, 1, 1)
     if num_classes is None:
         maps = explainer(images, classes[:, None]).clamp_min(0)  # (b, 1, h, w)
         flat = maps.flatten(1)
@@ -102,17 +93,16 @@ def _maps(
     else:
         every = torch.arange(num_classes, device=images.device).expand(len(images), -1)  # (b, c)
         maps = explainer(images, every).clamp_min(0)  # (b, c, h, w)
-        index = own.expand(-1, 1, *maps.shape[2:])
+        index = classes.view(-1, 1, 1, 1).expand(-1, 1, *maps.shape[2:])
         scaled, maps = min_max(maps).gather(1, index), maps.gather(1, index)  # (b, 1, h, w)
     return scaled[:, 0], maps[:, 0]
 
 
 def summary(records: list[dict[str, float]], settings: MetricSettings) -> dict[str, Any]:
-    """Means over the pictures that have a value, with their 95 % bootstrap intervals.
+    """Means of the metrics over the pictures that have them, with 95 % bootstrap intervals.
 
     Returns:
-        ``images``, the mean of each metric under its name, and under ``intervals`` a pair for each; and the
-        ``settings``.
+        ``images``, the mean of each metric under its name, ``intervals`` with a pair for each metric, ``settings``.
     """
     names = [name for name in COLUMNS if any(name in record for record in records)]
     values = {name: [record[name] for record in records if name in record] for name in names}

@@ -1,4 +1,4 @@
-"""Parameters of the explanation metrics; torch-free, since the flags are derived from them."""
+"""Parameters of the explanation metrics. Torch-free, since the flags are derived from them."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from sloter.config import check_options, option
 
 @dataclass(frozen=True)
 class MetricSettings:
-    """Parameters of the explanation metrics, stored with their values; ``seed`` is that of squares and changes.
+    """Parameters of the explanation metrics; ``seed`` is that of the random squares and changes.
 
     Raises:
         ValueError: a value of the wrong type or out of bounds.
@@ -22,17 +22,14 @@ class MetricSettings:
     )
     infidelity_samples: int = option(50, "random squares that infidelity removes", metavar="N", low=1, high=100_000)
     infidelity_side: float = option(
-        0.25, "side of such a square, as a share of the shorter side of the picture", metavar="X", above=0, high=1
+        0.25, "side of these squares, as a share of the picture's shorter side", metavar="X", above=0, high=1
     )
     sensitivity_samples: int = option(
-        10,
-        "random changes of the picture that sensitivity tries; 0 skips sensitivity",
-        metavar="N",
-        low=0,
+        10, "random changes of the picture that sensitivity tries; 0 skips sensitivity", metavar="N", low=0,
         high=100_000,
-    )
+    )  # fmt: skip
     sensitivity_radius: float = option(
-        0.02, "largest change of a pixel in them, in units of the normalised picture", metavar="X", above=0, high=100
+        0.02, "largest of these changes of a pixel, in units of the normalised picture", metavar="X", above=0, high=100
     )
     seed: int = 0
 

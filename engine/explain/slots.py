@@ -1,32 +1,32 @@
-"""Explanations of single pictures: what a slot model attended to for each class, and what that added to its score."""
+"""Explanations by a slot model: attention maps, and evidence maps, which sum to the logits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.explain.interface import Explainer
+from sloter.slot_model import SlotOutput
 
-# What a slot model returns: logits (b, c), attn (b, c, s, h, w) and values (b, h, w).
 
-
-def attention_maps(output: Any) -> Tensor:
-    """(b, c, h, w): where each class looked, its slots summed."""
+def attention_maps(output: SlotOutput) -> Tensor:
+    """Attention (b, c, h, w) of each class, summed over its slots, from the output of a slot model."""
+    assert output.attn is not None
     return output.attn.sum(2)  # (b, c, h, w)
 
 
-def evidence_maps(output: Any) -> Tensor:
-    """(b, c, h, w): what each place added to the class; the sum over the grid is the logit but for its sign."""
-    return output.attn.sum(2) * output.values[:, None]  # (b, c, h, w)
+def evidence_maps(output: SlotOutput) -> Tensor:
+    """Evidence (b, c, h, w) of each class; its sum over the grid is the logit, for a negative model minus the logit."""
+    assert output.values is not None
+    return attention_maps(output) * output.values[:, None]  # (b, c, h, w)
 
 
-MAPS: dict[str, Callable[[Any], Tensor]] = {"attention": attention_maps, "evidence": evidence_maps}
+MAPS: dict[str, Callable[[SlotOutput], Tensor]] = {"attention": attention_maps, "evidence": evidence_maps}
 
 
 def slot_explainer(model: nn.Module, kind: str) -> Explainer:
-    """An explainer out of a slot model: one forward, whatever the number of classes.
+    """Build an explainer from a slot model: one forward pass for any number of classes.
 
     Args:
         model: a slot model.
@@ -48,7 +48,7 @@ def slot_explainer(model: nn.Module, kind: str) -> Explainer:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that is shown of one picture, on the CPU."""
+    """Explanation of one picture for every class, on the CPU."""
 
     logits: Tensor  # (c)
     probabilities: Tensor  # (c)
@@ -58,13 +58,13 @@ class Explanation:
 
 @torch.no_grad()
 def explain_picture(model: nn.Module, image: Tensor) -> Explanation:
-    """Explain one picture for every class with one forward.
+    """Explain one picture for every class, with one forward pass.
 
     Args:
         model: a slot model; it is put into evaluation mode.
         image: (ch, H, W), normalised, on the model's device.
     """
-    output = model.eval()(image[None])
+    output: SlotOutput = model.eval()(image[None])
     logits = output.logits[0].float()
     return Explanation(
         logits=logits.cpu(),
@@ -75,12 +75,12 @@ def explain_picture(model: nn.Module, image: Tensor) -> Explanation:
 
 
 def interesting_classes(explanation: Explanation, *, count: int, negative: bool, label: int | None) -> list[int]:
-    """The classes worth a look: the most likely ones, the true one and, of a negative model, the most denied ones.
+    """Choose the classes to show: the likeliest ones, the true one and, for a negative model, the least likely ones.
 
     Args:
         explanation: of the picture.
-        count: how many likely classes.
-        negative: of a negative model a third as many of the least likely classes follow, at least one.
+        count: number of likeliest classes.
+        negative: whether the model is negative; then a third as many of the least likely classes follow, at least one.
         label: the true class, if it is known.
     """
     order = explanation.probabilities.argsort(descending=True, stable=True).tolist()
@@ -88,6 +88,6 @@ def interesting_classes(explanation: Explanation, *, count: int, negative: bool,
     if label is not None and label not in chosen:
         chosen.append(label)
     if negative:
-        denied = explanation.logits.argsort(stable=True).tolist()[: max(count // 3, 1)]
-        chosen += [c for c in denied if c not in chosen]
+        unlikely = explanation.logits.argsort(stable=True).tolist()[: max(count // 3, 1)]
+        chosen += [c for c in unlikely if c not in chosen]
     return chosen

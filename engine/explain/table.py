@@ -1,4 +1,4 @@
-"""The table of explanation metrics: ``metrics.json``, ``metrics.csv``, a figure, and the lines on the screen."""
+"""Table of explanation metrics: ``metrics.json``, ``metrics.csv``, a figure, and its lines on the screen."""
 
 import json
 import logging
@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 
 PAPER_COLUMNS = ("area", "precision", "iauc", "dauc", "infidelity", "sensitivity")
 COLUMNS = (*PAPER_COLUMNS, *(column for column in registry.COLUMNS if column not in PAPER_COLUMNS))
-KEY = ("checkpoint", "method", "dataset", "cam_layer", "img_size")  # what makes a row another row
+KEY = ("checkpoint", "method", "dataset", "cam_layer", "img_size")  # two rows differ in one of these
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``metrics.json``, or of that in a folder.
+    """Read the rows of a ``metrics.json``, or of the one in a folder.
 
     Raises:
-        ToolError: there is none, or it is something else.
+        ToolError: there is no such file, or it has other content.
     """
     path = path / "metrics.json" if path.is_dir() else path
     try:
@@ -42,21 +42,21 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def check_table(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a folder that new ones will be added to, none if there is no table yet.
+    """Read the rows of the table of a folder; none if there is no table yet.
 
     Raises:
-        ToolError: there is a file, but no table in it; it is not overwritten.
+        ToolError: its ``metrics.json`` is not a table; it must not be overwritten.
     """
     return read_metrics(folder) if (folder / "metrics.json").exists() else []
 
 
 def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What tells a row from others."""
+    """Values of :data:`KEY` in a row, which identify it."""
     return tuple(json.dumps(row.get(name)) for name in KEY)
 
 
 def add_row(folder: Path, row: Mapping[str, Any], *, show: bool = False) -> list[dict[str, Any]]:
-    """Add a row to the table of a folder, in place of one with the same :data:`KEY`; returns all rows.
+    """Add a row to the table of a folder, or replace the one with the same :data:`KEY`; returns all rows.
 
     Args:
         folder: of the checkpoint.
@@ -75,13 +75,13 @@ def add_row(folder: Path, row: Mapping[str, Any], *, show: bool = False) -> list
 
 
 def show_table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table of a folder and where it is saved."""
+    """Print the table of a folder and the files that it is saved in."""
     say(format_table(metric_cells(rows)))
     say(f"saved: {folder / 'metrics.json'}, metrics.csv and metrics.png beside it")
 
 
 def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Write all three files of a table."""
+    """Write the three files of a table; returns its rows."""
     write_atomically(
         folder / "metrics.json", (json.dumps({"rows": list(rows)}, indent=2, allow_nan=False) + "\n").encode()
     )
@@ -91,7 +91,7 @@ def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for the CSV: every column, each with the ends of its interval."""
+    """Row of the CSV file: every column, each followed by the ends of its interval."""
     flat = {key: row.get(key, "") for key in (*KEY, "top1", "images", "scoring_seconds")}
     for name in COLUMNS:
         low, high = row.get("intervals", {}).get(name, ("", ""))
@@ -100,7 +100,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metric_cells(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Rows for the screen: the mean and, behind it, half of its interval; columns that no row has are left out."""
+    """Rows for the screen: each mean with half the width of its interval; empty columns are left out."""
     shown = [name for name in COLUMNS if any(name in row for row in rows)]
     several = len({row.get("checkpoint") for row in rows}) > 1
     lines = []

@@ -19,7 +19,7 @@ def rates(**options):
     return found
 
 
-def test_step_drops_to_a_tenth_after_so_many_epochs():
+def test_step_drops_to_a_tenth_after_lr_drop_epochs():
     assert rates() == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1])
 
 
@@ -32,11 +32,11 @@ def test_warmup_rises_linearly():
 
 
 @pytest.mark.parametrize("options", [{}, {"sched": "cosine"}, {"warmup_epochs": 3}])
-def test_a_run_that_goes_on_has_the_rates_of_the_uninterrupted_one(options):
+def test_a_resumed_run_has_the_rates_of_the_uninterrupted_one(options):
     assert rates(done=2, **options)[:6] == pytest.approx(rates(**options)[2:])
 
 
-def test_a_restored_optimizer_keeps_its_state_but_takes_the_rate_of_now():
+def test_a_restored_optimizer_keeps_its_state_but_takes_the_current_rate():
     parameter = torch.nn.Parameter(torch.ones(1))
     old, new = (torch.optim.AdamW([parameter], lr=lr, weight_decay=lr) for lr in (0.1, 0.2))
     parameter.sum().backward()
@@ -55,7 +55,7 @@ def test_many_steps_drop_exactly_at_their_epoch():
     assert factor(20) == 1.0 and factor(21) == pytest.approx(0.1) and factor(42) == pytest.approx(0.01)
 
 
-def test_frozen_parameters_are_not_optimised_and_the_decay_is_honoured():
+def test_frozen_parameters_are_not_optimised_and_the_decay_is_used():
     model = torch.nn.Linear(2, 2)
     model.bias.requires_grad_(False)
     (group,) = build_optimizer(model, lr=0.1, weight_decay=0.3).param_groups

@@ -12,7 +12,7 @@ class Batch(NamedTuple):
 
 
 class Model(torch.nn.Module):
-    """Its keys are its pictures, doubled while it trains."""
+    """Model whose keys are its pictures, doubled in training mode."""
 
     def mean_keys(self, images):
         return images * (2 if self.training else 1)
@@ -21,7 +21,7 @@ class Model(torch.nn.Module):
         self.means, self.counts = means, counts
 
 
-def test_means_are_over_the_pictures_of_a_class_however_they_are_batched():
+def test_means_are_over_the_pictures_of_a_class_for_any_batches():
     model = Model()
     batches = [
         Batch(torch.tensor([[1.0, 0.0], [0.0, 4.0]]), torch.tensor([0, 2])),
@@ -32,7 +32,7 @@ def test_means_are_over_the_pictures_of_a_class_however_they_are_batched():
     assert model.counts.tolist() == [2, 0, 1, 0] and model.training
 
 
-def test_nothing_is_learned_on_the_way():
+def test_the_means_carry_no_gradient():
     model = Model()
     images = torch.ones(1, 2, requires_grad=True)
     set_class_means(model, [Batch(images, torch.tensor([0]))], num_classes=1)

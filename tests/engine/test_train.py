@@ -22,7 +22,7 @@ class Output(NamedTuple):
 
 
 class Table(torch.nn.Module):
-    """Answers with logits looked up by the picture's first value, and attention that equals that value."""
+    """Model whose logits are looked up by the picture's first value, and whose attention is a tenth of that value."""
 
     def __init__(self, logits, attention=False):
         super().__init__()
@@ -69,13 +69,13 @@ def run_epoch(model, loader, *, stop=lambda: False, before=None, **options):
 
 def test_a_short_batch_weighs_as_much_as_its_samples():
     model = Table([[5.0, 0.0], [0.0, 5.0]])
-    # three right in the first batch, one wrong in the second: three in four, not the mean of 1 and 0
+    # three right in the first batch, one wrong in the second: three of four, not the mean of 1 and 0
     loader = batches(([0, 0, 1], [0, 0, 1]), ([0], [1]))
-    figures = run_epoch(model, loader)
-    assert figures["top1"] == pytest.approx(3 / 4) and figures["top5"] == 1.0
+    metrics = run_epoch(model, loader)
+    assert metrics["top1"] == pytest.approx(3 / 4) and metrics["top5"] == 1.0
     right, wrong = torch.tensor([5.0, 0.0]).log_softmax(0).neg().tolist()
-    assert figures["ce"] == pytest.approx((3 * right + wrong) / 4, rel=1e-5)
-    assert set(figures) == {
+    assert metrics["ce"] == pytest.approx((3 * right + wrong) / 4, rel=1e-5)
+    assert set(metrics) == {
         "loss", "ce", "attn_mean", "area_loss", "top1", "top5", "lr", "images_per_s", "seconds",
     }  # fmt: skip
 
@@ -93,8 +93,8 @@ def test_evaluation_is_the_same_however_it_is_batched():
 
 
 def test_a_plain_classifier_has_no_area():
-    figures = evaluate(Table([[1.0, 0.0]]), batches(([0], [0])), Criterion(), device=torch.device("cpu"))
-    assert "area" not in figures and figures["top1"] == 1.0
+    metrics = evaluate(Table([[1.0, 0.0]]), batches(([0], [0])), Criterion(), device=torch.device("cpu"))
+    assert "area" not in metrics and metrics["top1"] == 1.0
 
 
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_step():
@@ -104,8 +104,8 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_step():
         run_epoch(model, loader)
 
 
-def test_an_evaluation_that_is_not_finite_is_no_result():
-    with pytest.raises(TrainingError, match="the model is broken: its loss over 1 pictures is nan"):
+def test_an_evaluation_that_is_not_finite_is_an_error():
+    with pytest.raises(TrainingError, match="loss over 1 pictures is nan: the model's weights are not finite; test an"):
         evaluate(Table([[float("nan"), 0.0]]), batches(([0], [0])), Criterion(), device=torch.device("cpu"))
 
 
@@ -150,21 +150,21 @@ def test_gradients_of_an_incomplete_group_stay_in_the_process():
     assert Wrapped.exchanged == 2
 
 
-def test_the_average_follows_the_weights_and_warms_up():
+def test_the_ema_follows_the_weights_and_warms_up():
     model = Table([[0.0, 0.0]])
-    average = ema_of(model, 0.5)
-    update = update_of(model, lr=1.0, ema=average)
+    ema = ema_of(model, 0.5)
+    update = update_of(model, lr=1.0, ema=ema)
     seen = []
     for _ in range(3):
         with update.batch(0, 1) as group:
             update.backward((model.logits * torch.tensor([[-1.0, 0.0]])).sum(), group)
-        seen.append(average.module.logits[0, 0].item())
+        seen.append(ema.module.logits[0, 0].item())
     # weights 1, 2, 3; decay 0 at first, 1 - 2 ** (-2 / 3) = .370 then, and .5 at most, since 1 - 3 ** (-2 / 3) = .519
     second = 0.370039 * 1 + 0.629961 * 2
     assert seen == pytest.approx([1.0, second, 0.5 * second + 0.5 * 3], rel=1e-5)
 
 
-def test_no_average_without_a_decay():
+def test_no_ema_without_a_decay():
     assert ema_of(Table([[0.0]]), None) is None
 
 
@@ -172,12 +172,12 @@ def test_a_loss_in_half_precision_is_scaled_and_its_gradient_is_not():
     model = Table([[0.0, 0.0]])
     update = update_of(model, lr=1.0, amp=torch.float16, clip_grad=10)
     with update.batch(0, 1) as group:
-        # times the scale of 65,536 this gradient is nothing special; without it half precision would make it zero
+        # times the scale of 65,536 this gradient is representable; without it half precision would make it zero
         update.backward((model.logits.half() * torch.tensor([[2e-8, 0.0]])).sum(), group)
     assert model.logits[0, 0].item() == pytest.approx(-2e-8, rel=1e-2)
 
 
-def test_an_epoch_that_was_left_ends_with_the_figures_of_the_whole_one():
+def test_a_resumed_epoch_ends_with_the_metrics_of_the_whole_one():
     parts = [([0, 0, 1], [0, 0, 1]), ([0], [1]), ([1, 1], [0, 1])]
     whole = run_epoch(Table([[5.0, 0.0], [0.0, 5.0]]), batches(*parts))
     with pytest.raises(EpochStopped) as stopped:
@@ -190,14 +190,14 @@ def test_an_epoch_that_was_left_ends_with_the_figures_of_the_whole_one():
     )
 
 
-def test_an_epoch_is_left_between_steps_of_the_weights_only():
+def test_an_epoch_is_stopped_between_steps_of_the_weights_only():
     with pytest.raises(EpochStopped) as stopped:
         run_epoch(Table([[5.0, 0.0]]), batches(*[([0], [0])] * 5), accum_steps=3, stop=lambda: True)
     assert stopped.value.images == 3
 
 
 class HostReads(TorchDispatchMode):
-    """Counts what would wait for a device: values read by the host."""
+    """Counts the values that the host reads, each of which would wait for a device."""
 
     count = 0
 
@@ -214,5 +214,5 @@ def host_reads(steps, **options):
 
 def test_no_step_waits_for_the_device():
     options = {"clip_grad": 1.0, "amp": torch.bfloat16}
-    # an epoch reads its figures once, at its end, however many steps it has
+    # an epoch reads its metrics once, at its end, for any number of steps
     assert host_reads(3, **options) == host_reads(30, **options) < 10

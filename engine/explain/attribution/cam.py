@@ -1,4 +1,4 @@
-"""Class activation maps by torchcam: one forward, then for each class a backward through what follows the layer.
+"""Class activation maps by torchcam: one forward pass, then for each class a backward pass down to the layer.
 
 CAM: Zhou et al., CVPR 2016, section 2. Grad-CAM: Selvaraju et al., ICCV 2017, section 3. XGrad-CAM: Fu et al., BMVC
 2020, section 3. LayerCAM: Jiang et al., TIP 2021, section III.
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchcam.methods import CAM, GradCAM, LayerCAM, XGradCAM
 
-from engine.explain.attribution.split_model import Explainer, SplitModel, on_output, quiet
+from engine.explain.attribution.split_model import SplitModel, frozen, on_output
+from engine.explain.interface import Explainer
 from tools import ToolError
 
 GRADIENT_CAMS: dict[str, Any] = {"GradCAM": GradCAM, "XGradCAM": XGradCAM, "LayerCAM": LayerCAM}
@@ -21,24 +22,24 @@ def _leaf(output: Tensor) -> Tensor:
 
 
 def build_gradient_cam(name: str, model: SplitModel) -> Explainer:
-    """One of :data:`GRADIENT_CAMS`, its maps cut at zero as in the papers."""
+    """Build one of :data:`GRADIENT_CAMS`, its maps cut at zero as in the papers."""
     extractor = GRADIENT_CAMS[name]
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
-        # The graph begins at the layer; torchcam sees the leaf, and what follows a copy that it may change in place.
+        # The graph begins at the layer. torchcam sees the leaf; the next modules get a copy, as they may work in place.
         with on_output(model.layer, _leaf), extractor(model, model.layer) as cam, on_output(model.layer, torch.clone):
-            scores = model(images)  # (b, c)
-            maps = [cam(column.tolist(), scores, normalized=False, retain_graph=True)[0] for column in targets.T]
+            logits = model(images)  # (b, c)
+            maps = [cam(column.tolist(), logits, normalized=False, retain_graph=True)[0] for column in targets.T]
         return torch.stack(maps, 1)  # (b, t, h, w)
 
     return explain
 
 
 def build_cam(model: SplitModel) -> Explainer:
-    """CAM: the linear classifier at each place, without its bias; not cut at zero.
+    """Build CAM: the linear classifier applied at each place, without its bias; not cut at zero.
 
     Raises:
-        ToolError: the logits are not a linear layer on the mean of the layer's output.
+        ToolError: see :func:`pooled_linear`.
     """
     classifier = pooled_linear(model)
 
@@ -52,24 +53,21 @@ def build_cam(model: SplitModel) -> Explainer:
 
 
 def pooled_linear(model: SplitModel) -> nn.Linear:
-    """The linear layer that, on the mean over all places, is the whole head: found by trying a random map.
+    """Find the linear layer that maps the mean over the grid to the logits, by trying a random feature map.
 
     Raises:
-        ToolError: there is none.
+        ToolError: the head is no such layer, or the explained layer is not the last feature map.
     """
     advice = "CAM needs a classifier of global average pooling and one linear layer"
     if not model.at_tap:
-        raise ToolError(f"{advice}, so the last feature map: leave --cam_layer away or use GradCAM or LayerCAM")
+        raise ToolError(f"{advice}, so the last feature map: leave --cam_layer out or use GradCAM or LayerCAM")
     parameter = next(model.parameters(), torch.zeros(()))
     probe = torch.randn(2, *model.map_shape, generator=torch.Generator().manual_seed(0)).to(parameter)
-    with quiet(model), torch.no_grad():
+    with frozen(model), torch.no_grad():
         logits = model.head(probe)  # (b, c)
         for module in model.backbone.modules():
-            if isinstance(module, nn.Linear) and (module.in_features, module.out_features) == (
-                probe.shape[1],
-                logits.shape[1],
-            ):
+            if isinstance(module, nn.Linear) and module.weight.shape == (logits.shape[1], probe.shape[1]):
                 pooled = module(probe.mean((2, 3)))  # (b, c)
                 if torch.allclose(pooled, logits, rtol=1e-3, atol=1e-4 * float(logits.abs().max())):
                     return module
-    raise ToolError(f"{advice}, which {type(model.backbone).__name__} has not: use GradCAM or LayerCAM")
+    raise ToolError(f"{advice}, which {type(model.backbone).__name__} does not have: use GradCAM or LayerCAM")

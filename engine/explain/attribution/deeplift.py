@@ -1,7 +1,6 @@
-"""Attributions by captum that add up to the score: DeepLIFT on the layer, integrated gradients on the pixels.
+"""DeepLIFT of a layer, by captum (Shrikumar et al., ICML 2017, section 3, rescale rule).
 
-DeepLIFT: Shrikumar et al., ICML 2017, section 3 (rescale rule). Integrated gradients: Sundararajan et al., ICML 2017,
-section 3. Both explain the difference to the mean picture, zero in normalised units.
+It explains the difference of the logit to that of the mean picture, which is zero in normalised units.
 """
 
 import contextlib
@@ -28,14 +27,14 @@ class _Head(nn.Module):
         return self.model.head(feature_map)
 
 
-# Functions of one number like those that captum knows, for which its rescale rule holds just as well; by their names,
-# since timm has classes of its own for some.
+# Elementwise activations that captum does not know and for which its rescale rule holds too; by name, since timm has
+# classes of its own for some.
 ELEMENTWISE = {"ReLU6", "GELU", "SiLU", "Swish", "Mish", "Hardswish", "HardSwish", "Hardsigmoid", "HardSigmoid"}
 
 
 @contextlib.contextmanager
 def _tidy(model: nn.Module) -> Iterator[None]:
-    """Tells captum of more activations, and takes away what it leaves on modules that no gradient reaches."""
+    """Register more activations with captum, and remove the tensors that it leaves on modules without a gradient."""
     before = [(module, set(module.__dict__)) for module in model.modules()]
     known = dict(SUPPORTED_NON_LINEAR)
     kinds = {type(module) for module in model.modules() if type(module).__name__ in ELEMENTWISE}
@@ -56,9 +55,9 @@ class DeepLift:
     """DeepLIFT of the layer, summed over its channels; ``gap`` is the completeness gap of the last call.
 
     On the last feature map captum only sees the head, so that modules used twice before it do not matter. The rescale
-    rule covers activations of one number and max pooling; what else is not linear behind the layer (layer norms,
-    squeeze-and-excitation gates, attention over channels) counts with its gradient and leaves a gap, and so does a
-    shortcut that passes the layer by, whose part of the score is not the layer's.
+    rule covers elementwise activations and max pooling. Other nonlinear modules after the layer (layer norms,
+    squeeze-and-excitation gates, channel attention) enter with their gradient and leave a gap; so does a shortcut past
+    the layer, whose part of the logit is not the layer's.
     """
 
     def __init__(self, model: SplitModel, options: MethodSettings) -> None:
@@ -67,10 +66,10 @@ class DeepLift:
         """Mean over pictures and classes of |sum of the map - (logit - logit of the mean picture)|."""
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
-        """(b, ch, H, W) and (b, t) to (b, t, h, w).
+        """Explain pictures (b, ch, H, W) and classes (b, t) by maps (b, t, h, w).
 
         Raises:
-            ToolError: a module behind the layer is used twice, which captum cannot follow.
+            ToolError: a module after the layer is used twice, which captum cannot follow.
         """
         zero = torch.zeros_like(images[:1])
         with torch.no_grad():
@@ -82,8 +81,8 @@ class DeepLift:
             if "used more than once" not in str(error):
                 raise
             raise ToolError(
-                f"DeepLIFT cannot follow {type(self.model.backbone).__name__} from layer '{self.model.name_of_layer}', "
-                "for a module behind it is used twice: choose a later --cam_layer or another method"
+                f"DeepLIFT cannot follow {type(self.model.backbone).__name__} from layer '{self.model.layer_name}', "
+                "because a module after it is used twice: choose a later --cam_layer or another method"
             ) from error
         self.gap = float((maps.sum((2, 3)) - change).abs().mean())
         return maps
@@ -93,7 +92,7 @@ class DeepLift:
         if self.model.at_tap:
             with torch.no_grad():
                 feature_map, reference = self.model.features(pictures), self.model.features(zeros)  # (p, f, h, w)
-            feature_map.requires_grad_()  # else captum does it, with a warning
+            feature_map.requires_grad_()  # otherwise captum does it, with a warning
             method = CaptumDeepLift(_Head(self.model))
             return method.attribute(feature_map, reference, target=classes).sum(1)  # (p, h, w)
         layered = LayerDeepLift(self.model, self.model.layer)

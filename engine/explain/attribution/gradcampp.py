@@ -1,26 +1,27 @@
 """Grad-CAM++ (Chattopadhay et al., WACV 2018, section 3, eq. 19) and Smooth Grad-CAM++ (Omeiza et al., 2019).
 
-Written here since torchcam 0.5 gives other maps under these names: its ``GradCAMpp`` divides a copy, so that its
-weights are sums of cubed gradients, and its ``SmoothGradCAMpp`` weighs the features of the last noisy picture.
+Not by torchcam, since version 0.5 gives other maps under these names: the weights of its ``GradCAMpp`` are sums of
+cubed gradients, and its ``SmoothGradCAMpp`` weights the features of the last noisy picture.
 """
 
 import torch
 from torch import Tensor
 
 from engine.explain.attribution.settings import MethodSettings
-from engine.explain.attribution.split_model import Explainer, SplitModel, forward_from_leaf
+from engine.explain.attribution.split_model import SplitModel, forward_from_leaf
+from engine.explain.interface import Explainer
 
 
 def channel_weights(grad: Tensor, grad_2: Tensor, grad_3: Tensor, features: Tensor) -> Tensor:
-    """(b, f): the positive gradients, weighted by the coefficients alpha of eq. 19.
+    """Channel weights (b, f): sums of the positive gradients, weighted by the coefficients alpha of eq. 19.
 
-    ``alpha = grad_2 / (2 grad_2 + sum(features) grad_3)``, here divided by ``grad_2`` above and below, so that the
-    small gradients of a large map need no epsilon; 0 where there is no gradient.
+    ``alpha = grad_2 / (2 grad_2 + sum(features) grad_3)``. Numerator and denominator are divided by ``grad_2``, so that
+    the small gradients of a large map need no epsilon; alpha is 0 where the gradient is.
 
     Args:
-        grad: (b, f, h, w), the first derivatives.
-        grad_2: their squares, or the mean of squares.
-        grad_3: their cubes, or the mean of cubes.
+        grad: (b, f, h, w), the first derivatives, or their mean over noisy pictures.
+        grad_2: the same for their squares.
+        grad_3: the same for their cubes.
         features: (b, f, h, w).
     """
     total = features.sum((2, 3), keepdim=True)  # (b, f, 1, 1)
@@ -35,14 +36,14 @@ def _weighted(weights: Tensor, features: Tensor) -> Tensor:
 
 
 def _gradients(model: SplitModel, images: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The layer's features and, for each column of the targets, the gradient of those logits, all (b, f, h, w)."""
+    """Features of the layer and gradients of the logits of each column of the targets, each (b, f, h, w)."""
     features, logits = forward_from_leaf(model, images)
-    scores = logits.gather(1, targets).sum(0)  # (t)
-    return features.detach(), [torch.autograd.grad(score, features, retain_graph=True)[0] for score in scores]
+    sums = logits.gather(1, targets).sum(0)  # (t)
+    return features.detach(), [torch.autograd.grad(logit, features, retain_graph=True)[0] for logit in sums]
 
 
 def build_gradcampp(model: SplitModel) -> Explainer:
-    """Grad-CAM++, cut at zero as in the paper."""
+    """Build Grad-CAM++, cut at zero as in the paper."""
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         features, gradients = _gradients(model, images, targets)
@@ -53,9 +54,9 @@ def build_gradcampp(model: SplitModel) -> Explainer:
 
 
 def build_smoothgradcampp(model: SplitModel, options: MethodSettings, seed: int) -> Explainer:
-    """Smooth Grad-CAM++: derivatives averaged over noisy pictures, features of the clean one.
+    """Build Smooth Grad-CAM++: derivatives averaged over noisy pictures, features of the clean picture.
 
-    As in torchcam, and unlike in the paper, the numerator of alpha is the second derivative, as in Grad-CAM++.
+    As in torchcam, but not in the paper, the numerator of alpha is the second derivative, as in Grad-CAM++.
     """
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ def build_smoothgradcampp(model: SplitModel, options: MethodSettings, seed: int)
         features, _ = _gradients(model, images, targets[:, :0])
         sums = [[torch.zeros_like(features) for _ in range(3)] for _ in range(targets.shape[1])]
         for _ in range(options.smooth_samples):
-            # The same noise for each picture, whatever its batch.
+            # The same noise for all pictures, so that a map does not depend on the batch.
             noise = torch.randn(images.shape[1:], generator=generator).to(images) * options.smooth_std
             for powers, gradient in zip(sums, _gradients(model, images + noise, targets)[1], strict=True):
                 for exponent, power in enumerate(powers, 1):

@@ -1,8 +1,8 @@
-"""I-GOS: a coarse mask whose blur lowers the probability most (Qi, Khorram and Fuxin, AAAI 2020, section 3).
+"""I-GOS: the coarse mask for the blur that lowers the probability most (Qi, Khorram and Fuxin, AAAI 2020, section 3).
 
-The objective (eq. 9) is the probability of the masked picture plus an L1 term, which keeps the mask near 1, plus the
-bilateral total variation. The descent direction is the integrated gradient from the fully blurred picture,
-which is the gradient of the mean probability along that line; the step is found by backtracking (eq. 8).
+The objective (eq. 9) is the probability of the masked picture, plus an L1 term that keeps the mask near 1, plus the
+bilateral total variation. The descent direction is the integrated gradient from the fully blurred picture, that is,
+the gradient of the mean probability along that line; backtracking finds the step size (eq. 8).
 """
 
 import functools
@@ -13,29 +13,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.explain.attribution.settings import MethodSettings
-from engine.explain.attribution.split_model import Explainer, SplitModel, each_pair
+from engine.explain.attribution.split_model import SplitModel, each_pair
 from engine.explain.blur import blur
+from engine.explain.interface import Explainer
 
 BETA = 1e-4  # of the sufficient decrease, section 4
-# Of the authors' code (khorrams/IGOS_pp, methods.py and methods_helper.py).
-L1, TV = 1.0, 20.0  # weights of means over the mask
-EDGE = 1.0  # variance of the picture's differences, in its normalised units, at which the mask may change freely
-NOISE = 0.2  # added to the pictures on the line
-LONGEST, DECAY, SHORTEST = 8.0, 0.2, 1e-5  # steps of the search
-BLUR = 20 / 224  # sigma of the blurred picture, relative to its side: as strong as in extremal perturbations
+# Values of the authors' code (khorrams/IGOS_pp, methods.py and methods_helper.py).
+L1, TV = 1.0, 20.0  # weights of the two terms, means over the mask
+EDGE = 1.0  # square of the picture's change, in normalised units, that lowers the weight of a mask's change to 1/e
+NOISE = 0.2  # standard deviation of the noise added to the pictures on the line
+LONGEST_STEP, STEP_FACTOR, SHORTEST_STEP = 8.0, 0.2, 1e-5  # of the backtracking
+BLUR = 20 / 224  # sigma of the blurred picture, relative to its longer side, as in extremal perturbation
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 
 
 def edge_weights(pictures: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """How much a change of the mask between neighbours costs, (p, 1, h-1, w) and (p, 1, h, w-1): less at edges."""
+    """Weights of a mask's changes downwards (p, 1, h-1, w) and rightwards (p, 1, h, w-1): smaller at picture edges."""
     small = F.adaptive_avg_pool2d(pictures, grid)  # (p, ch, h, w)
     down, right = (small.diff(dim=dim).square().mean(1, keepdim=True) for dim in (2, 3))
     return torch.exp(-down / EDGE), torch.exp(-right / EDGE)
 
 
 def regulariser(masks: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-    """(p): the L1 term and the bilateral total variation of (p, 1, h, w) masks."""
+    """Sum (p) of the L1 term and the bilateral total variation of masks (p, 1, h, w)."""
     variation = [
         (weight * masks.diff(dim=dim).square()).flatten(1).mean(1) for dim, weight in zip((2, 3), weights, strict=True)
     ]
@@ -43,29 +44,29 @@ def regulariser(masks: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def backtrack(masks: Tensor, direction: Tensor, start: Tensor, objective: Objective) -> Tensor:
-    """Step against the direction, each mask by the longest step that lowers its objective enough: eq. 8.
+    """Move each mask against its direction by the longest step that lowers its objective enough (eq. 8).
 
     Args:
         masks: (p, 1, h, w).
         direction: (p, 1, h, w), the gradient.
         start: (p), the objective at the masks.
-        objective: (masks, their indices) -> (p).
+        objective: some of the masks and their indices to their objective.
     """
     result = masks.clone()
-    waiting = torch.arange(len(masks), device=masks.device)  # masks without a step yet
+    waiting = torch.arange(len(masks), device=masks.device)  # masks that have not moved yet
     slope = BETA * direction.square().flatten(1).sum(1)  # (p)
-    step = LONGEST
-    while step >= SHORTEST and len(waiting):
+    step = LONGEST_STEP
+    while step >= SHORTEST_STEP and len(waiting):
         tried = (masks[waiting] - step * direction[waiting]).clamp(0, 1)
         enough = objective(tried, waiting) <= start[waiting] - step * slope[waiting]
         result[waiting[enough]] = tried[enough]
         waiting = waiting[~enough]
-        step *= DECAY
+        step *= STEP_FACTOR
     return result
 
 
 def build_igos(model: SplitModel, options: MethodSettings, seed: int) -> Explainer:
-    """I-GOS at the mask's resolution; the map is 1 - mask, each pair of a picture and a class has its own."""
+    """Build I-GOS: a map 1 - mask for each picture and class, at the mask's resolution."""
     points = options.igos_ig_steps
 
     def optimise(pictures: Tensor, classes: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ def build_igos(model: SplitModel, options: MethodSettings, seed: int) -> Explain
 
         everyone = torch.arange(len(pictures), device=pictures.device)
         for _ in range(options.igos_steps):
-            # One noise for all pictures and for the whole search, so that the objective stays the same in it.
+            # The same noise for all pictures, and throughout a search, in which the objective must not change.
             noise = NOISE * torch.randn(points, *pictures.shape[1:], generator=generator).to(pictures)
             objective = functools.partial(line, noise)
             masks.requires_grad_()

@@ -1,14 +1,15 @@
-"""Integrated gradients (Sundararajan et al., ICML 2017, section 3), by captum, on the pixels."""
+"""Integrated gradients from the mean picture, by captum (Sundararajan et al., ICML 2017, section 3)."""
 
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
 from engine.explain.attribution.settings import MethodSettings
-from engine.explain.attribution.split_model import Explainer, SplitModel, each_pair
+from engine.explain.attribution.split_model import SplitModel, each_pair
+from engine.explain.interface import Explainer
 
 
 def build_integrated_gradients(model: SplitModel, options: MethodSettings) -> Explainer:
-    """Integrated gradients, summed over the picture's channels: (b, t, H, W)."""
+    """Build integrated gradients: maps (b, t, H, W), summed over the picture's channels."""
     method = IntegratedGradients(model)
 
     def attribute(pictures: Tensor, classes: Tensor) -> Tensor:

@@ -1,12 +1,11 @@
-"""The usual attribution methods for a plain classifier behind one interface.
+"""Registry of the attribution methods for a plain classifier.
 
-Each is an explainer: images (b, ch, H, W) and classes (b, t) to raw maps (b, t, h, w), higher where more speaks for the
-class, at the method's own resolution.
+Each is an explainer: pictures (b, ch, H, W) and classes (b, t) to raw maps (b, t, h, w), higher where more speaks for
+the class, at the method's own resolution.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -21,12 +20,13 @@ from engine.explain.attribution.occlusion import build_occlusion, windows
 from engine.explain.attribution.rise import build_rise
 from engine.explain.attribution.score_cam import build_score_cam
 from engine.explain.attribution.settings import MethodSettings
-from engine.explain.attribution.split_model import Explainer, SplitModel, quiet
+from engine.explain.attribution.split_model import SplitModel, frozen
+from engine.explain.interface import Explainer, PictureBatch
 from tools import ToolError
 
 __all__ = ["METHODS", "Attribution", "Explainer", "Method", "MethodSettings", "SplitModel", "build_explainer"]
 
-Builder = Callable[[SplitModel, MethodSettings, int, Iterable[Any] | None], Explainer]
+Builder = Callable[[SplitModel, MethodSettings, int, Iterable[PictureBatch] | None], Explainer]
 """(model, options, seed, loader) -> explainer."""
 
 Cost = Callable[[SplitModel, MethodSettings, int], float]
@@ -34,18 +34,19 @@ Cost = Callable[[SplitModel, MethodSettings, int], float]
 
 @dataclass(frozen=True)
 class Method:
-    """How to build a method and what to expect of it."""
+    """Builder of an attribution method, and its cost."""
 
     builder: Builder
     cost: Cost
-    """(model, options, t) -> forwards of one picture that its t maps take, a backward counted as two."""
+    """(model, options, t) -> forward passes for t maps of one picture, a backward pass counted as two."""
     slow: bool = False
-    """Hundreds of forwards for a picture."""
+    """Whether a picture takes hundreds of forward passes."""
     needs_loader: bool = False
+    """Whether the builder needs pictures of the dataset."""
 
 
 def _behind(model: SplitModel, t: int) -> float:
-    """Forwards that t gradients of the layer take: the head alone is next to nothing."""
+    """Forward passes that t gradients of the layer cost; those of the head alone cost next to nothing."""
     return 0 if model.at_tap else 2 * t
 
 
@@ -55,9 +56,7 @@ def _gradient_cam(name: str) -> Method:
 
 def _score_cam(name: str, rounds: Callable[[MethodSettings], int]) -> Method:
     return Method(
-        lambda m, o, s, d: build_score_cam(name, m, o, s),
-        lambda m, o, t: 1 + m.layer_shape[0] * rounds(o),
-        slow=True,
+        lambda m, o, s, d: build_score_cam(name, m, o, s), lambda m, o, t: 1 + m.layer_shape[0] * rounds(o), slow=True
     )
 
 
@@ -89,21 +88,19 @@ METHODS: dict[str, Method] = {
     "RISE": Method(lambda m, o, s, d: build_rise(m, o, s), lambda m, o, t: o.rise_masks, slow=True),
     "Extremal": Method(lambda m, o, s, d: build_extremal(m, o, s), lambda m, o, t: 3 * o.extremal_steps * t, slow=True),
     "IGOS": Method(
-        # The search takes about three steps.
+        # The search for the step size tries about three.
         lambda m, o, s, d: build_igos(m, o, s),
         lambda m, o, t: (3 + 3) * o.igos_ig_steps * o.igos_steps * t,
         slow=True,
     ),
     "IBA": Method(
-        build_iba,
-        lambda m, o, t: t if m.at_tap else (1 + 3 * o.iba_samples * o.iba_steps) * t,
-        needs_loader=True,
+        build_iba, lambda m, o, t: t if m.at_tap else (1 + 3 * o.iba_samples * o.iba_steps) * t, needs_loader=True
     ),
 }
 
 
 class Attribution:
-    """An explainer that leaves the model, its gradients and the random state as they were, also after an error."""
+    """Explainer that leaves the model, its gradients and the RNG state as they were, even after an error."""
 
     def __init__(self, name: str, model: SplitModel, method: Explainer) -> None:
         self.name, self.model, self.method = name, model, method
@@ -114,40 +111,36 @@ class Attribution:
         return getattr(self.method, "gap", None)
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
-        """(b, ch, H, W) normalised pictures and (b, t) classes to raw maps (b, t, h, w), detached.
+        """Explain normalised pictures (b, ch, H, W) and classes (b, t) by raw maps (b, t, h, w), detached.
 
         Raises:
-            ToolError: the targets have another shape or a class that the model has not, or as the method says.
+            ToolError: the targets have another shape or a class that the model does not have; see also the method.
         """
         c = self.model.num_classes
         if targets.ndim != 2 or len(targets) != len(images):
             raise ToolError(f"targets of shape {tuple(targets.shape)} for {len(images)} pictures: give (b, t)")
         if targets.numel() == 0 or not 0 <= int(targets.min()) <= int(targets.max()) < c:
-            raise ToolError(f"targets {targets.tolist()} are not classes of a model with {c}")
-        with quiet(self.model):
+            raise ToolError(f"targets {targets.tolist()} are not classes of a model with {c}: give 0 to {c - 1}")
+        with frozen(self.model):
             return self.method(images.detach(), targets).detach().float()
 
 
 def build_explainer(
-    name: str,
-    model: SplitModel,
-    *,
-    loader: Iterable[Any] | None = None,
-    seed: int = 0,
+    name: str, model: SplitModel, *, loader: Iterable[PictureBatch] | None = None, seed: int = 0,
     options: MethodSettings | None = None,
-) -> Attribution:
-    """An explainer by its name.
+) -> Attribution:  # fmt: skip
+    """Build the explainer of an attribution method.
 
     Args:
         name: a key of :data:`METHODS`.
         model: the classifier in two parts.
-        loader: batches with ``.images``, for methods with ``needs_loader``.
+        loader: batches of pictures, for methods with ``needs_loader``.
         seed: of all random draws; the same call gives the same maps.
-        options: sample counts and sizes; the defaults if not given.
+        options: sample counts and sizes; None for the defaults.
 
     Raises:
-        ToolError: an unknown name, a method that the model does not fit, or a loader that is missing.
+        ToolError: an unknown name, a model that the method does not fit, or a missing loader.
     """
     if name not in METHODS:
-        raise ToolError(f"unknown attribution method '{name}': choose of {', '.join(METHODS)}")
+        raise ToolError(f"unknown attribution method '{name}': choose one of {', '.join(METHODS)}")
     return Attribution(name, model, METHODS[name].builder(model, options or MethodSettings(), seed, loader))

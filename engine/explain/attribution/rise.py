@@ -1,4 +1,4 @@
-"""RISE: the average of random masks, weighted by the probability under them (Petsiuk et al., BMVC 2018, section 3)."""
+"""RISE: mean of random masks, weighted by the masked picture's probability (Petsiuk et al., BMVC 2018, section 3)."""
 
 import math
 
@@ -7,14 +7,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.explain.attribution.settings import MethodSettings
-from engine.explain.attribution.split_model import Explainer, SplitModel
+from engine.explain.attribution.split_model import SplitModel
+from engine.explain.interface import Explainer
 
 
 class Masks:
-    """Smooth random masks (count, H, W) from 0 to 1, of mean p, made when they are asked for: section 3.2.
+    """Smooth random masks (count, H, W) from 0 to 1, with mean p, upsampled on demand (section 3.2).
 
-    Cells are kept with probability ``p``, made larger bilinearly to one cell more than the picture needs, and cropped
-    at a random place. A cell is H/grid pixels rounded up (the paper rounds down, which leaves pixels without a mask).
+    Cells are kept with probability ``p``, upsampled bilinearly to one cell more than the picture needs, and cropped at
+    a random position. A cell has H/grid pixels, rounded up (rounding down, as in the paper, leaves pixels unmasked).
     """
 
     def __init__(self, count: int, *, grid: int, p: float, size: tuple[int, int], seed: int) -> None:
@@ -27,7 +28,7 @@ class Masks:
         self.corners = torch.stack([torch.randint(pixel, (count,), generator=generator) for pixel in pixels], 1)
 
     def __getitem__(self, part: slice) -> Tensor:
-        """Some of them, (m, H, W)."""
+        """Masks (m, H, W) of a slice."""
         large = F.interpolate(self.cells[part], self.whole, mode="bilinear", align_corners=False)[:, 0]
         h, w = self.size
         corners = self.corners[part].tolist()
@@ -35,7 +36,7 @@ class Masks:
 
 
 def build_rise(model: SplitModel, options: MethodSettings, seed: int) -> Explainer:
-    """RISE: the same masks for every picture, all classes from one forward, a chunk of masks in memory at a time."""
+    """Build RISE: the same masks for every picture, one forward pass for all classes, one chunk of masks at a time."""
     count, p = options.rise_masks, options.rise_p
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """Sample counts, steps and sizes of the attribution methods, chosen for two CPU cores. Torch-free.
 
-A field made by :func:`sloter.config.option` is a flag too; the others have the value of their paper.
+A field made by :func:`sloter.config.option` is also a flag; the others have the value of their paper.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ def _count(default: int, help: str) -> int:
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """The parameters of all methods; where a paper or its authors' code has another value, it is named."""
+    """Parameters of all methods; another value in the paper or in its authors' code is named."""
 
     batch_size: int = 64
-    """Perturbed pictures in one forward; changes time and memory, never a map."""
+    """Perturbed pictures in one forward pass; changes time and memory, never a map."""
 
     smooth_samples: int = _count(4, "SmoothGradCAMpp: noisy copies of the picture; torchcam's default")
     smooth_std: float = 0.3
@@ -64,7 +64,7 @@ class MethodSettings:
     iba_samples: int = 10
     """IBA: noisy copies in each step; the paper: 10."""
     iba_pictures: int = 512
-    """IBA: pictures that mean and deviation of the features are taken over; the authors' code: 10,000."""
+    """IBA: pictures for the mean and standard deviation of the features; the authors' code: 10,000."""
 
     def __post_init__(self) -> None:
         check_options(self, ValueError)

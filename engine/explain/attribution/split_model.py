@@ -1,4 +1,4 @@
-"""A classifier in two parts, features and head, with a layer between them that attribution methods look at."""
+"""Split of a classifier into features and head, with access to the layer that attribution methods explain."""
 
 import contextlib
 import difflib
@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.explain.interface import Explainer
+from sloter.backbone import TimmModel
 from tools import ToolError
 
-TimmModel = Any  # an nn.Module with forward_features and forward_head
-
-# Letters beside those of the models: t classes asked for, p = b*t pairs of a picture and a class, m masks of a chunk.
+# Shape letters in addition to those of sloter: t explained classes, p pairs of a picture and a class (b*t of them), m
+# masks of a chunk.
 
 
 @contextlib.contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode and with frozen parameters while it lasts, gradients of other tensors enabled."""
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Context with a model in evaluation mode and its parameters frozen; gradients of other tensors are enabled."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
@@ -34,7 +33,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_output(layer: nn.Module, change: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """While it lasts, what the layer returns goes through ``change`` (None keeps it)."""
+    """Context in which ``change`` replaces the output of a layer; it may return None to keep the output."""
     handle = layer.register_forward_hook(lambda module, args, output: change(output))
     try:
         yield
@@ -43,47 +42,47 @@ def on_output(layer: nn.Module, change: Callable[[Tensor], Tensor | None]) -> It
 
 
 class SplitModel(nn.Module):
-    """A timm-like classifier as ``head(tap(features(images)))``, with plain logits (b, c).
+    """Classifier as ``head(tap(features(images)))``, which returns plain logits (b, c).
 
-    It holds the backbone given, so that parameters and modes are shared.
+    It shares parameters and modes with the given backbone.
 
     Args:
-        backbone: has ``forward_features``, giving (b, f, h, w), and ``forward_head``.
-        image_shape: (ch, H, W) of the pictures; one of zeros goes through once, to look at the shapes.
-        layer: name of the backbone's submodule to look at; by default the tap behind the last feature map.
+        backbone: a timm model; its ``forward_features`` must return (b, f, h, w).
+        image_shape: (ch, H, W) of the pictures; the shapes of the features are found by one forward pass of zeros.
+        layer: name of the backbone's submodule to explain; by default the tap after the last feature map.
 
     Raises:
-        ToolError: the features or the layer's output are no map of channels and more than one place, the layer does
-            not exist, or it does not run exactly once.
+        ToolError: the features are no map, the layer's output is no map of more than one place, or the layer does not
+            exist or does not run exactly once.
     """
 
     def __init__(self, backbone: TimmModel, *, image_shape: tuple[int, int, int], layer: str | None = None) -> None:
         super().__init__()
         self.backbone: TimmModel = backbone
         self.tap = nn.Identity()
-        self.layer_name = "tap" if layer is None else f"backbone.{layer}"
+        self.layer_path = "tap" if layer is None else f"backbone.{layer}"
         names = [name for name, _ in backbone.named_modules(remove_duplicate=False) if name]
         if layer is not None and layer not in names:
             near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
-            hint = f": did you mean {', '.join(near)}?" if near else ": see the model's named_modules()"
+            hint = f": did you mean {', '.join(near)}?" if near else ": choose one of its named_modules()"
             raise ToolError(f"unknown layer '{layer}' in {type(backbone).__name__}{hint}")
         self.image_shape = image_shape
-        self.map_shape, self.layer_shape, self.num_classes = self._look(image_shape)
+        self.map_shape, self.layer_shape, self.num_classes = self._probe(image_shape)
 
     @property
     def layer(self) -> nn.Module:
-        """The module whose output is explained; not an attribute, so that it is registered only once."""
-        return self.get_submodule(self.layer_name)
+        """Module whose output is explained; not an attribute, so that it is registered only once."""
+        return self.get_submodule(self.layer_path)
 
     @property
-    def name_of_layer(self) -> str:
-        """The layer as the user calls it."""
-        return self.layer_name.removeprefix("backbone.")
+    def layer_name(self) -> str:
+        """Name of the layer as in ``--cam_layer``."""
+        return self.layer_path.removeprefix("backbone.")
 
     @property
     def at_tap(self) -> bool:
         """Whether the layer is the last feature map, so that only the head follows."""
-        return self.layer_name == "tap"
+        return self.layer_path == "tap"
 
     def features(self, images: Tensor) -> Tensor:
         """(b, ch, H, W) to the last feature map (b, f, h, w)."""
@@ -97,11 +96,12 @@ class SplitModel(nn.Module):
         """(b, ch, H, W) normalised pictures to logits (b, c)."""
         return self.head(self.tap(self.features(images)))
 
-    def _look(self, image_shape: tuple[int, int, int]) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    def _probe(self, image_shape: tuple[int, int, int]) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Shapes of the features and of the layer's output, and the number of classes."""
         seen: list[Any] = []
         parameter = next(self.parameters(), torch.zeros(()))
         image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
-        with quiet(self), torch.no_grad():
+        with frozen(self), torch.no_grad():
             features = self.features(image)
             kind = type(self.backbone).__name__
             if getattr(self.backbone, "output_fmt", "NCHW") != "NCHW" or features.ndim != 4:
@@ -111,37 +111,43 @@ class SplitModel(nn.Module):
                 )
             with on_output(self.layer, seen.append):
                 logits = self(image)
-        name = self.name_of_layer
+        name = self.layer_name
         if len(seen) != 1:
             raise ToolError(f"layer '{name}' of {kind} runs {len(seen)} times for a picture: choose one that runs once")
         output = seen[0]
         if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
             what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ToolError(
-                f"layer '{name}' of {kind} returns {what} of {image_shape[1]}x{image_shape[2]} pictures: "
-                "choose one with a map (b, f, h, w) of several places, or larger pictures"
+                f"layer '{name}' of {kind} returns {what} for {image_shape[1]}x{image_shape[2]} pictures: "
+                "choose one with a map (b, f, h, w) of several places, or a larger --img_size"
             )
         return tuple(features.shape[1:]), tuple(output.shape[1:]), logits.shape[1]
 
 
 def forward_from_leaf(model: SplitModel, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The layer's output (b, f, h, w) as the leaf of a graph that ends at the logits (b, c)."""
+    """Layer output (b, f, h, w) as the leaf of a graph, and the logits (b, c) at its end."""
     seen: list[Tensor] = []
 
     def leaf(output: Tensor) -> Tensor:
         seen.append(output.detach().requires_grad_())
-        return seen[-1].clone()  # what follows may work in place
+        return seen[-1].clone()  # the next modules may work in place
 
     with on_output(model.layer, leaf):
         logits = model(images)
     return seen[-1], logits
 
 
-def each_pair(function: Explainer, images: Tensor, targets: Tensor, size: int) -> Tensor:
-    """Call ``function`` with pictures (p, ch, H, W) and classes (p), at most ``size`` at a time.
+def each_pair(function: Callable[[Tensor, Tensor], Tensor], images: Tensor, targets: Tensor, size: int) -> Tensor:
+    """Call a function on all pairs of a picture and one of its classes, at most ``size`` pairs at a time.
+
+    Args:
+        function: pictures (p, ch, H, W) and classes (p) to (p, ...).
+        images: (b, ch, H, W).
+        targets: (b, t).
+        size: largest p.
 
     Returns:
-        what it returned, (p, ...), as (b, t, ...).
+        (b, t, ...).
     """
     pictures, classes = images.repeat_interleave(targets.shape[1], 0), targets.flatten()  # (p, ch, H, W), (p)
     maps = [function(*chunk) for chunk in zip(pictures.split(size), classes.split(size), strict=True)]

@@ -1,4 +1,4 @@
-"""Size of an explanation: the area of section 4.1 of the paper."""
+"""Area of an explanation (section 4.1 of the paper)."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from engine.explain.metrics.batch import MapBatch
 
 
 def min_max(maps: Tensor) -> Tensor:
-    """Scale (b, ...) maps to [0, 1] over everything of a sample together; a constant sample becomes 0."""
+    """Scale maps (b, ...) to [0, 1], over all values of a sample together; a constant sample becomes 0."""
     flat = maps.flatten(1)
     low = flat.amin(1).view(-1, *[1] * (maps.ndim - 1))
     high = flat.amax(1).view_as(low)
@@ -15,17 +15,17 @@ def min_max(maps: Tensor) -> Tensor:
 
 
 def explanation_area(maps: Tensor, labels: Tensor, *, negative: bool, explained: Tensor | None = None) -> Tensor:
-    """Size of the explanations of a batch: the mean over the grid of the map of the explained class.
+    """Area of the explanations of a batch: mean over the grid of the explained class's map.
 
-    Maps are scaled over all classes of a picture together (section 4.1 of the paper). A positive model
-    explains the true class; a negative one says why it is not another, of which the paper takes the least similar.
+    Maps are scaled over all classes of a picture together. A positive model explains why the picture is of the true
+    class, a negative one why it is not of another class, in the paper the least similar one.
 
     Args:
         maps: (b, c, h, w), not negative.
         labels: (b), the true classes.
-        negative: whether the model is a negative one.
-        explained: (c), for a negative model the least similar class of each; without it the mean over all wrong
-            classes is taken.
+        negative: whether the model is negative.
+        explained: (c), for a negative model the least similar class of each; None takes the mean over all wrong
+            classes.
 
     Returns:
         (b), each in [0, 1].
@@ -39,5 +39,5 @@ def explanation_area(maps: Tensor, labels: Tensor, *, negative: bool, explained:
 
 
 def area(batch: MapBatch) -> dict[str, Tensor]:
-    """Mean over the grid of the scaled map; smaller is more specific. It says nothing about where the map lies."""
+    """``area`` of a batch; smaller is more specific, wherever on the picture the map lies."""
     return {"area": batch.scaled.mean((1, 2))}

@@ -1,4 +1,4 @@
-"""What an explanation metric gets: pictures with their maps, kept together."""
+"""Input of the explanation metrics: a batch of pictures and their maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from engine.explain.settings import MetricSettings
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(b, h, w) maps to (b, H, W), bilinear."""
+    """Upsample maps (b, h, w) to (b, H, W), bilinearly."""
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 @dataclass(frozen=True)
 class MapBatch:
-    """A batch of pictures and the maps of one explainer.
+    """Batch of pictures and their maps by one explainer.
 
     Attributes:
-        explainer: what made the maps.
+        explainer: source of the maps.
         logits: the model.
         images: (b, ch, H, W), normalised, so that zero is the mean colour.
         labels: (b), the true classes.
         classes: (b), the explained classes.
-        explains_others: whether these are other classes than the true ones, as for a negative model.
+        explains_others: whether the explained classes are not the true ones, as for a negative model.
         maps: (b, h, w), of the explained classes, not negative.
-        scaled: (b, h, w), the same in [0, 1], scaled as :mod:`engine.explain.metrics.area` needs them.
+        scaled: (b, h, w), the same maps scaled to [0, 1], as :mod:`engine.explain.metrics.area` needs them.
         boxes: for each picture (m, 4) left, top, right, bottom in pixels of the resized picture, or None.
         settings: parameters of all metrics.
-        batch_size: pictures of one forward.
+        batch_size: pictures in one forward pass.
     """
 
     explainer: Explainer
@@ -48,5 +48,5 @@ class MapBatch:
 
     @cached_property
     def large(self) -> Tensor:
-        """(b, H, W), the maps at the size of the pictures."""
+        """Maps (b, H, W) at the size of the pictures."""
         return upsample(self.maps, (self.images.shape[-2], self.images.shape[-1]))

@@ -1,4 +1,4 @@
-"""Infidelity (Yeh et al., NeurIPS 2019): how well a map predicts what removing a part of the picture does."""
+"""Infidelity (Yeh et al., NeurIPS 2019): how badly a map predicts the effect of removing a part of the picture."""
 
 import torch
 from torch import Tensor
@@ -7,38 +7,8 @@ from engine.explain.interface import Logits
 from engine.explain.metrics.batch import MapBatch
 
 
-@torch.no_grad()
-def infidelity(
-    logits: Logits, images: Tensor, maps: Tensor, classes: Tensor, *, samples: int = 50, side: float = 0.25,
-    seed: int = 0, batch_size: int = 64,
-) -> Tensor:  # fmt: skip
-    """How far the map is from telling what removing a part does to the probability of the class.
-
-    The mean over random squares of ``(I . map - (f(x) - f(x - I)))^2``, where I is the picture inside the square and
-    zero outside (the square removal of Yeh et al.) and f the probability. As in their paper the map is first given
-    the scale that makes this least, since the scales of methods do not compare.
-
-    Args:
-        logits: the model.
-        images: (b, ch, H, W), normalised.
-        maps: (b, H, W); each of the ch channels of a pixel gets its ch-th part.
-        classes: (b).
-        samples: squares.
-        side: of a square, as a share of the shorter side of the picture.
-        seed: of the places of the squares.
-        batch_size: pictures of one forward.
-
-    Returns:
-        (b); less is better. The variance of f over the squares for a map that says nothing.
-    """
-    return scaled_infidelity(
-        logits, images, maps, classes, squares(images.shape[-2:], samples=samples, side=side, seed=seed),
-        batch_size=batch_size,
-    )  # fmt: skip
-
-
 def squares(size: tuple[int, int] | torch.Size, *, samples: int, side: float, seed: int) -> Tensor:
-    """(samples, H, W) bool: random squares of a share of the shorter side, wholly in the picture."""
+    """Random squares (samples, H, W) bool, wholly in the picture; ``side`` is a share of its shorter side."""
     height, width = size
     length = max(1, round(side * min(height, width)))
     generator = torch.Generator().manual_seed(seed)
@@ -48,29 +18,48 @@ def squares(size: tuple[int, int] | torch.Size, *, samples: int, side: float, se
     return (rows >= top) & (rows < top + length) & (columns >= left) & (columns < left + length)
 
 
-def scaled_infidelity(
-    logits: Logits, images: Tensor, maps: Tensor, classes: Tensor, removed: Tensor, *, batch_size: int
-) -> Tensor:
-    """:func:`infidelity` for given removals, (m, H, W) bool."""
-    b, ch = images.shape[:2]
-    removed = removed.to(images.device)
+@torch.no_grad()
+def infidelity(
+    logits: Logits, images: Tensor, maps: Tensor, classes: Tensor, *, samples: int = 50, side: float = 0.25,
+    seed: int = 0, batch_size: int = 64,
+) -> Tensor:  # fmt: skip
+    """Mean over random squares of ``(I . map - (f(x) - f(x - I)))^2``.
 
-    def probability(pictures: Tensor, of: Tensor) -> Tensor:
+    I is the picture inside the square and zero outside (the square removal of Yeh et al.), f the probability of the
+    class. As in their paper, the map is first multiplied by the factor that makes the result smallest, since the
+    scales of methods are not comparable.
+
+    Args:
+        logits: the model.
+        images: (b, ch, H, W), normalised.
+        maps: (b, H, W); each of the ch channels of a pixel gets the ch-th part of its value.
+        classes: (b).
+        samples: number of squares.
+        side: of a square, as a share of the shorter side of the picture.
+        seed: of the positions of the squares.
+        batch_size: pictures in one forward pass.
+
+    Returns:
+        (b); less is better. For a map of zeros, the mean square of ``f(x) - f(x - I)``.
+    """
+    ch = images.shape[1]
+
+    def probability(pictures: Tensor) -> Tensor:
         parts = [
             logits(p).float().softmax(1).gather(1, c[:, None])[:, 0]
-            for p, c in zip(pictures.split(batch_size), of.split(batch_size), strict=True)
+            for p, c in zip(pictures.split(batch_size), classes.split(batch_size), strict=True)
         ]
-        return torch.cat(parts)
+        return torch.cat(parts)  # (b)
 
-    whole = probability(images, classes)  # (b)
-    drops, promised = [], []
-    for mask in removed:  # all pictures of the batch at once
-        part = images * mask  # (b, ch, H, W)
-        drops.append(whole - probability(images - part, classes))  # (b)
-        promised.append((part.sum(1) * maps / ch).flatten(1).sum(1))  # (b)
-    change, promise = torch.stack(drops, 1).double(), torch.stack(promised, 1).double()  # (b, m)
-    scale = (promise * change).mean(1) / promise.square().mean(1).clamp_min(torch.finfo(torch.float64).tiny)  # (b)
-    return (scale[:, None] * promise - change).square().mean(1).float().view(b)
+    whole = probability(images)  # (b)
+    drops, predictions = [], []
+    for square in squares(images.shape[-2:], samples=samples, side=side, seed=seed).to(images.device):
+        part = images * square  # (b, ch, H, W)
+        drops.append(whole - probability(images - part))  # (b)
+        predictions.append((part.sum(1) * maps / ch).flatten(1).sum(1))  # (b)
+    drop, prediction = torch.stack(drops, 1).double(), torch.stack(predictions, 1).double()  # (b, samples)
+    scale = (prediction * drop).mean(1) / prediction.square().mean(1).clamp_min(torch.finfo(torch.float64).tiny)  # (b)
+    return (scale[:, None] * prediction - drop).square().mean(1).float()  # (b)
 
 
 def infidelity_of_batch(batch: MapBatch) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Precision (section 4.1 of the paper), energy, and the pointing game (Zhang et al. 2018): is a map on the object?"""
+"""Share of a map on the object: precision (section 4.1 of the paper), energy, pointing game (Zhang et al. 2018)."""
 
 from collections.abc import Sequence
 
@@ -9,31 +9,31 @@ from engine.explain.metrics.batch import MapBatch
 
 
 def on_object(maps: Tensor, boxes: Sequence[Tensor]) -> dict[str, Tensor]:
-    """What share of each map lies on the object.
+    """Measure how much of each map lies on the object.
 
     Args:
-        maps: (b, H, W) at the size of the picture; what is below zero counts as zero.
+        maps: (b, H, W) at the size of the picture; negative values count as zero.
         boxes: for each picture (m, 4), m at least 1: left, top, right, bottom in pixels of the resized picture.
 
     Returns:
-        (b) each: ``precision``, the share of the mass in the box that holds most of it; ``energy``, the share in
-        all boxes together; ``pointing``, 1 where the highest place is in a box. A map of nothing but zeros has 0.
+        (b) each: ``precision``, the share of the map's sum in the box that holds most of it; ``energy``, the share in
+        all boxes together; ``pointing``, 1 where the highest pixel is in a box. All are 0 for a map of zeros.
     """
     maps = maps.clamp_min(0)
     _, height, width = maps.shape
     rows = torch.arange(height, device=maps.device) + 0.5  # centres of the pixels
     columns = torch.arange(width, device=maps.device) + 0.5
-    figures: dict[str, list[Tensor]] = {"precision": [], "pointing": [], "energy": []}
+    metrics: dict[str, list[Tensor]] = {"precision": [], "pointing": [], "energy": []}
     for picture, own in zip(maps, boxes, strict=True):
         left, top, right, bottom = own.to(maps).T[:, :, None]  # (m, 1) each
         inside = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None]
         mass = picture.sum().clamp_min(torch.finfo(maps.dtype).tiny)
         union = inside.any(0)  # (H, W)
-        figures["precision"].append((picture * inside).sum((1, 2)).max() / mass)  # inside: (m, H, W)
-        figures["energy"].append((picture * union).sum() / mass)
+        metrics["precision"].append((picture * inside).sum((1, 2)).max() / mass)  # inside: (m, H, W)
+        metrics["energy"].append((picture * union).sum() / mass)
         highest = union.flatten()[picture.argmax()] & (picture.max() > 0)
-        figures["pointing"].append(highest.to(maps.dtype))
-    return {name: torch.stack(values) for name, values in figures.items()}
+        metrics["pointing"].append(highest.to(maps.dtype))
+    return {name: torch.stack(values) for name, values in metrics.items()}
 
 
 def on_object_of_batch(batch: MapBatch) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The explanation metrics by name, and the columns that each fills in ``metrics.json``."""
+"""Registry of the explanation metrics, with the columns that each fills in ``metrics.json``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from engine.explain.metrics.sensitivity import sensitivity_of_batch
 
 @dataclass(frozen=True)
 class Metric:
-    """An explanation metric.
+    """Explanation metric.
 
     Attributes:
-        compute: a batch to (b) values for each column; of pictures without boxes any value if ``needs_boxes``.
-        columns: the names of its values, in the order of the table.
-        needs_boxes: whether it is defined only for pictures with boxes.
+        compute: a batch to (b) values for each column; any value for pictures without boxes if ``needs_boxes``.
+        columns: names of its values, in the order of the table.
+        needs_boxes: whether it is defined for pictures with boxes only.
     """
 
     compute: Callable[[MapBatch], dict[str, Tensor]]

@@ -10,19 +10,19 @@ from engine.explain.metrics.batch import MapBatch
 def max_sensitivity(
     explainer: Explainer, images: Tensor, classes: Tensor, *, samples: int = 10, radius: float = 0.02, seed: int = 0
 ) -> Tensor:
-    """The largest relative change of the map when every pixel is moved a little at random.
+    """Largest relative change of the map when every pixel changes a little at random.
 
     Args:
         explainer: the method.
         images: (b, ch, H, W), normalised.
         classes: (b).
         samples: random changes.
-        radius: of the change of each value, uniform, in units of the normalised picture.
+        radius: largest change of each value, drawn uniformly, in units of the normalised picture.
         seed: of the changes.
 
     Returns:
-        (b): max over the changes of ``|map(x + d) - map(x)| / |map(x)|`` (Frobenius norms; maps below zero cut);
-        less is better. Where the map is nothing but zeros the change itself, as captum has it.
+        (b): max over the changes d of ``|map(x + d) - map(x)| / |map(x)|`` (Frobenius norms, maps cut at zero); less is
+        better. For a map of zeros ``|map(x + d)|``, as in captum.
     """
     targets = classes[:, None]
     generator = torch.Generator().manual_seed(seed)
@@ -39,7 +39,7 @@ def max_sensitivity(
 
 
 def sensitivity_of_batch(batch: MapBatch) -> dict[str, Tensor]:
-    """``sensitivity`` of a batch; it explains each picture anew for every random change."""
+    """``sensitivity`` of a batch; every random change takes an explanation of each picture."""
     settings = batch.settings
     return {
         "sensitivity": max_sensitivity(

@@ -5,7 +5,7 @@ from engine.explain.blur import blur
 
 
 @pytest.mark.parametrize("size", [(2, 2), (1, 5), (9, 4), (64, 48)])
-def test_any_size_can_be_blurred_and_a_constant_stays(size):
+def test_any_size_can_be_blurred_and_a_constant_stays_constant(size):
     torch.testing.assert_close(blur(torch.full((1, 2, *size), 3.0), 20.0), torch.full((1, 2, *size), 3.0))
     assert blur(torch.randn(1, 2, *size), 1.0).shape == (1, 2, *size)
 

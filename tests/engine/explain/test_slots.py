@@ -42,7 +42,7 @@ def test_an_unknown_kind_of_map_is_an_error(model):
     ("negative", "label", "expected"),
     [(False, None, [2, 0]), (False, 3, [2, 0, 3]), (True, 2, [2, 0, 1])],
 )
-def test_the_classes_worth_a_look(negative, label, expected):
-    logits = torch.tensor([2.0, -9.0, 5.0, 1.0])  # most likely 2, then 0; most denied 1
+def test_the_classes_to_show(negative, label, expected):
+    logits = torch.tensor([2.0, -9.0, 5.0, 1.0])  # most likely 2, then 0; least likely 1
     shown = Explanation(logits, logits.softmax(0), torch.zeros(4, 1, 1), torch.zeros(4, 1, 1))
     assert interesting_classes(shown, count=2, negative=negative, label=label) == expected

@@ -1,4 +1,4 @@
-"""Toy classifiers whose explanations are known, and a count of what a call leaves behind."""
+"""Toy classifiers with known explanations, and a record of everything that a call must leave unchanged."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from engine.explain.attribution.registry import MethodSettings, SplitModel
 
 
 class Pooled(nn.Module):
-    """Features are means over 4x4 pixels; the head is their mean over all places and one linear layer."""
+    """Model whose features are means over 4x4 pixels and whose head is global average pooling and one linear layer."""
 
     def __init__(self, channels=3, classes=4):
         super().__init__()
@@ -26,7 +26,7 @@ class Pooled(nn.Module):
 
 
 class Corner(nn.Module):
-    """Class 0 is texture in the top left quarter of the picture, class 2 the same doubled; all else is ignored."""
+    """Model whose logit of class 0 is the texture in the top left quarter, and of class 2 twice that; class 1 has 0."""
 
     def __init__(self):
         super().__init__()
@@ -98,17 +98,12 @@ class Residual(nn.Module):
 
 @pytest.fixture
 def small():
-    """With statistics of its own in each batch norm, so that the two modes differ; maps of 8x8."""
+    """Residual network with 8x8 maps whose batch norms have statistics, so that the two modes differ."""
     torch.manual_seed(0)
     backbone = Residual()
     for _ in range(5):
         backbone.forward_features(torch.randn(16, 3, 32, 32))
     return SplitModel(backbone, image_shape=(3, 32, 32))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_few_threads):
-    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -132,7 +127,7 @@ def batches():
 
 @pytest.fixture
 def left_behind():
-    """What a call may not change: modes, flags, gradients, hooks, stray tensors on modules, the random state."""
+    """State that a call must not change: modes, flags, gradients, hooks, stray tensors on modules, the RNG state."""
 
     def look(model):
         hooks = 0

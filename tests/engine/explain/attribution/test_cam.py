@@ -1,4 +1,4 @@
-"""The maps of a linear head are known in closed form."""
+"""CAMs of a linear head against their closed form."""
 
 import pytest
 import timm
@@ -23,7 +23,7 @@ def test_cam_is_the_classifier_at_each_place(pooled, known):
     images, features, weights = known
     maps = build_explainer("CAM", pooled)(images, TARGETS)
     torch.testing.assert_close(maps, torch.einsum("btf,bfhw->bthw", weights, features))
-    # with the bias, its mean is the logit
+    # the mean of the map plus the bias is the logit
     logits = maps.mean((2, 3)) + pooled.backbone.fc.bias.detach()[TARGETS]
     torch.testing.assert_close(logits, pooled(images).detach().gather(1, TARGETS))
 
@@ -37,14 +37,14 @@ def test_gradcam_is_cam_cut_at_zero_over_the_places(name, pooled, known):
     assert expected.max() > 0
 
 
-def test_layercam_takes_positive_weights_alone(pooled, known):
+def test_layercam_takes_positive_weights_only(pooled, known):
     images, features, weights = known
     maps = build_explainer("LayerCAM", pooled)(images, TARGETS)
     torch.testing.assert_close(maps, torch.einsum("btf,bfhw->bthw", weights.relu() / 16, features))
 
 
-def test_what_follows_may_work_in_place(small, pictures):
-    """The output of the batch norm is added to in place behind it: maps are of what the layer gave."""
+def test_modules_after_the_layer_may_work_in_place(small, pictures):
+    """The output of the batch norm is changed in place after it; the maps are those of the unchanged output."""
     backbone = small.backbone.eval()
     images, seen = pictures(1, 32), []
     handle = backbone.bn.register_forward_hook(lambda module, args, output: seen.append(output) or output.clone())
@@ -63,12 +63,12 @@ def test_the_classifier_is_found_by_what_it_does(small, pooled):
 
 
 def test_cam_is_refused_where_it_must_be(corner, pooled):
-    with pytest.raises(ToolError, match="one linear layer, which Corner has not: use GradCAM or LayerCAM"):
+    with pytest.raises(ToolError, match="one linear layer, which Corner does not have: use GradCAM or LayerCAM"):
         build_explainer("CAM", corner)
     backbone = pooled.backbone
     backbone.forward_head = lambda feature_map: backbone.fc(feature_map.mean((2, 3)).relu())
-    with pytest.raises(ToolError, match="one linear layer, which Pooled has not"):
+    with pytest.raises(ToolError, match="one linear layer, which Pooled does not have"):
         build_explainer("CAM", SplitModel(backbone, image_shape=(3, 16, 16)))
     early = SplitModel(timm.create_model("test_resnet", num_classes=5), image_shape=(3, 64, 64), layer="layer2")
-    with pytest.raises(ToolError, match="the last feature map: leave --cam_layer away or use GradCAM"):
+    with pytest.raises(ToolError, match="the last feature map: leave --cam_layer out or use GradCAM"):
         build_explainer("CAM", early)

@@ -11,7 +11,7 @@ TARGETS = torch.tensor([[0, 3], [1, 1]])
 
 
 class Bent(nn.Module):
-    """Two layers behind the feature map, with an activation between them."""
+    """Model with two layers after the feature map and an activation between them."""
 
     def __init__(self, activation, twice=False):
         super().__init__()
@@ -30,7 +30,7 @@ ACTIVATIONS = [nn.ReLU(inplace=True), nn.ReLU6(), nn.SiLU(inplace=True), nn.Hard
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda module: type(module).__name__)
-def test_deeplift_adds_up_to_the_score(activation, pictures):
+def test_deeplift_adds_up_to_the_logit(activation, pictures):
     torch.manual_seed(0)
     model, known = SplitModel(Bent(activation), image_shape=(3, 16, 16)), dict(SUPPORTED_NON_LINEAR)
     explain = build_explainer("DeepLIFT", model)
@@ -54,22 +54,22 @@ def test_deeplift_adds_up_in_real_networks(name, layer, pictures):
     assert explain.gap < 1e-3 * maps.abs().sum((2, 3)).mean()
 
 
-def test_the_gap_tells_what_deeplift_cannot_follow(pictures):
+def test_the_gap_shows_that_deeplift_cannot_follow(pictures):
     model = SplitModel(timm.create_model("convnext_atto", num_classes=5), image_shape=(3, 64, 64))
     explain = build_explainer("DeepLIFT", model)
     explain(pictures(1, 64), TARGETS[:1])
     assert explain.gap > 0.01  # a layer norm follows the pooling
 
 
-def test_a_module_used_twice_behind_the_layer_is_an_error(pictures):
+def test_a_module_used_twice_after_the_layer_is_an_error(pictures):
     model = SplitModel(Bent(nn.ReLU(), twice=True), image_shape=(3, 16, 16))
     with pytest.raises(
-        ToolError, match=r"DeepLIFT cannot follow Bent from layer 'tap', for a module behind it is used twice"
+        ToolError, match=r"DeepLIFT cannot follow Bent from layer 'tap', because a module after it is used twice"
     ):
         build_explainer("DeepLIFT", model)(pictures(1, 16), TARGETS[:1])
 
 
-def test_a_module_used_twice_before_it_does_not_matter(pictures):
+def test_a_module_used_twice_before_the_layer_does_not_matter(pictures):
     class Shared(Bent):
         def forward_features(self, images):
             return self.relu(self.body(self.relu(self.body(images))))
@@ -82,14 +82,14 @@ def test_a_module_used_twice_before_it_does_not_matter(pictures):
 
 
 def test_deeplift_of_an_early_layer_leaves_nothing_behind(small, pictures, left_behind):
-    """captum gives modules tensors, and only takes them from those that a gradient reaches."""
+    """captum stores tensors on modules, and removes them only from those that a gradient reaches."""
     model = SplitModel(small.backbone.train(), image_shape=(3, 32, 32), layer="bn")
     before = left_behind(model)
     build_explainer("DeepLIFT", model)(pictures(2, 32), TARGETS)
     assert left_behind(model) == before
 
 
-def test_integrated_gradients_add_up_to_the_score(small, pictures):
+def test_integrated_gradients_add_up_to_the_logit(small, pictures):
     images = pictures(2, 32)
     maps = build_explainer("IntegratedGradients", small, options=MethodSettings(ig_steps=100))(images, TARGETS)
     small.eval()
@@ -98,6 +98,6 @@ def test_integrated_gradients_add_up_to_the_score(small, pictures):
 
 
 @pytest.mark.parametrize("name", ["DeepLIFT", "IntegratedGradients"])
-def test_they_find_where_the_model_looks(name, corner, corner_share, pictures):
+def test_they_find_the_place_that_the_model_uses(name, corner, corner_share, pictures):
     maps = build_explainer(name, corner)(pictures(2, 32), torch.tensor([[0, 2], [2, 0]]))
     assert corner_share(maps).min() > 0.95

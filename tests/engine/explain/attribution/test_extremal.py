@@ -27,7 +27,7 @@ def test_a_mask_is_the_smooth_maximum_of_a_kernel():
     assert mask[10, 10] > mask[10, 13] > mask[10, 16] > mask[10, 19] == 0
     both = cells.clone()
     both[0, 0, 10, 12] = 1
-    assert smooth_masks(both, (32, 32))[0].max() < 1.001  # a maximum, no sum
+    assert smooth_masks(both, (32, 32))[0].max() < 1.001  # a maximum, not a sum
     inside, whole = smooth_masks(torch.ones(1, 1, 32, 20), (70, 45))
     assert inside.shape == (1, 1, 70, 45) and inside.min() > 0.95
     assert whole.shape == (1, 1, 83, 58) and whole[0, 0, 0, 0] < 0.9  # three cells more on each side
@@ -37,13 +37,13 @@ def test_the_area_by_hand():
     masks = torch.tensor([0.9, 0.1, 0.5, 0.0]).view(1, 1, 2, 2)
     penalty = area_penalty(masks, 1, torch.zeros(4))  # sorted 0, 0.1, 0.5, 0.9 against 0, 0, 0, 1
     torch.testing.assert_close(penalty, torch.tensor([(0.01 + 0.25 + 0.01) / 4]))
-    # of equal values the one is kept that the jitter puts last
+    # of equal values, the one that the jitter puts last is kept
     flat = torch.full((1, 1, 2, 2), 0.5, requires_grad=True)
     area_penalty(flat, 1, torch.tensor([0.0, 1e-3, 0, 0])).sum().backward()
     assert (flat.grad.flatten() < 0).tolist() == [False, True, False, False]
 
 
-def test_it_finds_where_the_model_looks(corner, corner_share, pictures):
+def test_it_finds_the_place_that_the_model_uses(corner, corner_share, pictures):
     corner.backbone.gain.data.fill_(20)
     options = MethodSettings(extremal_steps=60)
     maps = build_explainer("Extremal", corner, options=options)(pictures(2, 32), torch.tensor([[0, 2], [2, 0]]))

@@ -8,7 +8,7 @@ TARGETS = torch.tensor([[0, 3]])
 
 
 def test_the_coefficients_are_those_of_the_paper():
-    """Eq. 19 written out, each place on its own."""
+    """Against eq. 19, place by place."""
     generator = torch.Generator().manual_seed(0)
     grad = torch.randn(1, 2, 2, 3, generator=generator, dtype=torch.float64)
     features = torch.rand(1, 2, 2, 3, generator=generator, dtype=torch.float64)
@@ -23,7 +23,7 @@ def test_the_coefficients_are_those_of_the_paper():
 
 
 def test_small_gradients_keep_their_proportions():
-    """Of a large map gradients are small, and their squares and cubes far smaller: no epsilon may outweigh them."""
+    """The gradients of a large map are small, their squares and cubes far smaller: no epsilon may outweigh them."""
     grad, features = torch.full((1, 1, 9, 9), 1e-6), torch.ones(1, 1, 9, 9)
     weight = channel_weights(grad, grad**2, grad**3, features)
     torch.testing.assert_close(weight, torch.tensor([[81 * 1e-6 / (2 + 81e-6)]]))
@@ -40,7 +40,7 @@ def test_a_linear_head_in_closed_form(pooled):
     torch.testing.assert_close(smooth(images, TARGETS), expected)
 
 
-def test_without_noise_the_smooth_form_is_the_other(small, pictures):
+def test_without_noise_the_smooth_form_equals_the_plain_one(small, pictures):
     options = MethodSettings(smooth_std=0.0, smooth_samples=2)
     maps = [build_explainer(name, small, options=options)(pictures(2, 32), TARGETS.expand(2, -1))
             for name in ("GradCAMpp", "SmoothGradCAMpp")]  # fmt: skip

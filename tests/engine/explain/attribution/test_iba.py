@@ -12,9 +12,9 @@ from tools import ToolError
 
 
 def test_information_by_hand():
-    """0.5 ((0.5 2)^2 + 0.25 - 1 - log 0.25); nothing passes, nothing is told."""
-    told = information(torch.tensor([2.0, 2.0]), torch.tensor([0.5, 0.0]))
-    torch.testing.assert_close(told, torch.tensor([0.5 * (0.25 - math.log(0.25)), 0.0]))
+    """0.5 ((0.5 2)^2 + 0.25 - 1 - log 0.25); where nothing passes, there is no information."""
+    nats = information(torch.tensor([2.0, 2.0]), torch.tensor([0.5, 0.0]))
+    torch.testing.assert_close(nats, torch.tensor([0.5 * (0.25 - math.log(0.25)), 0.0]))
     assert information(torch.zeros(1), torch.ones(1)).isfinite().all()
 
 
@@ -27,7 +27,7 @@ def test_statistics_are_those_of_the_first_pictures(pooled, batches):
     assert active.min() == 1
 
 
-def test_a_feature_that_is_always_zero_carries_nothing(pooled, batches):
+def test_a_feature_that_is_always_zero_carries_no_information(pooled, batches):
     loader = [
         SimpleNamespace(images=batch.images * torch.tensor([1.0, 0, 1]).view(3, 1, 1)) for batch in batches(size=16)
     ]
@@ -39,17 +39,19 @@ def test_a_feature_that_is_always_zero_carries_nothing(pooled, batches):
 
 
 def test_it_needs_pictures(pooled):
-    with pytest.raises(ToolError, match="IBA needs pictures of the data set"):
+    with pytest.raises(ToolError, match="IBA needs pictures of the dataset: give --dataset_dir, or leave IBA out"):
         build_explainer("IBA", pooled)
     with pytest.raises(ToolError, match="IBA needs the features of several pictures and was given 1"):
         build_explainer("IBA", pooled, loader=[SimpleNamespace(images=torch.zeros(1, 3, 16, 16))])
     explain = build_explainer("IBA", pooled, loader=[SimpleNamespace(images=torch.randn(4, 3, 16, 16))])
-    with pytest.raises(ToolError, match=r"knows features of shape \(3, 4, 4\), these are \(3, 5, 5\)"):
+    with pytest.raises(
+        ToolError, match=r"built for features of shape \(3, 4, 4\), not \(3, 5, 5\): use the same --cam_layer"
+    ):
         explain(torch.zeros(1, 3, 20, 20), torch.tensor([[0]]))
 
 
-class Look(nn.Module):
-    """Features are means over 4x4 pixels; class 1 is a top left quarter above 1.2 on average."""
+class Bright(nn.Module):
+    """Model whose features are means over 4x4 pixels; class 1 is a top left quarter with a mean above 1.2."""
 
     def forward_features(self, images):
         return F.avg_pool2d(images, 4)
@@ -60,16 +62,16 @@ class Look(nn.Module):
         return torch.stack([-score, score], 1)
 
 
-def test_it_finds_where_the_model_looks(corner_share):
+def test_it_finds_the_place_that_the_model_uses(corner_share):
     coarse = torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     loader = [SimpleNamespace(images=coarse.repeat_interleave(4, 2).repeat_interleave(4, 3))]
-    explain = build_explainer("IBA", SplitModel(Look(), image_shape=(3, 32, 32)), loader=loader)
+    explain = build_explainer("IBA", SplitModel(Bright(), image_shape=(3, 32, 32)), loader=loader)
     maps = explain(torch.full((2, 3, 32, 32), 1.5), torch.tensor([[1], [1]]))
     assert maps.min() >= 0
     assert corner_share(maps).min() > 0.8
 
 
-def test_a_layer_in_the_middle_gives_what_the_tap_there_would(corner, pictures, batches):
+def test_a_layer_in_the_middle_gives_the_maps_of_a_tap_there(corner, pictures, batches):
     """The whole model with the layer's output replaced, or the head alone: the same bottleneck."""
     backbone = corner.backbone
     backbone.last = torch.nn.Identity()
@@ -81,7 +83,7 @@ def test_a_layer_in_the_middle_gives_what_the_tap_there_would(corner, pictures, 
     torch.testing.assert_close(*maps)
 
 
-def test_a_shortcut_past_the_layer_is_that_of_the_picture(small, pictures, batches):
+def test_a_shortcut_past_the_layer_belongs_to_the_same_picture(small, pictures, batches):
     model = SplitModel(small.backbone, image_shape=(3, 32, 32), layer="bn")
     explain = build_explainer("IBA", model, loader=batches())
     images, targets = pictures(3, 32), torch.tensor([[0, 1], [2, 3], [4, 0]])
@@ -91,7 +93,7 @@ def test_a_shortcut_past_the_layer_is_that_of_the_picture(small, pictures, batch
 
 
 def test_maps_are_bits(pooled, pictures, batches):
-    """Before the first step nearly everything passes: sigmoid(5), at each feature alike."""
+    """Before the first step nearly everything passes: the share is sigmoid(5) for each feature."""
     loader, options = batches(size=16), MethodSettings(iba_steps=0)
     maps = build_explainer("IBA", pooled, loader=loader, options=options)(pictures(1, 16), torch.tensor([[0]]))
     mean, std, _ = feature_statistics(pooled, loader, 100)

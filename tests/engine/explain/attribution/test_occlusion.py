@@ -11,8 +11,8 @@ def test_squares_leave_no_gap():
     assert windows(MethodSettings(occlusion_window=0.01, occlusion_stride=0.01), (8, 8)) == ([1, 1], [1, 1])
 
 
-def test_a_pixel_gets_what_its_square_added(pooled):
-    """A linear model, squares side by side: hiding one takes its sum, over all places, out of the logit."""
+def test_a_pixel_gets_the_part_of_its_square_in_the_logit(pooled):
+    """With a linear model and squares side by side, hiding a square removes its part from the logit."""
     images, targets = torch.randn(2, 3, 16, 16), torch.tensor([[0, 3], [2, 1]])
     options = MethodSettings(occlusion_window=0.25, occlusion_stride=0.25)
     maps = build_explainer("Occlusion", pooled, options=options)(images, targets)
@@ -22,7 +22,7 @@ def test_a_pixel_gets_what_its_square_added(pooled):
     torch.testing.assert_close(maps, expected.repeat_interleave(4, 2).repeat_interleave(4, 3), atol=1e-5, rtol=1e-4)
 
 
-def test_it_finds_where_the_model_looks(corner, corner_share, pictures):
+def test_it_finds_the_place_that_the_model_uses(corner, corner_share, pictures):
     maps = build_explainer("Occlusion", corner)(pictures(2, 32), torch.tensor([[0, 2], [2, 0]]))
     assert corner_share(maps).min() > 0.8
     assert maps[:, :, 24:, 24:].abs().max() == pytest.approx(0, abs=1e-5)

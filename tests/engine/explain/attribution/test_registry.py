@@ -1,4 +1,4 @@
-"""What holds for every method, whatever it computes."""
+"""Properties of every attribution method."""
 
 import pytest
 import timm
@@ -23,7 +23,7 @@ def test_the_names_and_their_order():
 
 
 def test_an_unknown_name_is_an_error(pooled):
-    with pytest.raises(ToolError, match="unknown attribution method 'gradcam': choose of CAM, GradCAM, GradCAMpp"):
+    with pytest.raises(ToolError, match="unknown attribution method 'gradcam': choose one of CAM, GradCAM, GradCAMpp"):
         build_explainer("gradcam", pooled)
 
 
@@ -67,7 +67,7 @@ def test_a_map_depends_on_its_picture_and_class_alone(name, small, tiny, batches
     explain = build(name, small, tiny, batches())
     maps = explain(images, targets)
     assert maps.isfinite().all()
-    # float noise of other batch sizes grows in the optimised masks
+    # rounding differences between batch sizes grow in the optimised masks
     close = {"rtol": 1e-3, "atol": 1e-3 * maps.abs().max().item()}
     torch.testing.assert_close(explain(images[1:2], targets[1:2]), maps[1:2], **close)
     torch.testing.assert_close(explain(images[[2, 0]], targets[[2, 0]].flip(1)), maps[[2, 0]].flip(1), **close)
@@ -85,7 +85,7 @@ def test_another_seed_gives_other_maps(name, small, tiny, batches, pictures):
 
 
 @pytest.mark.parametrize("name", ["ScoreCAM", "SSCAM", "ISCAM", "Occlusion", "RISE"])
-def test_many_classes_cost_what_one_costs(name, small, tiny, pictures, counted):
+def test_many_classes_cost_as_much_as_one(name, small, tiny, pictures, counted):
     images = pictures(1, 32)
     explain = build(name, small, tiny)
     seen = counted(small)
@@ -96,14 +96,14 @@ def test_many_classes_cost_what_one_costs(name, small, tiny, pictures, counted):
     assert METHODS[name].cost(small, tiny, 5) == pytest.approx(one, abs=1)
 
 
-def test_costs_are_in_line_with_what_is_called_slow():
+def test_the_slow_methods_are_those_of_high_cost():
     model = SplitModel(timm.create_model("resnet18", num_classes=5), image_shape=(3, 64, 64))
     slow = [name for name, method in METHODS.items() if method.cost(model, MethodSettings(), 1) > 200]
     assert slow == [name for name, method in METHODS.items() if method.slow]
 
 
 @pytest.mark.parametrize("targets", [torch.tensor([0, 1]), torch.tensor([[0], [5]]), torch.tensor([[0], [-1]])])
-def test_targets_that_fit_nothing_are_an_error(targets, small, tiny, pictures):
+def test_targets_of_a_wrong_shape_or_class_are_an_error(targets, small, tiny, pictures):
     with pytest.raises(ToolError, match=r"give \(b, t\)|not classes of a model with 5"):
         build("GradCAM", small, tiny)(pictures(2, 32), targets)
 
@@ -125,13 +125,13 @@ def test_every_method_runs_on_every_family(backbone, has_cam, layer, tiny, batch
     backbone = timm.create_model(backbone, num_classes=5)
     whole = SplitModel(backbone, image_shape=(3, 64, 64))
     early = SplitModel(backbone, image_shape=(3, 32, 32), layer=layer)
-    few = {"ss_samples": 1, "is_samples": 1, "rise_masks": 4, "extremal_steps": 1, "igos_steps": 1, "ig_steps": 2}
-    options = MethodSettings(**{**vars(tiny), **few, "occlusion_window": 1.0})
+    quick = {"ss_samples": 1, "is_samples": 1, "rise_masks": 4, "extremal_steps": 1, "igos_steps": 1, "ig_steps": 2}
+    options = MethodSettings(**{**vars(tiny), **quick, "occlusion_window": 1.0})
     targets = TARGETS[:1]
     for name in METHODS:
         model = early if name in {"ScoreCAM", "SSCAM", "ISCAM"} else whole
         if name == "CAM" and not has_cam:
-            with pytest.raises(ToolError, match=r"CAM needs .* one linear layer, which \w+ has not: use GradCAM"):
+            with pytest.raises(ToolError, match=r"CAM needs .* one linear layer, which \w+ does not have: use GradCAM"):
                 build(name, model, options)
             continue
         images = pictures(1, model.image_shape[1])

@@ -6,7 +6,7 @@ from engine.explain.attribution.rise import Masks
 
 
 @pytest.mark.parametrize("size", [(32, 32), (45, 30), (5, 64)])
-def test_masks_are_smooth_and_have_the_mean_asked_for(size):
+def test_masks_are_smooth_and_have_the_wanted_mean(size):
     masks = Masks(400, grid=7, p=0.3, size=size, seed=0)
     every = masks[0:400]
     assert every.shape == (400, *size)
@@ -17,8 +17,8 @@ def test_masks_are_smooth_and_have_the_mean_asked_for(size):
     assert torch.equal(torch.cat([masks[0:100], masks[100:400]]), every)
 
 
-def test_a_picture_that_says_nothing_gives_its_probability_everywhere(pooled):
-    """The same probability under every mask: the map is the mean of the masks over p, times it."""
+def test_equal_probabilities_under_all_masks_give_the_mean_mask(pooled):
+    """With the same probability under every mask, the map is that probability times the mean mask over p."""
     pooled.backbone.fc.weight.data.zero_()
     options = MethodSettings(rise_masks=50)
     maps = build_explainer("RISE", pooled, options=options)(torch.rand(1, 3, 16, 16), torch.tensor([[1, 2]]))
@@ -27,7 +27,7 @@ def test_a_picture_that_says_nothing_gives_its_probability_everywhere(pooled):
     torch.testing.assert_close(maps[0], probability[:, None, None] * mean)
 
 
-def test_it_finds_where_the_model_looks(corner, pictures):
+def test_it_finds_the_place_that_the_model_uses(corner, pictures):
     maps = build_explainer("RISE", corner, options=MethodSettings(rise_masks=2000))(
         pictures(1, 32), torch.tensor([[2]])
     )

@@ -3,7 +3,7 @@ import torch
 from torchcam import methods
 
 from engine.explain.attribution.registry import MethodSettings, build_explainer
-from engine.explain.attribution.score_cam import masked_scores
+from engine.explain.attribution.score_cam import masked_logits
 
 
 @pytest.mark.parametrize(("name", "arguments"), [
@@ -24,13 +24,13 @@ def test_the_maps_are_those_of_torchcam(name, arguments, small, pictures):
     assert maps.max() > 0
 
 
-def test_a_mask_over_what_the_model_sees_scores_higher(corner, pictures):
+def test_a_mask_that_keeps_what_the_model_uses_has_a_higher_logit(corner, pictures):
     masks = torch.zeros(2, 8, 8)
     masks[0, :4, :4] = 1
     masks[1, 4:, 4:] = 1
     with torch.no_grad():
-        scores = masked_scores(corner, pictures(1, 32)[0], masks, [lambda m: m, lambda m: 3 * m], 1)  # (f, c)
-        one = masked_scores(corner, pictures(1, 32)[0], masks, [lambda m: m], 64)
-    assert scores[0, 0] > 1 > 100 * scores[1, 2]
-    torch.testing.assert_close(scores[:, 2], 2 * scores[:, 0])
-    torch.testing.assert_close(scores, 2 * one)  # the mean of once and three times, for a model without bias
+        logits = masked_logits(corner, pictures(1, 32)[0], masks, [lambda m: m, lambda m: 3 * m], 1)  # (f, c)
+        one = masked_logits(corner, pictures(1, 32)[0], masks, [lambda m: m], 64)
+    assert logits[0, 0] > 1 > 100 * logits[1, 2]
+    torch.testing.assert_close(logits[:, 2], 2 * logits[:, 0])
+    torch.testing.assert_close(logits, 2 * one)  # the mean of once and three times, for a model without bias

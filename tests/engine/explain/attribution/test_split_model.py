@@ -3,11 +3,11 @@ import timm
 import torch
 
 from engine.explain.attribution.registry import SplitModel
-from engine.explain.attribution.split_model import each_pair, forward_from_leaf, on_output, quiet
+from engine.explain.attribution.split_model import each_pair, forward_from_leaf, frozen, on_output
 from tools import ToolError
 
 
-def test_it_is_the_backbone_in_two_parts(small, pictures):
+def test_features_and_head_make_the_backbone(small, pictures):
     images = pictures(2, 32)
     small.eval()
     assert torch.equal(small(images), small.backbone(images))
@@ -28,8 +28,8 @@ def test_a_layer_by_its_name():
     ("layer", "message"),
     [
         ("layr4", r"unknown layer 'layr4' in ResNet: did you mean layer4"),
-        ("fc", r"layer 'fc' of ResNet returns \(1, 5\) of 64x64 pictures: choose one with a map"),
-        ("global_pool.pool", r"returns \(1, 96, 1, 1\) of 64x64 pictures"),
+        ("fc", r"layer 'fc' of ResNet returns \(1, 5\) for 64x64 pictures: choose one with a map"),
+        ("global_pool.pool", r"returns \(1, 96, 1, 1\) for 64x64 pictures"),
     ],
 )
 def test_a_layer_without_a_map_is_an_error(layer, message):
@@ -38,7 +38,7 @@ def test_a_layer_without_a_map_is_an_error(layer, message):
 
 
 def test_pictures_too_small_for_several_places_are_an_error():
-    with pytest.raises(ToolError, match=r"returns \(1, 96, 1, 1\) of 32x32 pictures"):
+    with pytest.raises(ToolError, match=r"returns \(1, 96, 1, 1\) for 32x32 pictures"):
         SplitModel(timm.create_model("test_resnet", num_classes=5), image_shape=(3, 32, 32))
 
 
@@ -61,11 +61,11 @@ def test_features_that_are_no_map_of_channels_are_refused(name):
     assert "\n" not in str(error.value)
 
 
-def test_quiet_gives_back_what_it_changed(small, left_behind):
+def test_frozen_restores_what_it_changed(small, left_behind):
     small.train()
     small.backbone.stem.eval()
     before = left_behind(small)
-    with pytest.raises(KeyError), torch.no_grad(), quiet(small):
+    with pytest.raises(KeyError), torch.no_grad(), frozen(small):
         assert not any(module.training for module in small.modules())
         assert not any(parameter.requires_grad for parameter in small.parameters())
         assert torch.is_grad_enabled()
@@ -73,11 +73,11 @@ def test_quiet_gives_back_what_it_changed(small, left_behind):
     assert left_behind(small) == before
 
 
-def test_a_leaf_survives_what_is_done_in_place_behind_it(pictures):
+def test_a_leaf_is_not_changed_by_modules_that_work_in_place(pictures):
     backbone = timm.create_model("test_resnet", num_classes=5)
-    model = SplitModel(backbone, image_shape=(3, 64, 64), layer="layer4.0.bn2")  # then a shortcut is added in place
+    model = SplitModel(backbone, image_shape=(3, 64, 64), layer="layer4.0.bn2")  # a shortcut follows, in place
     images, seen = pictures(1, 64), []
-    with quiet(model):
+    with frozen(model):
         leaf, logits = forward_from_leaf(model, images)
         with on_output(model.layer, lambda output: seen.append(output.clone())):
             model(images)
@@ -85,7 +85,7 @@ def test_a_leaf_survives_what_is_done_in_place_behind_it(pictures):
         assert torch.autograd.grad(logits.sum(), leaf)[0].abs().sum() > 0
 
 
-def test_pairs_come_back_in_their_places():
+def test_pairs_come_back_in_order():
     images, targets = torch.tensor([10.0, 20, 30]).view(3, 1, 1, 1), torch.tensor([[1, 2], [3, 4], [5, 6]])
     sizes = []
 
