@@ -1,4 +1,4 @@
-"""Pictures with labels: what each dataset lists, and one class that serves them all."""
+"""Datasets of labelled pictures: the listing of a split, which every reader returns, and the error they raise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,20 +8,20 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """Data that is missing, unreadable or does not fill what was asked; one line that says what to do."""
+    """Data that are missing, unreadable or unsuitable; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One split of a dataset.
+    """Pictures, labels and class names of one split of a dataset.
 
     Attributes:
         pictures: paths, or an array (count, height, width) uint8 of grey pictures.
         labels: class index of each picture.
         class_names: name of each class, in the order of the indices.
-        boxes: where the object of each picture is: left, top, right, bottom in pixels of the stored picture, or
-            a Pascal VOC XML file; None for a dataset without.
-        wnids: WordNet id of each class, where classes are synsets.
+        boxes: bounding box of the object in each picture (left, top, right, bottom in pixels of the stored picture),
+            or a Pascal VOC XML file; None for a dataset without boxes.
+        wnids: WordNet id of each class if classes are synsets.
     """
 
     pictures: Sequence[Path] | np.ndarray
@@ -31,7 +31,7 @@ class Listing:
     wnids: list[str] | None = None
 
     def subset(self, indices: Sequence[int]) -> "Listing":
-        """The listing of some of its pictures."""
+        """Select pictures by index; class names stay the same."""
         pictures = self.pictures
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""How the pictures of a split are spread over its classes."""
+"""Class balance of a split: the number of pictures of each class, and a note where the numbers differ much."""
 
 import torch
 
@@ -6,17 +6,16 @@ from dataset.pictures import PictureDataset
 
 
 def class_counts(data: PictureDataset) -> torch.Tensor:
-    """(c) pictures of each class."""
+    """Count the pictures of each class, (c)."""
     return torch.bincount(torch.tensor(data.listing.labels), minlength=data.num_classes)
 
 
 def imbalance(data: PictureDataset) -> str:
-    """A note that names the largest and the smallest class; empty unless one is at least twice as large."""
+    """Name the largest and the smallest class in a note; empty unless the largest is at least twice as large."""
     counts = class_counts(data)
     present = counts[counts > 0]
-    if present.max() < 2 * present.min():
+    most, least = int(present.max()), int(present.min())
+    if most < 2 * least:
         return ""
-    large, small = (data.class_names[int((counts == size).nonzero()[0])] for size in (present.max(), present.min()))
-    return (
-        f"classes of unequal size: {int(present.max())} training pictures of {large}, {int(present.min())} of {small}"
-    )
+    large, small = (data.class_names[int((counts == size).nonzero()[0])] for size in (most, least))
+    return f"classes of unequal size: {most} training pictures of {large}, {least} of {small}"

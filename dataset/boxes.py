@@ -1,4 +1,4 @@
-"""Bounding boxes of objects, in the frame of the resized and upright picture."""
+"""Bounding boxes of objects, in pixels of the upright, resized picture."""
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -10,8 +10,8 @@ from dataset import DataError
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
-# Where the left, top, right and bottom of an upright picture come from in the stored one, by EXIF orientation; each
-# entry says for x and y which stored coordinate it is (0 x, 1 y) and whether it is counted from the other end.
+# EXIF orientation -> for x and for y of the upright picture: the stored coordinate that it comes from (0 x, 1 y), and
+# whether it runs the other way.
 _UPRIGHT = {
     1: ((0, False), (1, False)),
     2: ((0, True), (1, False)),
@@ -25,40 +25,40 @@ _UPRIGHT = {
 
 
 def read_voc(path: Path) -> tuple[list[Box], tuple[int, int]]:
-    """Boxes of a Pascal VOC XML file, and the (width, height) of their picture.
+    """Read the boxes of a Pascal VOC XML file, and the (width, height) of their picture.
 
     Raises:
-        DataError: the file is missing or not such a file.
+        DataError: the file is missing or not a Pascal VOC file.
     """
     try:
         root = ElementTree.parse(path).getroot()
-        frame = int(root.findtext("size/width", "")), int(root.findtext("size/height", ""))
+        size = int(root.findtext("size/width", "")), int(root.findtext("size/height", ""))
         boxes = [
             tuple(float(entry.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
             for entry in root.iterfind("object/bndbox")
         ]
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise DataError(f"the boxes in {path} cannot be read: {str(error).splitlines()[0]}") from error
-    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes], frame
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes], size
 
 
 def boxes_in_frame(
     source: Box | Path, *, stored_size: tuple[int, int], orientation: int, img_size: tuple[int, int]
 ) -> Tensor:
-    """The boxes of a picture as the model sees it: upright, resized, clipped to the picture.
+    """Convert boxes to the upright, resized picture that the model sees, and clip them to it.
 
     Args:
-        source: a box in pixels of the stored picture, or a Pascal VOC XML file with any number of them.
-        stored_size: (width, height) of the picture as it is stored; an XML file brings its own.
-        orientation: EXIF orientation of the picture, 1 where it is stored upright.
+        source: a box in pixels of the stored picture, or a Pascal VOC XML file with any number of boxes.
+        stored_size: (width, height) of the stored picture; an XML file has its own.
+        orientation: EXIF orientation of the picture, 1 if it is stored upright.
         img_size: (H, W) after resizing.
 
     Returns:
-        (m, 4): left, top, right, bottom in pixels; boxes with nothing inside the picture are left out.
+        (m, 4), left, top, right, bottom in pixels; boxes outside the picture are left out.
     """
     boxes, (width, height) = read_voc(source) if isinstance(source, Path) else ([source], stored_size)
-    shares = torch.tensor(boxes, dtype=torch.float64).view(-1, 2, 2)  # (m, corner, x or y)
-    shares = (shares / torch.tensor([width, height], dtype=torch.float64)).clamp(0, 1)
+    corners = torch.tensor(boxes, dtype=torch.float64).view(-1, 2, 2)  # (m, corner, x or y)
+    shares = (corners / torch.tensor([width, height], dtype=torch.float64)).clamp(0, 1)  # of width and height
     axes = []
     for axis, mirrored in _UPRIGHT.get(orientation, _UPRIGHT[1]):
         values = shares[:, :, axis]  # (m, corner)
@@ -66,6 +66,6 @@ def boxes_in_frame(
     low = torch.stack([values.amin(1) for values in axes], dim=1)  # (m, 2)
     high = torch.stack([values.amax(1) for values in axes], dim=1)  # (m, 2)
     scale = torch.tensor([img_size[1], img_size[0]] * 2, dtype=torch.float64)
-    found = torch.cat((low, high), dim=1) * scale  # (m, 4)
-    inside = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
-    return found[inside].float()
+    clipped = torch.cat((low, high), dim=1) * scale  # (m, 4)
+    inside = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+    return clipped[inside].float()

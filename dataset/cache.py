@@ -1,4 +1,4 @@
-"""Resized pictures kept in memory, shared by the workers that load them (``--cache ram``)."""
+"""Memory cache of resized pictures, shared by the workers that load them (``--cache ram``)."""
 
 import os
 import shutil
@@ -11,25 +11,26 @@ from torch import Tensor
 
 from dataset import DataError
 
-SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what processes share; containers often allow it 64 MB only
-CGROUPS = Path("/sys/fs/cgroup")  # limits of containers and jobs, version 2 of control groups
+SHARED_MEMORY = Path("/dev/shm")  # shared memory of processes on Linux, often limited to 64 MB in containers
+CGROUPS = Path("/sys/fs/cgroup")  # memory limits of containers and jobs, version 2 of control groups
 
 
 class Cacheable(Protocol):
-    """What the cache needs of a dataset."""
+    """Dataset whose resized pictures can be cached."""
 
     in_chans: int
     img_size: tuple[int, int]
 
     def __len__(self) -> int: ...
 
-    def use_cache(self, cache: "PictureCache") -> None: ...
+    def use_cache(self, cache: "PictureCache") -> None:
+        """Take pictures from the cache from now on, and store missing ones there."""
 
 
 class PictureCache:
-    """Pictures as they are after resizing, stored when they are first asked for.
+    """Store of resized pictures, filled as they are first loaded.
 
-    Each worker fills its share; as the memory is shared, all find it in the next epoch.
+    With ``shared``, pictures stored by one worker are found by all of them in the next epoch.
     """
 
     def __init__(self, count: int, in_chans: int, img_size: tuple[int, int], *, shared: bool) -> None:
@@ -40,7 +41,7 @@ class PictureCache:
             self.filled.share_memory_()
 
     def get(self, index: int) -> Tensor | None:
-        """(ch, H, W) uint8, of the cache itself: not to be changed in place; None if it is not there yet."""
+        """Return a picture (ch, H, W) uint8, None if it is not stored yet; do not change it in place."""
         return self.pixels[index] if self.filled[index] else None
 
     def put(self, index: int, pixels: Tensor) -> None:
@@ -50,51 +51,50 @@ class PictureCache:
 
 
 def cache_pictures(datasets: Sequence[Cacheable], *, workers: int, copies: int = 1) -> None:
-    """Give each dataset a cache, if all of them together fit.
+    """Give each dataset of a run a cache, if all of them together fit into memory.
 
     Args:
-        datasets: of one run.
-        workers: processes that load for this one; with any the memory has to be shared memory.
-        copies: processes on this machine that do the same.
+        datasets: the datasets of this process.
+        workers: number of loader workers of this process; if there are any, the cache is in shared memory.
+        copies: number of processes on this machine that cache the same datasets.
 
     Raises:
-        DataError: they would take more than half of the memory that is free, or more than may be shared.
+        DataError: the caches need more than half of the free memory, or more than the shared memory.
     """
     need = copies * sum(len(data) * data.in_chans * data.img_size[0] * data.img_size[1] for data in datasets)
     free = free_memory()
-    what = f"--cache ram: the resized pictures take {gigabytes(need)}{f' in {copies} processes' if copies > 1 else ''}"
+    processes = f" in {copies} processes" if copies > 1 else ""
+    needed = f"--cache ram: the resized pictures take {gigabytes(need)}{processes}"
     if need > free / 2:
-        raise DataError(f"{what}, more than half of the {gigabytes(free)} that are free; leave it away, or give a "
-                        "smaller --img_size")  # fmt: skip
+        raise DataError(f"{needed}, more than half of the {gigabytes(free)} that are free; leave --cache out, or give "
+                        "a smaller --img_size")  # fmt: skip
     if workers and SHARED_MEMORY.is_dir() and need > (shared := shutil.disk_usage(SHARED_MEMORY).free):
-        raise DataError(f"{what}, more than the {gigabytes(shared)} of {SHARED_MEMORY}, which workers share; "
+        raise DataError(f"{needed}, more than the {gigabytes(shared)} of {SHARED_MEMORY}, which workers share; "
                         "enlarge it (docker run --shm-size), or give --num_workers 0")  # fmt: skip
     for data in datasets:
         data.use_cache(PictureCache(len(data), data.in_chans, data.img_size, shared=workers > 0))
 
 
 def free_memory() -> int:
-    """Bytes that this process and its children may still take."""
+    """Bytes of memory that this process and its children can still allocate, within the limit of their container."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
     own = Path("/proc/self/cgroup")
-    names = (
-        [line.split("::", 1)[1].strip("/") for line in own.read_text().splitlines() if "::" in line]
-        if own.is_file()
-        else []
-    )
+    lines = own.read_text().splitlines() if own.is_file() else []
+    names = [line.split("::", 1)[1].strip("/") for line in lines if "::" in line]
     for folder in {CGROUPS, *(CGROUPS / name for name in names)}:
         limit = folder / "memory.max"
         if limit.is_file() and (text := limit.read_text().strip()) != "max":
             fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            # Files that were read and may be forgotten count as used there.
+            # The kernel counts cached files as used, though it frees them when memory is needed.
             used = int((folder / "memory.current").read_text()) - int(fields.get("inactive_file", 0))
             free = min(free, max(int(text) - used, 0))
     return free
 
 
 def gigabytes(size: int) -> str:
+    """Write a number of bytes in GiB."""
     return f"{size / 2**30:.1f} GiB"

@@ -1,4 +1,4 @@
-"""Pictures as they come: which of a listing cannot be used, and which lie in two classes."""
+"""Check of picture files before a run: unusable ones, and files of the same content in two classes."""
 
 import hashlib
 import logging
@@ -16,16 +16,16 @@ from dataset.pictures import UNREADABLE, open_picture, reason
 
 logger = logging.getLogger(__name__)
 
-LISTED = 20  # faults named in one message
-THREADS = 8  # the check waits for the disk, not for the processor
-TAIL = 4096  # bytes in which a whole JPEG file ends its data
+MAX_FAULTS_IN_MESSAGE = 20
+THREADS = 8  # more than cores, since the check waits for the disk
+JPEG_TAIL_BYTES = 4096  # a complete JPEG file has its end marker within these last bytes
 END_OF_JPEG = b"\xff\xd9"
 
 
-def why_unusable(path: Path) -> str | None:
-    """What is wrong with a picture file, None if nothing is.
+def picture_fault(path: Path) -> str | None:
+    """Reason why a picture file cannot be used, None if it can.
 
-    Reads the header, and the checksums of a PNG; a JPEG that does not end as one should is decoded to be sure.
+    Verifies the header, and the checksums of a PNG; a JPEG without end marker near its end is decoded to be sure.
     """
     try:
         if path.stat().st_size == 0:
@@ -33,16 +33,16 @@ def why_unusable(path: Path) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                form = picture.format
+                file_format = picture.format
                 picture.verify()
-        if form in ("JPEG", "MPO"):
+        if file_format in ("JPEG", "MPO"):
             with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - TAIL))
-                whole = END_OF_JPEG in file.read()
-            if not whole:
+                file.seek(max(0, path.stat().st_size - JPEG_TAIL_BYTES))
+                complete = END_OF_JPEG in file.read()
+            if not complete:
                 open_picture(path, 3)
-        elif form not in ("PNG", "GIF"):
-            open_picture(path, 3)  # formats without a cheap check
+        elif file_format not in ("PNG", "GIF"):
+            open_picture(path, 3)  # there is no cheap check for other formats
     except DataError as error:
         return str(error).partition("cannot be read: ")[2]
     except UNREADABLE as error:
@@ -51,45 +51,45 @@ def why_unusable(path: Path) -> str | None:
 
 
 def find_unusable(paths: Sequence[Path]) -> dict[int, str]:
-    """Index and fault of each file that cannot be used."""
+    """Check picture files: index and fault of each one that cannot be used."""
     pool = ThreadPoolExecutor(THREADS)
     try:
-        faults = list(tqdm(pool.map(why_unusable, paths), "check pictures", len(paths), leave=False, delay=2.0))
+        faults = list(tqdm(pool.map(picture_fault, paths), "check pictures", len(paths), leave=False, delay=2.0))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C one may wait for its disk for ever
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, do not wait for a disk that may never answer
     return {index: fault for index, fault in enumerate(faults) if fault is not None}
 
 
-def usable(listing: Listing, bad_images: str) -> Listing:
-    """The listing without the pictures that cannot be used.
+def check_pictures(listing: Listing, bad_images: str) -> Listing:
+    """Check the files of a listing, leave out the unusable ones, and warn of files that are in two classes.
 
     Args:
-        listing: of files.
-        bad_images: ``error`` or ``skip``.
+        listing: listing of files.
+        bad_images: ``error`` to raise if there are unusable files, ``skip`` to leave them out with a warning.
 
     Raises:
-        DataError: some cannot be used and ``bad_images`` is ``error``, or none can.
+        DataError: there are unusable files, and ``bad_images`` is ``error``.
     """
     paths = [Path(picture) for picture in listing.pictures]
     faults = find_unusable(paths)
-    first = [f"{paths[index]} ({fault})" for index, fault in list(faults.items())[:LISTED]]
-    more = f" and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
+    first = [f"{paths[index]} ({fault})" for index, fault in list(faults.items())[:MAX_FAULTS_IN_MESSAGE]]
+    more = f" and {len(faults) - MAX_FAULTS_IN_MESSAGE} more" if len(faults) > MAX_FAULTS_IN_MESSAGE else ""
     if faults and bad_images == "error":
         raise DataError(
             f"{len(faults)} of {len(paths)} pictures cannot be used: {', '.join(first)}{more}; "
-            "mend or remove them, or give --bad_images skip"
+            "repair or remove them, or give --bad_images skip"
         )
     if faults:
         logger.warning("%d of %d pictures are left out: %s%s", len(faults), len(paths), ", ".join(first), more)
         listing = listing.subset([index for index in range(len(paths)) if index not in faults])
-    pairs = find_in_two_classes([Path(picture) for picture in listing.pictures], listing.labels)
+    pairs = find_conflicting_labels([Path(picture) for picture in listing.pictures], listing.labels)
     if pairs:
         logger.warning("%d pictures are in two classes, such as %s and %s", len(pairs), *pairs[0])
     return listing
 
 
-def find_in_two_classes(paths: Sequence[Path], labels: Sequence[int]) -> list[tuple[Path, Path]]:
-    """Pairs of files with the same content and different labels, the first pair of each content."""
+def find_conflicting_labels(paths: Sequence[Path], labels: Sequence[int]) -> list[tuple[Path, Path]]:
+    """Find files with the same content as an earlier file but another label, as pairs with the earlier one."""
     by_size = defaultdict(list)
     for index, path in enumerate(paths):
         by_size[path.stat().st_size].append(index)

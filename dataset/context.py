@@ -1,4 +1,4 @@
-"""Con-Text (Karaoglu et al. 2013): ``JPEGImages/<Category>_<number>.jpg``, split 80/20 at random."""
+"""Reader of Con-Text (Karaoglu et al. 2013): ``JPEGImages/<Category>_<number>.jpg``, split 80/20 at random."""
 
 from pathlib import Path
 
@@ -12,10 +12,17 @@ SEED = 1
 
 
 def list_context(root: Path, split: str) -> Listing:
-    """The categories are the prefixes of the file names; the split is that of the published code.
+    """List a split of Con-Text: categories are the prefixes of file names, the split is that of the published code.
 
-    That code calls scikit-learn's ``train_test_split(random_state=1, train_size=0.8)`` on the sorted list,
-    which draws one permutation from NumPy's legacy generator and takes its first ``ceil`` 20 % for testing.
+    That code calls scikit-learn's ``train_test_split(random_state=1, train_size=0.8)`` on the sorted files, which draws
+    one permutation from NumPy's legacy generator and takes its first 20 %, rounded up, for testing.
+
+    Args:
+        root: the folder ``JPEGImages``.
+        split: ``train`` or ``val``.
+
+    Raises:
+        DataError: the folder is missing or has no pictures.
     """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}: check --dataset_dir")

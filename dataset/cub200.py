@@ -1,4 +1,4 @@
-"""CUB-200-2011 (Wah et al. 2011) in its original layout of text files."""
+"""Reader of CUB-200-2011 (Wah et al. 2011) in its original layout of text files."""
 
 from pathlib import Path
 
@@ -6,19 +6,27 @@ from dataset import DataError, Listing
 
 
 def _read_table(path: Path) -> dict[int, str]:
-    """A file of lines ``<id> <value>``."""
+    """Read a file of lines ``<id> <value>``."""
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
-        raise DataError(f"CUB-200 is not there: {path} cannot be read; check --dataset_dir") from error
+        raise DataError(f"CUB-200 is not in {path.parent}: {path.name} cannot be read; check --dataset_dir") from error
     try:
         return {int(key): value for key, value in (line.split(maxsplit=1) for line in lines if line.strip())}
     except ValueError as error:
-        raise DataError(f"{path} has a line that is not '<number> <value>'") from error
+        raise DataError(f"{path} has a line that is not '<number> <value>': extract the archive again") from error
 
 
 def list_cub200(root: Path, split: str) -> Listing:
-    """Pictures by ``train_test_split.txt``, with their boxes; class ids 1..N become 0..N-1."""
+    """List a split of CUB-200 by its ``train_test_split.txt``, with boxes; class ids 1..N become labels 0..N-1.
+
+    Args:
+        root: the folder with ``images.txt``.
+        split: ``train`` or ``val``.
+
+    Raises:
+        DataError: a text file is missing or damaged.
+    """
     names = _read_table(root / "classes.txt")
     files = _read_table(root / "images.txt")
     labels = _read_table(root / "image_class_labels.txt")
@@ -28,7 +36,7 @@ def list_cub200(root: Path, split: str) -> Listing:
     for name, table in (("images.txt", files), ("image_class_labels.txt", labels), ("bounding_boxes.txt", boxes)):
         missing = [key for key in chosen if key not in table]
         if missing:
-            raise DataError(f"{root / name} has no line for picture {missing[0]}")
+            raise DataError(f"{root / name} has no line for picture {missing[0]}: extract the archive again")
     return Listing(
         [root / "images" / files[key] for key in chosen],
         [int(labels[key]) - 1 for key in chosen],
@@ -38,12 +46,12 @@ def list_cub200(root: Path, split: str) -> Listing:
 
 
 def _read_boxes(path: Path) -> dict[int, tuple[float, float, float, float]]:
-    """Left, top, right, bottom of each picture, from lines ``<id> <left> <top> <width> <height>``."""
+    """Read lines ``<id> <left> <top> <width> <height>`` as left, top, right, bottom of each picture."""
     boxes = {}
     for key, text in _read_table(path).items():
         try:
             left, top, width, height = (float(value) for value in text.split())
         except ValueError as error:
-            raise DataError(f"{path} has for picture {key} no four numbers but '{text.strip()}'") from error
+            raise DataError(f"{path}: the line of image {key} does not have four numbers: '{text.strip()}'") from error
         boxes[key] = (left, top, left + width, top + height)
     return boxes

@@ -1,4 +1,4 @@
-"""Pictures in folders, one folder a class."""
+"""Reader of a user's own pictures, one folder per class, and listing of the picture files of a folder."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ import numpy as np
 
 from dataset import DataError, Listing
 
-SPLIT_SEED = 0  # not --seed: repeats of a run share their split
+SPLIT_SEED = 0  # independent of --seed, so that repeats of a run share their split
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The picture files of a folder by their suffix, sorted, dot files left out."""
+    """List the picture files of a folder by their suffix, sorted, without dot files."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
 def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
-    """Picture files, those of folders among them, by a name that each has for itself.
+    """Give each picture file a unique title, its stem with a number where needed; a folder stands for its files.
 
     Raises:
-        DataError: a folder without pictures.
+        DataError: there are no pictures in the folders.
     """
     paths = [found for file in files for found in (picture_files(Path(file)) if Path(file).is_dir() else [Path(file)])]
     if not paths:
-        raise DataError(f"--image {files[0]}: there are no pictures in this folder")
+        raise DataError(f"--image {files[0]}: there are no pictures in this folder; give another")
     titles: dict[str, Path] = {}
     for path in paths:
         numbered = (f"{path.stem}_{number}" for number in itertools.count(2))
@@ -34,10 +34,10 @@ def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The sorted folders in a folder, dot folders left out.
+    """List the folders in a folder, sorted, without dot folders.
 
     Raises:
-        DataError: there is no such folder, or no folder in it.
+        DataError: the folder is missing, or has no folders in it.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}: check --dataset_dir")
@@ -48,7 +48,11 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def list_class_folders(folders: list[Path], class_names: list[str]) -> Listing:
-    """The pictures of folders, one class each, in the order given."""
+    """List the pictures of folders, each of which is a class, in the given order; a missing folder is an empty class.
+
+    Raises:
+        DataError: there are no pictures in any of them.
+    """
     pictures, labels = [], []
     for label, folder in enumerate(folders):
         files = picture_files(folder) if folder.is_dir() else []
@@ -60,30 +64,40 @@ def list_class_folders(folders: list[Path], class_names: list[str]) -> Listing:
 
 
 def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
-    """A user's own pictures: ``train/`` and ``val/`` (or ``test/``) of class folders, or class folders alone.
+    """List a split of a user's own pictures: class folders in ``train/`` and ``val/`` (or ``test/``), or not split yet.
 
-    Class folders alone are split at random, the same way each time: of each class a share of ``val_ratio``
-    validates, at least one picture and never the only one.
+    Class folders that are not split yet are split at random, in the same way each time: a share ``val_ratio`` of each
+    class is for validation, at least one picture, but never the only one.
+
+    Args:
+        root: folder with ``train/`` and ``val/``, or with the class folders.
+        split: ``train`` or ``val``.
+        val_ratio: share of each class for validation, if the folders are not split yet.
+
+    Raises:
+        DataError: folders or pictures are missing, or ``val/`` has classes that ``train/`` does not have.
     """
     if not (root / "train").is_dir():
         folders = class_folders(root)
         return _stratified_split(list_class_folders(folders, [f.name for f in folders]), split, val_ratio)
     names = [folder.name for folder in class_folders(root / "train")]
     if split == "train":
-        place = root / "train"
+        folder = root / "train"
     else:
-        place = next((root / name for name in ("val", "test") if (root / name).is_dir()), root / "val")
-        extra = [folder.name for folder in class_folders(place) if folder.name not in names]
+        folder = next((root / name for name in ("val", "test") if (root / name).is_dir()), root / "val")
+        extra = [found.name for found in class_folders(folder) if found.name not in names]
         if extra:
-            raise DataError(f"{place} has classes that {root / 'train'} has not: {', '.join(extra[:5])}")
-    return list_class_folders([place / name for name in names], names)
+            raise DataError(
+                f"{folder} has classes that are not in {root / 'train'}: {', '.join(extra[:5])}; remove or rename them"
+            )
+    return list_class_folders([folder / name for name in names], names)
 
 
 def _stratified_split(listing: Listing, split: str, val_ratio: float) -> Listing:
     labels, chosen = np.array(listing.labels), []
     for label in range(len(listing.class_names)):
         members = np.flatnonzero(labels == label)
-        # Each class has a generator of its own: another class that grows does not move this one's pictures.
+        # One generator per class, so that new pictures of a class do not change the split of the others.
         order = np.random.default_rng([SPLIT_SEED, label]).permutation(members)
         count = min(max(1, round(val_ratio * len(members))), len(members) - 1) if len(members) else 0
         chosen += sorted(order[:count] if split == "val" else order[count:])

@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC 2012): ``train/<wnid>/``, and ``val/<wnid>/`` or the flat ``val/`` that is downloaded."""
+"""Reader of ImageNet (ILSVRC 2012): ``train/<wnid>/``, and ``val/<wnid>/`` or the flat ``val/`` of the download."""
 
 import csv
 from dataclasses import replace
@@ -13,12 +13,16 @@ SOLUTION = "LOC_val_solution.csv"
 
 
 def list_imagenet(root: Path, split: str) -> Listing:
-    """The classes in the order of their sorted wnids, named by their synset, boxes of validation pictures.
+    """List a split of ImageNet, with boxes for validation; classes are sorted by wnid and named by their synset.
 
     Args:
-        root: ``.../ILSVRC/Data/CLS-LOC``, the parent of ``train`` and ``val``. The annotations are then in
-            ``.../ILSVRC/Annotations/CLS-LOC/val``, the solution in ``...``, each where it is there.
+        root: ``.../ILSVRC/Data/CLS-LOC``, the parent of ``train`` and ``val``. The boxes are read from
+            ``.../ILSVRC/Annotations/CLS-LOC/val``, if it exists, the labels of a flat ``val`` from
+            ``LOC_val_solution.csv`` in ``root`` or one of the three folders above it.
         split: ``train`` or ``val``.
+
+    Raises:
+        DataError: folders or pictures are missing, or a picture of a flat ``val`` has no label.
     """
     wnids = [folder.name for folder in class_folders(root / "train")]
     info = ImageNetInfo()
@@ -29,7 +33,7 @@ def list_imagenet(root: Path, split: str) -> Listing:
     if any((root / "val" / wnid).is_dir() for wnid in wnids):
         missing = [wnid for wnid in wnids if not (root / "val" / wnid).is_dir()]
         if missing:
-            raise DataError(f"{root / 'val'} has no folder {missing[0]}, which {root / 'train'} has")
+            raise DataError(f"{root / 'val'} has no folder {missing[0]}, but {root / 'train'} has: add or remove it")
         listing = list_class_folders([root / "val" / wnid for wnid in wnids], names)
     else:
         listing = _list_flat_val(root, wnids, names)
@@ -38,23 +42,24 @@ def list_imagenet(root: Path, split: str) -> Listing:
     if annotations is None:
         return listing
     paths = [annotations / f"{Path(picture).stem}.xml" for picture in listing.pictures]
-    # A picture without its file would have no box: then none has, rather than some.
+    # If the file of one picture is missing, no picture has boxes: a listing has boxes for all pictures or for none.
     return replace(listing, boxes=paths if all(p.is_file() for p in paths) else None)
 
 
 def _annotations(root: Path) -> Path | None:
-    """``ILSVRC/Annotations/CLS-LOC/val`` beside ``ILSVRC/Data/CLS-LOC``."""
+    """Find ``ILSVRC/Annotations/CLS-LOC/val`` beside ``ILSVRC/Data/CLS-LOC``."""
     folder = root.resolve() / ".." / ".." / "Annotations" / "CLS-LOC" / "val"
     return folder if folder.is_dir() else None
 
 
 def _list_flat_val(root: Path, wnids: list[str], names: list[str]) -> Listing:
-    """A folder of pictures whose classes stand in ``LOC_val_solution.csv``."""
+    """List a flat folder of pictures whose classes are in ``LOC_val_solution.csv``."""
     resolved = root.resolve()
     solution = next((p / SOLUTION for p in (resolved, *resolved.parents[:3]) if (p / SOLUTION).is_file()), None)
     if solution is None:
         raise DataError(
-            f"{root / 'val'} has neither class folders nor a {SOLUTION} in {root} or the three folders above it"
+            f"{root / 'val'} has neither class folders nor a {SOLUTION} in {root} or the three folders above it: "
+            "check --dataset_dir"
         )
     with solution.open(newline="") as file:
         wnid_of = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
@@ -62,8 +67,8 @@ def _list_flat_val(root: Path, wnids: list[str], names: list[str]) -> Listing:
     files = picture_files(root / "val")
     unknown = [file for file in files if file.stem not in wnid_of]
     if unknown:
-        raise DataError(f"{unknown[0]} is not in {solution}")
+        raise DataError(f"{unknown[0]} is not in {solution}: remove the picture or complete the file")
     chosen = [file for file in files if wnid_of[file.stem] in label_of]
     if not chosen:
-        raise DataError(f"{root / 'val'} has no picture of the classes in {root / 'train'}")
+        raise DataError(f"{root / 'val'} has no picture of the classes in {root / 'train'}: check --dataset_dir")
     return Listing(chosen, [label_of[wnid_of[file.stem]] for file in chosen], names)

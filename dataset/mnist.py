@@ -1,4 +1,4 @@
-"""MNIST (LeCun et al. 1998) and its heirs as torchvision stores them, and the digits that ship with the project."""
+"""Readers of MNIST (LeCun et al. 1998), Fashion-MNIST and KMNIST in torchvision's layout, and of MNIST5k."""
 
 from pathlib import Path
 
@@ -13,27 +13,27 @@ TRAIN_PER_CLASS = 400  # of 500; see mnist5k/README.md
 
 
 def list_mnist(root: Path, split: str) -> Listing:
-    """The digits under ``root/MNIST/raw``."""
-    return _list(torchvision.datasets.MNIST, root, split, DIGITS, way_out=", or use --dataset MNIST5k")
+    """List a split of MNIST in ``root/MNIST/raw``."""
+    return _list(torchvision.datasets.MNIST, root, split, DIGITS, alternative=", or use --dataset MNIST5k")
 
 
 def list_fashion_mnist(root: Path, split: str) -> Listing:
-    """Fashion-MNIST (Xiao et al. 2017) under ``root/FashionMNIST/raw``."""
+    """List a split of Fashion-MNIST (Xiao et al. 2017) in ``root/FashionMNIST/raw``."""
     return _list(torchvision.datasets.FashionMNIST, root, split, torchvision.datasets.FashionMNIST.classes)
 
 
 def list_kmnist(root: Path, split: str) -> Listing:
-    """Kuzushiji-MNIST (Clanuwat et al. 2018) under ``root/KMNIST/raw``."""
+    """List a split of Kuzushiji-MNIST (Clanuwat et al. 2018) in ``root/KMNIST/raw``."""
     return _list(torchvision.datasets.KMNIST, root, split, torchvision.datasets.KMNIST.classes)
 
 
 def _list(
-    kind: type[torchvision.datasets.MNIST], root: Path, split: str, class_names: list[str], *, way_out: str = ""
+    kind: type[torchvision.datasets.MNIST], root: Path, split: str, class_names: list[str], *, alternative: str = ""
 ) -> Listing:
-    """A set in MNIST's format, downloaded if it is missing.
+    """List a split of a dataset in MNIST's format, after downloading it if it is missing.
 
     Raises:
-        DataError: it is missing and cannot be downloaded, or its files are damaged.
+        DataError: the dataset is missing and cannot be downloaded, or its files are damaged.
     """
     name = kind.__name__
     raw = Path(root, name, "raw")
@@ -42,21 +42,26 @@ def _list(
     except (RuntimeError, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:160]
         if raw.is_dir() and not any(raw.iterdir()):
-            raw.rmdir()  # torchvision makes it before it downloads
+            raw.rmdir()  # torchvision creates it before the download
         raise DataError(
-            f"{name} is not in {raw} and could not be downloaded ({reason}): put its four idx files there{way_out}"
+            f"{name} is not in {raw} and could not be downloaded ({reason}): put its four idx files there{alternative}"
         ) from error
     return Listing(data.data.numpy(), data.targets.tolist(), list(class_names))
 
 
 def list_mnist5k(root: Path | None, split: str) -> Listing:
-    """The digits in the repository: of each class the first 400 train, the last 100 validate.
+    """List a split of MNIST5k, 5,000 digits in the repository: 400 of each class for training, 100 for validation.
 
     The classes alternate, so that pictures 0 to 9 are the ten digits.
+
+    Args:
+        root: not used.
+        split: ``train`` or ``val``.
     """
     with np.load(MNIST5K_FILE) as file:
         images, labels = file["images"], file["labels"]
-    place = np.concatenate([np.arange(count) for count in np.bincount(labels)])  # within the class: sorted by class
-    chosen = np.flatnonzero((place < TRAIN_PER_CLASS) == (split == "train"))
-    chosen = chosen[np.argsort(place[chosen], kind="stable")]
+    # The file is sorted by class.
+    index_in_class = np.concatenate([np.arange(count) for count in np.bincount(labels)])
+    chosen = np.flatnonzero((index_in_class < TRAIN_PER_CLASS) == (split == "train"))
+    chosen = chosen[np.argsort(index_in_class[chosen], kind="stable")]
     return Listing(images[chosen], labels[chosen].tolist(), DIGITS)

@@ -1,4 +1,4 @@
-"""From files and arrays to uint8 tensors: opening, converting, resizing, seeded augmentation."""
+"""Dataset of pictures as uint8 tensors: opening and converting files, resizing, seeded augmentation."""
 
 import copy
 import warnings
@@ -19,45 +19,45 @@ from dataset.transforms import resized
 
 
 class Sample(NamedTuple):
-    """A picture of a dataset; a batch of them has the same fields with a leading axis."""
+    """Picture of a dataset with its label."""
 
     image: Tensor  # (ch, H, W) uint8
     label: int
-    number: int  # of the picture in the dataset
+    number: int  # index of the picture in the dataset
 
 
-# What Pillow raises for files that are missing, forbidden, damaged, no pictures, or too large to be meant.
+# Errors of Pillow for files that are missing, forbidden, damaged, not pictures, or absurdly large.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def reason(error: Exception) -> str:
-    """The cause of an error in a few words."""
+    """Shorten an error to its cause, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """Open a picture of any size and mode upright, as grey (``in_chans`` 1) or RGB (3), 8 bits a channel.
+    """Open a picture of any size and mode, turn it upright, and convert it to grey or RGB with 8 bits per channel.
 
-    Transparent pictures are laid over white; 16-bit grey is scaled to 8 bits, and 32-bit grey, which
-    has no known white, from its darkest to its brightest.
+    Transparent pictures are put on white. 16-bit grey is scaled to 8 bits; the range of 32-bit grey, whose white is
+    unknown, is stretched from the darkest to the brightest pixel.
 
     Args:
         path: the file.
-        in_chans: 1 or 3.
-        at_least: (H, W) that will do; a large JPEG is then decoded at a half, a quarter or an eighth.
+        in_chans: 1 for grey, 3 for RGB.
+        at_least: sufficient size (H, W); a large JPEG is then decoded at a half, a quarter or an eighth of its size.
 
     Raises:
         DataError: the file is missing or not a readable picture.
     """
     try:
         with warnings.catch_warnings():
-            # Large is no fault; what is twice as large as this warning's limit raises an error.
+            # The warning is ignored, since large pictures can be used; twice its limit raises an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 if at_least is not None:
-                    file.draft(None, (max(at_least), max(at_least)))  # upright or lying, both sides will do
+                    file.draft(None, (max(at_least), max(at_least)))  # the EXIF orientation may swap the sides
                 file.load()
                 ImageOps.exif_transpose(file, in_place=True)  # most pictures need no copy
                 picture: Image.Image = file
@@ -78,14 +78,14 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
 
 
 class PictureDataset(Dataset[Sample]):
-    """A listing made into samples.
+    """Dataset of the pictures of a listing, resized and, if requested, augmented.
 
     Args:
-        listing: the pictures of one split.
-        img_size: (H, W) that they are resized to.
+        listing: pictures of one split.
+        img_size: size (H, W) after resizing.
         in_chans: 1 for grey, 3 for RGB.
-        num_classes: outputs a classifier of it needs.
-        augment: a random change of a resized picture (ch, H, W) uint8; None leaves them as they are.
+        num_classes: number of outputs of a classifier, at least the number of classes.
+        augment: random transform of a resized picture (ch, H, W) uint8; None for no augmentation.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PictureDataset(Dataset[Sample]):
         self.listing, self.img_size, self.augment = listing, img_size, augment
         self.in_chans, self.num_classes = in_chans, num_classes
         self.class_names = [*listing.class_names]
-        # Outputs that no category of the data fills still need a name where maps are drawn.
+        # Outputs without a class need a name, too: their maps can be drawn.
         self.class_names += [str(label) for label in range(len(self.class_names), num_classes)]
         self.cache: PictureCache | None = None
 
@@ -108,10 +108,9 @@ class PictureDataset(Dataset[Sample]):
         return len(self.listing.labels)
 
     def __getitem__(self, item: int | tuple[int, int]) -> Sample:
-        """Sample ``index``, or ``(index, seed)`` with the seed that its augmentation draws from.
+        """Load the sample of an ``index``, or of ``(index, seed)`` with the seed of its augmentation.
 
-        With the seed given, the sample does not depend on the worker or the process that makes it, nor on
-        what was drawn before.
+        With a seed the sample depends neither on the worker or process that loads it nor on earlier random numbers.
         """
         index, seed = item if isinstance(item, tuple) else (item, None)
         image = self.pixels(index)
@@ -123,11 +122,11 @@ class PictureDataset(Dataset[Sample]):
         return Sample(image, self.listing.labels[index], index)
 
     def use_cache(self, cache: PictureCache) -> None:
-        """Keep resized pictures there from now on."""
+        """Take resized pictures from the cache from now on, and store missing ones there."""
         self.cache = cache
 
     def pixels(self, index: int) -> Tensor:
-        """(ch, H, W) uint8, the resized picture without augmentation; not to be changed in place."""
+        """Load the resized picture (ch, H, W) uint8 without augmentation; do not change it in place."""
         if self.cache is not None and (cached := self.cache.get(index)) is not None:
             return cached
         pixels = resized(self.picture(index), self.img_size)
@@ -136,13 +135,13 @@ class PictureDataset(Dataset[Sample]):
         return pixels
 
     def plain(self) -> "PictureDataset":
-        """The same pictures without augmentation, from the same cache."""
-        same = copy.copy(self)
-        same.augment = None
-        return same
+        """Copy the dataset without augmentation; the cache is shared."""
+        plain = copy.copy(self)
+        plain.augment = None
+        return plain
 
     def sample(self, count: int, *, seed: int) -> "PictureDataset":
-        """A fixed random sample of so many pictures, or all of them, in their order, without augmentation."""
+        """Draw a dataset of at most ``count`` random pictures, in their order, without augmentation."""
         chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
         return PictureDataset(
             self.listing.subset(chosen.tolist()), img_size=self.img_size, in_chans=self.in_chans,
@@ -150,14 +149,14 @@ class PictureDataset(Dataset[Sample]):
         )  # fmt: skip
 
     def picture(self, index: int) -> Image.Image:
-        """The picture before the transform; a large JPEG as large as the transform needs it."""
+        """Open the picture before resizing; a large JPEG is decoded only as large as resizing needs it."""
         source = self.listing.pictures[index]
         if isinstance(source, np.ndarray):
             return Image.fromarray(source).convert("L" if self.in_chans == 1 else "RGB")
         return open_picture(source, self.in_chans, at_least=self.img_size)
 
     def boxes(self, index: int) -> Tensor | None:
-        """(m, 4) left, top, right, bottom of the objects, in pixels of the resized picture; None without boxes."""
+        """Boxes (m, 4) of the objects, left, top, right, bottom in pixels of the resized picture; None if unknown."""
         if self.listing.boxes is None:
             return None
         with Image.open(Path(self.listing.pictures[index])) as picture:
@@ -166,6 +165,6 @@ class PictureDataset(Dataset[Sample]):
         return boxes_in_frame(source, stored_size=size, orientation=orientation, img_size=self.img_size)
 
     def path(self, index: int) -> str:
-        """The file of a picture, or its number where it has none."""
+        """Path of a picture, or its number if it is not a file."""
         source = self.listing.pictures[index]
         return f"number {index}" if isinstance(source, np.ndarray) else str(source)

@@ -1,4 +1,4 @@
-"""The datasets by name, and how one split of one is built."""
+"""Registry of the datasets by name, and the functions that build a split of one."""
 
 import difflib
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dataset import DataError, Listing
-from dataset.check import usable
+from dataset.check import check_pictures
 from dataset.context import list_context
 from dataset.cub200 import list_cub200
 from dataset.folder import list_folder
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What the project knows of a dataset.
+    """Reader and properties of a dataset.
 
     Attributes:
-        list_split: (root, "train" or "val") to a listing of all classes.
-        first_classes: the first N classes may be taken; otherwise all that are found are needed.
-        default_dir: where it is without ``--dataset_dir``; None if that must be given.
+        list_split: reader, takes the folder and ``train`` or ``val``, and returns a listing of all classes.
+        first_classes: True if ``--num_classes N`` selects the first N classes, False if all classes are always used.
+        default_dir: folder without ``--dataset_dir``; None if there is no default.
         needs_dir: False for data that ship with the project.
-        splits_at_random: whether it takes ``val_ratio``.
-        in_chans, mean, std: channels, and their statistics for values in [0, 1].
+        splits_at_random: True if the reader takes ``val_ratio``.
+        in_chans, mean, std: number of channels, and their statistics for values in [0, 1].
     """
 
     list_split: Callable[..., Listing]
@@ -64,10 +64,10 @@ DATASETS: dict[str, DatasetSpec] = {
 
 
 def dataset_spec(name: str) -> DatasetSpec:
-    """The entry of :data:`DATASETS`.
+    """Look up a dataset in :data:`DATASETS`.
 
     Raises:
-        DataError: there is none of that name.
+        DataError: an unknown name.
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(name.lower(), [known.lower() for known in DATASETS], n=1)
@@ -88,81 +88,81 @@ def build_dataset(
     val_ratio: float = 0.2,
     bad_images: str = "error",
 ) -> PictureDataset:
-    """One split of a dataset.
+    """Build a split of a dataset.
 
     Args:
-        name: a key of :data:`DATASETS`.
+        name: key of :data:`DATASETS`.
         split: ``train`` or ``val``.
-        dataset_dir: where the data are; None for the dataset's own place.
-        num_classes: outputs wanted; None takes what is found.
+        dataset_dir: folder of the data; None for the dataset's default.
+        num_classes: number of outputs of the classifier; None for the number of classes found.
         img_size: (H, W) of the samples.
         augment: apply the paper's augmentation to training pictures.
-        policies: stronger ones, keys of ``dataset.transforms.POLICIES``.
-        val_ratio: share that validates, of class folders that are not split.
-        bad_images: ``error`` to stop at pictures that cannot be used, ``skip`` to leave them out and say so.
+        policies: further augmentation of training pictures, keys of :data:`dataset.transforms.POLICIES`.
+        val_ratio: share of each class for validation, for class folders that are not split yet.
+        bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
 
     Raises:
-        DataError: an unknown dataset, data that are not there or not usable, more or fewer classes than can be.
+        DataError: an unknown dataset, missing or unusable data, or a number of classes that does not fit the data.
     """
     spec = dataset_spec(name)
-    place = dataset_dir or spec.default_dir
-    if spec.needs_dir and place is None:
-        raise DataError(f"--dataset {name} needs --dataset_dir, the folder with its pictures")
+    folder = dataset_dir or spec.default_dir
+    if spec.needs_dir and folder is None:
+        raise DataError(f"--dataset {name} needs its folder: --dataset_dir DIR, or --data {name}:DIR in the head study")
     if dataset_dir and spec.needs_dir and not Path(dataset_dir).is_dir():
         raise DataError(f"--dataset_dir {dataset_dir}: no such folder")
     options = {"val_ratio": val_ratio} if spec.splits_at_random else {}
-    listing = spec.list_split(Path(place) if place else None, split, **options)
+    listing = spec.list_split(Path(folder) if folder else None, split, **options)
     listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)
     if not isinstance(listing.pictures, np.ndarray):
-        listing = usable(listing, bad_images)
-    changed = augmentation(img_size, paper=augment, policies=policies) if split == "train" else None
-    return PictureDataset(listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=changed)
+        listing = check_pictures(listing, bad_images)
+    transform = augmentation(img_size, paper=augment, policies=policies) if split == "train" else None
+    return PictureDataset(
+        listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=transform
+    )  # fmt: skip
 
 
 def build_validation(
     name: str, *, in_chans: int, class_names: Sequence[str] | None, **config: Any
 ) -> PictureDataset:  # fmt: skip
-    """The validation split of a dataset for a model that is trained.
+    """Build the validation split of a dataset for a trained model, and warn if its classes are not the model's.
 
     Args:
-        name: a key of :data:`DATASETS`.
-        in_chans: channels that the model takes.
-        class_names: of the model's outputs, to say where they are others; None where they are not known.
+        name: key of :data:`DATASETS`.
+        in_chans: channels of the model's pictures.
+        class_names: names of the model's outputs; None if they are unknown.
         config: keywords of :func:`build_dataset`.
 
     Raises:
-        DataError: as :func:`build_dataset`, and pictures with other channels.
+        DataError: see :func:`build_dataset`, or pictures with another number of channels.
     """
     spec = dataset_spec(name)
     if spec.in_chans != in_chans:
-        raise DataError(f"--dataset {name} has {spec.in_chans} channels, the model takes {in_chans}: give data such "
-                        "as it was trained on")  # fmt: skip
+        raise DataError(f"--dataset {name} has {spec.in_chans} channels, the model takes {in_chans}: give data like "
+                        "that it was trained on")  # fmt: skip
     val_set = build_dataset(name, "val", **config)
-    for label, (trained, here) in enumerate(zip(class_names or (), val_set.class_names, strict=False)):
-        if trained != here:
-            logger.warning(
-                "the classes are not those of the training: class %d is %s here, was %s", label, here, trained
-            )
+    for label, (old, new) in enumerate(zip(class_names or (), val_set.class_names, strict=False)):
+        if old != new:
+            logger.warning("the classes are not those of the training: class %d is %s here, was %s", label, new, old)
             break
     return val_set
 
 
 def least_similar_classes(data: PictureDataset, lsc: str | None) -> list[int] | None:
-    """For each class the one that a negative model explains: from a file, or by WordNet where classes are synsets.
+    """Least similar class (LSC) of each class, from a file, or from WordNet if classes are synsets.
 
     Args:
-        data: of which split does not matter.
-        lsc: ``--lsc``.
+        data: any split.
+        lsc: file of the least similar classes, ``--lsc``.
 
     Returns:
-        c indices, None where neither is known.
+        c class indices; None without a file if WordNet does not apply.
 
     Raises:
-        DataError: as :func:`dataset.similarity.read_lsc`.
+        DataError: see :func:`dataset.similarity.read_lsc`.
     """
     if lsc:
         known = read_lsc(Path(lsc), data.listing.class_names)
-        return known + [0] * (data.num_classes - len(known))  # outputs that no category fills have no pictures
+        return known + [0] * (data.num_classes - len(known))  # outputs without a class have no pictures
     wnids = data.listing.wnids
     if not wnids or len(wnids) < max(2, data.num_classes):
         return None
@@ -174,10 +174,10 @@ def least_similar_classes(data: PictureDataset, lsc: str | None) -> list[int] | 
 
 
 def class_number(name: str, names: Sequence[str]) -> int:
-    """The class of a name or a number.
+    """Index of the class with this name or index.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such class.
     """
     if name in names:
         return list(names).index(name)
@@ -190,18 +190,20 @@ def class_number(name: str, names: Sequence[str]) -> int:
 def _choose_classes(
     listing: Listing, num_classes: int | None, *, name: str, spec: DatasetSpec, split: str
 ) -> tuple[Listing, int]:
-    """The pictures of the classes wanted, and the number of outputs for them."""
+    """Select the pictures of the requested classes; returns their listing and the number of outputs."""
     found = len(listing.class_names)
     if num_classes is None or num_classes == found:
         return listing, found
     if spec.first_classes:
         if num_classes > found:
-            raise DataError(f"--num_classes {num_classes}: {name} has {found} classes here; give at most that many")
+            raise DataError(f"--num_classes {num_classes}: {name} has {found} classes here; give {found} or fewer")
         chosen = [i for i, label in enumerate(listing.labels) if label < num_classes]
         names, wnids = listing.class_names[:num_classes], listing.wnids and listing.wnids[:num_classes]
         return replace(listing.subset(chosen), class_names=names, wnids=wnids), num_classes
     if num_classes < found:
-        raise DataError(f"--num_classes {num_classes}: {name} has {found} categories here; give at least that many")
+        raise DataError(f"--num_classes {num_classes}: {name} has {found} categories here; leave the flag out, or give "
+                        f"{found} or more")  # fmt: skip
     if split == "train":
-        logger.warning("num_classes %d, but %s has %d categories here: the others stay empty", num_classes, name, found)
+        logger.warning("--num_classes %d, but %s has %d categories here: the other outputs stay unused",
+                       num_classes, name, found)  # fmt: skip
     return listing, num_classes

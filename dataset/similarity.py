@@ -1,10 +1,11 @@
-"""The least similar class (LSC) of each class, the one that a negative explanation explains (SCOUTER, section 4).
+"""Least similar class (LSC) of each class, whose map is measured for negative explanations (SCOUTER, section 4).
 
-Similarity is that of Wu and Palmer (1994) in WordNet 3.0, 2 d / (2 d + steps): d counts the synsets from the root to
-the lowest synset above both, steps those from the two up to it. NLTK's ``wup_similarity`` (3.9) settles what they
-leave open, and the same floats come out: the lowest is the synset whose *shortest* way from the root is longest, of
-several the first by name; d is the length of its *longest* way; steps are those of the shortest ways there, which may
-go above it and down again where a synset has several hypernyms (from a dog to vertebrate through domestic animal).
+Similarity is that of Wu and Palmer (1994) in WordNet 3.0, ``2 d / (2 d + steps)``: d is the number of synsets from the
+root to the lowest common ancestor, steps the number of steps from the two synsets up to it. Where synsets have several
+hypernyms, the details are those of NLTK's ``wup_similarity`` (3.9), with the same floats: the lowest common ancestor is
+the one whose *shortest* path from the root is longest, the first by name among equals; d is the length of its *longest*
+path; the steps are those of the shortest paths to it, which may go above it and down again (from a dog to vertebrate
+through domestic animal).
 """
 
 from collections.abc import Sequence
@@ -18,16 +19,18 @@ TABLE = Path(__file__).parent / "wordnet" / "hypernyms.txt"
 
 
 class _Synset(NamedTuple):
+    """Row of the table: NLTK's name and the wnids of the direct hypernyms."""
+
     name: str
     hypernyms: tuple[str, ...]
 
 
 class _Subsumer(NamedTuple):
-    """A synset above another, or that one itself: steps to it, and synsets from the root down to it, itself too."""
+    """Ancestor of a synset, or the synset itself."""
 
     wnid: str
-    steps: int
-    depth: int
+    steps: int  # from the synset to this ancestor
+    depth: int  # synsets from the root to this ancestor, both included
 
 
 @cache
@@ -39,21 +42,21 @@ def _table() -> dict[str, _Synset]:
 
 @cache
 def _depths(wnid: str) -> tuple[int, int]:
-    """How many synsets the shortest and the longest way from the root have, both ends counted."""
-    above = [_depths(hypernym) for hypernym in _table()[wnid].hypernyms]
-    if not above:
+    """Number of synsets on the shortest and on the longest path from the root, both ends included."""
+    depths = [_depths(hypernym) for hypernym in _table()[wnid].hypernyms]
+    if not depths:
         return 1, 1
-    return 1 + min(shortest for shortest, _ in above), 1 + max(longest for _, longest in above)
+    return 1 + min(shortest for shortest, _ in depths), 1 + max(longest for _, longest in depths)
 
 
 @cache
 def _steps_up(wnid: str) -> dict[str, int]:
-    """Steps of the shortest way from a synset to itself and to each that is above it."""
+    """Steps of the shortest upward path from a synset to itself and to each of its ancestors."""
     if wnid not in _table():
         raise DataError(f"class {wnid} is not in {TABLE}: give the least similar classes in a file, --lsc FILE")
     steps = {wnid: 0}
     queue = [wnid]
-    for synset in queue:  # grows as it is read: breadth first, so that the shortest way comes first
+    for synset in queue:  # the queue grows meanwhile: breadth first, so that the shortest path is found first
         for hypernym in _table()[synset].hypernyms:
             if hypernym not in steps:
                 steps[hypernym] = steps[synset] + 1
@@ -63,52 +66,52 @@ def _steps_up(wnid: str) -> dict[str, int]:
 
 @cache
 def _steps_to(wnid: str) -> dict[str, int]:
-    """Steps of the shortest way to the same synsets, up and down."""
+    """Steps of the shortest path to the same synsets, up and perhaps down again."""
     steps = _steps_up(wnid)
-    # What is above a synset above is above too, so that both can turn round there.
-    return {above: min(steps[top] + back for top, back in _steps_up(above).items()) for above in steps}
+    # The path turns at an ancestor of its end, which is an ancestor of its start, too.
+    return {end: min(steps[top] + down for top, down in _steps_up(end).items()) for end in steps}
 
 
 @cache
 def _subsumers(wnid: str) -> list[_Subsumer]:
-    """A synset and all above it, the lowest first."""
+    """List a synset and all its ancestors, the lowest first."""
     steps = _steps_to(wnid)
-    # Of those equally low NLTK takes the synset itself, then the first by name.
-    order = sorted(steps, key=lambda above: (-_depths(above)[0], above != wnid, _table()[above].name))
-    return [_Subsumer(above, steps[above], _depths(above)[1]) for above in order]
+    # Among equally low ones NLTK takes the synset itself, then the first by name.
+    order = sorted(steps, key=lambda synset: (-_depths(synset)[0], synset != wnid, _table()[synset].name))
+    return [_Subsumer(synset, steps[synset], _depths(synset)[1]) for synset in order]
 
 
 def wu_palmer(a: str, b: str) -> float:
-    """Similarity of two synsets, above 0 and at most 1, as NLTK's ``a.wup_similarity(b)`` computes it.
+    """Similarity of two synsets, above 0 and at most 1, as computed by NLTK's ``a.wup_similarity(b)``.
 
-    It is the same either way round for ImageNet's classes, but not for all synsets above them; and it is not 1 for each
-    class and itself: canine is lower than a dog, which is also a domestic animal.
+    It is symmetric for ImageNet's classes, but not for all of their ancestors. The similarity of a class to itself may
+    be below 1: a dog is also a domestic animal, so that canine counts as lower than the dog.
 
     Args:
-        a: wnid of an ImageNet class or of a synset above one, such as ``n01440764``.
+        a: wnid of an ImageNet class or of one of its ancestors, for instance ``n01440764``.
         b: likewise.
 
     Raises:
         DataError: one of them is not in the table.
     """
     steps = _steps_to(b)
-    # There always is one: entity, the root of all nouns.
+    # There is always one: entity, the root of all nouns.
     lowest = next(subsumer for subsumer in _subsumers(a) if subsumer.wnid in steps)
     return 2 * lowest.depth / (2 * lowest.depth + lowest.steps + steps[lowest.wnid])
 
 
 def least_similar(wnids: Sequence[str]) -> list[int]:
-    """For each class the index of the other class that is least similar to it, of several the lowest.
+    """Index of the least similar other class for each class, the lowest index among equals.
 
     Args:
-        wnids: of the classes used, in the order of their indices.
+        wnids: wnid of each class, in the order of the class indices.
 
     Raises:
-        DataError: a wnid is not in the table, or there is one class alone.
+        DataError: a wnid is not in the table, or there is only one class.
     """
     if len(wnids) == 1:
-        raise DataError(f"{wnids[0]} is the only class: the least similar of the others needs two classes or more")
-    # Floats are compared exactly, as equal fractions of small integers divide to the same float.
+        raise DataError(f"{wnids[0]} is the only class: the least similar class needs two classes or more")
+    # Exact comparison of floats: equal fractions of small integers are the same float.
     return [
         min((other for other in range(len(wnids)) if other != index), key=lambda other: wu_palmer(wnid, wnids[other]))
         for index, wnid in enumerate(wnids)
@@ -116,14 +119,18 @@ def least_similar(wnids: Sequence[str]) -> list[int]:
 
 
 def read_lsc(path: Path, class_names: Sequence[str]) -> list[int]:
-    """For each class the index of its least similar class, from a file: a line ``class<tab or comma>other`` for each.
+    """Read the index of each class's least similar class from a file of lines ``class<tab or comma>other``.
 
-    Both are named as in ``class_names`` or given by index, counted from 0; what is the name of a class is read as
-    the name. The lines may come in any order, with empty ones between; where a line has a tab, commas do not part it.
+    Classes are given by name or by index, counted from 0; a name takes precedence. Lines may be in any order, with
+    empty lines between them; in a line with a tab, commas belong to the names.
+
+    Args:
+        path: the file.
+        class_names: names of the classes, in the order of their indices.
 
     Raises:
-        DataError: the file cannot be read, a line has not two fields or names no class, an ambiguous one, one twice or
-            one as its own least similar class, or a class has no line.
+        DataError: the file cannot be read; a line does not have two fields, has an unknown or ambiguous class, repeats
+            a class, or gives a class as its own least similar class; or a class has no line.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -134,15 +141,17 @@ def read_lsc(path: Path, class_names: Sequence[str]) -> list[int]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
+        source = f"{path}, line {number}"
         fields = line.split("\t" if "\t" in line else ",")
         if len(fields) != 2:
-            raise DataError(f"{place}: {line!r} is not two classes with a tab or a comma between")
-        label, other = (_class_index(field.strip(), class_names, place) for field in fields)
+            raise DataError(f"{source}: {line!r} is not two classes with a tab or a comma between")
+        label, other = (_class_index(field.strip(), class_names, source) for field in fields)
         if label == other:
-            raise DataError(f"{place}: class {class_names[label]!r} is given as its own least similar class")
+            raise DataError(
+                f"{source}: class {class_names[label]!r} is given as its own least similar class: give another"
+            )
         if label in least:
-            raise DataError(f"{place}: class {class_names[label]!r} has a line already: leave one")
+            raise DataError(f"{source}: class {class_names[label]!r} has a line already: keep only one")
         least[label] = other
     missing = [label for label in range(len(class_names)) if label not in least]
     if missing:
@@ -151,13 +160,13 @@ def read_lsc(path: Path, class_names: Sequence[str]) -> list[int]:
     return [least[label] for label in range(len(class_names))]
 
 
-def _class_index(text: str, class_names: Sequence[str], place: str) -> int:
-    """The class that a name or an index means."""
+def _class_index(text: str, class_names: Sequence[str], source: str) -> int:
+    """Index of the class with this name or index."""
     named = [index for index, name in enumerate(class_names) if name == text]
     if len(named) > 1:
-        raise DataError(f"{place}: {text!r} is the name of classes {named[0]} and {named[1]}: give the index")
+        raise DataError(f"{source}: {text!r} is the name of classes {named[0]} and {named[1]}: give the index")
     if named:
         return named[0]
     if text in map(str, range(len(class_names))):
         return int(text)
-    raise DataError(f"{place}: unknown class {text!r}: give a class name or an index from 0 to {len(class_names) - 1}")
+    raise DataError(f"{source}: unknown class {text!r}: give a class name or an index from 0 to {len(class_names) - 1}")

@@ -1,4 +1,4 @@
-"""The pictures that are explained: some of a split, or files of the user."""
+"""Pictures to explain: a choice of pictures of a split, or files of the user."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,21 +10,21 @@ from dataset.pictures import PictureDataset, open_picture
 
 
 class Source(NamedTuple):
-    """A picture to explain."""
+    """Picture to explain, with its title and label."""
 
     title: str
     picture: Image.Image  # grey or RGB, of any size
-    label: int | None  # None: unknown
+    label: int | None  # None if unknown
 
 
 class Sources:
-    """The pictures to explain: some of a split, or files, opened one after the other.
+    """Sequence of the pictures to explain, each of which is opened when it is needed.
 
     Args:
-        in_chans: channels of the pictures to be opened, 1 or 3.
+        in_chans: channels of the opened pictures, 1 or 3.
         data: the split; None for files.
-        numbers: of the pictures in the split.
-        files: files and folders of pictures.
+        numbers: indices of the chosen pictures in the split.
+        files: files and folders of pictures, used if ``data`` is None.
 
     Raises:
         DataError: see :func:`dataset.folder.titled_pictures`.

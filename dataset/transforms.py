@@ -1,6 +1,6 @@
-"""What becomes of a picture before the model sees it: resized always, augmented in training.
+"""Transforms of pictures before the model sees them: resizing, and augmentation in training.
 
-Everything stays uint8 until the batch is on the device; ``mixup`` and ``cutmix`` alone work there, on whole batches.
+Pictures stay uint8 until the batch is on the device, where ``mixup`` and ``cutmix`` work on whole batches of floats.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 BILINEAR = v2.InterpolationMode.BILINEAR
-# Stronger augmentation than the paper's, picture by picture. Erasing paints black: what is grey after normalising
-# differs from one dataset to the next, and the pixels are not normalised yet.
+# Stronger augmentation than the paper's, picture by picture. Erasing fills with black, since the pixels are not
+# normalised yet and the mean colour differs between datasets.
 POLICIES: dict[str, Callable[[], v2.Transform]] = {
     "trivial": lambda: v2.TrivialAugmentWide(interpolation=BILINEAR),  # Mueller and Hutter 2021
     "erasing": lambda: v2.RandomErasing(p=0.25),  # Zhong et al. 2020
@@ -28,28 +28,29 @@ BATCH_POLICIES: dict[str, Callable[[int], v2.Transform]] = {
 
 
 class SeparableBlur(v2.GaussianBlur):
-    """Gaussian blur of rows, then of columns: the same picture in half the time."""
+    """Gaussian blur of rows, then of columns: the same result as torchvision's in half the time."""
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        """Blur pictures (..., ch, H, W); called by torchvision."""
         width, height = self.kernel_size
         rows = F.gaussian_blur(inpt.float(), [width, 1], params["sigma"])
         return F.gaussian_blur(rows, [1, height], params["sigma"]).round_().to(inpt.dtype)
 
 
 def resized(picture: Image.Image, img_size: tuple[int, int]) -> Tensor:
-    """(ch, H, W) uint8 of a grey or RGB picture, whatever its aspect, as the paper does: bilinear, antialiased."""
+    """Resize a grey or RGB picture to (ch, H, W) uint8 as in the paper: bilinear, antialiased, aspect not kept."""
     pixels = torch.from_numpy(np.array(picture))  # (H', W') or (H', W', ch)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)  # (ch, H', W')
     return F.resize(pixels, list(img_size), antialias=True)  # (ch, H, W)
 
 
 def augmentation(img_size: tuple[int, int], *, paper: bool, policies: Sequence[str] = ()) -> v2.Transform | None:
-    """Random changes of one training picture, (ch, H, W) uint8 to the same; None where nothing is asked for.
+    """Build the random transform of single training pictures (ch, H, W) uint8; None if there is nothing to do.
 
     Args:
-        img_size: (H, W).
-        paper: the paper's set, each with probability one half: flips, affine, blur.
-        policies: keys of :data:`POLICIES`; those of :data:`BATCH_POLICIES` are left to :func:`batch_mixing`.
+        img_size: (H, W) of the pictures.
+        paper: include the paper's augmentation: flips, affine transform and blur, each with probability 0.5.
+        policies: keys of :data:`POLICIES` to include; those of :data:`BATCH_POLICIES` are for :func:`batch_mixing`.
 
     Raises:
         ValueError: an unknown policy.
@@ -61,7 +62,8 @@ def augmentation(img_size: tuple[int, int], *, paper: bool, policies: Sequence[s
             v2.RandomHorizontalFlip(0.5),
             v2.RandomVerticalFlip(0.5),
             v2.RandomApply([v2.RandomAffine(10, translate=(0.1, 0.1), scale=(0.8, 1), interpolation=BILINEAR)]),
-            # 19 pixels hold three standard deviations of the widest blur; reflection fills less than one picture.
+            # 19 pixels cover three standard deviations of the widest blur; padding by reflection must stay below the
+            # size of the picture.
             v2.RandomApply([SeparableBlur(min(19, 2 * min(img_size) - 1), sigma=(0.1, 3.0))]),
         ]
     steps += [make() for name, make in POLICIES.items() if name in policies]
@@ -69,9 +71,16 @@ def augmentation(img_size: tuple[int, int], *, paper: bool, policies: Sequence[s
 
 
 def batch_mixing(policies: Sequence[str], num_classes: int) -> v2.Transform | None:
-    """Mixes a batch, images (b, ch, H, W) float and labels (b) to images and soft labels (b, c); None if not asked.
+    """Build the transform that mixes a batch: images (b, ch, H, W) and labels (b) to images and soft labels (b, c).
 
-    Where both mixup and cutmix are asked for, each batch gets one of them. They draw from the global random state.
+    With both mixup and cutmix, each batch gets one of them at random. They draw from the global random state.
+
+    Args:
+        policies: keys of :data:`BATCH_POLICIES` to include; those of :data:`POLICIES` are for :func:`augmentation`.
+        num_classes: c.
+
+    Returns:
+        The transform, or None if no policy mixes batches.
 
     Raises:
         ValueError: an unknown policy.
@@ -84,4 +93,4 @@ def batch_mixing(policies: Sequence[str], num_classes: int) -> v2.Transform | No
 def _check(policies: Sequence[str]) -> None:
     for name in policies:
         if name not in POLICIES and name not in BATCH_POLICIES:
-            raise ValueError(f"unknown augmentation {name!r}: choose of {', '.join([*POLICIES, *BATCH_POLICIES])}")
+            raise ValueError(f"unknown augmentation {name!r}: choose one of {', '.join([*POLICIES, *BATCH_POLICIES])}")

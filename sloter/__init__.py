@@ -1,4 +1,4 @@
-"""SCOUTER: the slot-attention classifier whose explanation is its score (Li et al., ICCV 2021).
+"""SCOUTER, a slot-attention image classifier whose explanation maps sum to its logits (Li et al., ICCV 2021).
 
 Shape letters, the same in every file and every einsum of this package:
 
@@ -19,4 +19,4 @@ Shape letters, the same in every file and every einsum of this package:
 
 
 class ModelError(ValueError):
-    """A model that cannot be built as asked; the message is one line that says what to do."""
+    """A model that cannot be built as requested; the message is one line that says what to do."""

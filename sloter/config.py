@@ -1,8 +1,8 @@
-"""Every option of the slot head, once: its name, default, check and help.
+"""Options of the slot head, each defined once: name, default, valid values and help text.
 
 The flag, the keyword of :func:`sloter.slot_model.build_model`, the key in a checkpoint and the head study's
-``--change`` are derived from the fields of :class:`SlotConfig`. The defaults are the published form, so a key that an
-old checkpoint lacks means the published form. Nothing heavy is imported, so that ``--help`` is answered at once.
+``--change`` are derived from the fields of :class:`SlotConfig`. The defaults are the published form, so a key that is
+missing in an old checkpoint means the published form. The module imports no torch, so that ``--help`` is instant.
 """
 
 import dataclasses
@@ -27,19 +27,19 @@ def option(
     multiple_of: int | None = None,
     effect: str = "forward",
 ) -> Any:
-    """A field of a configuration, with everything that a flag and a check need.
+    """Define a field of a configuration dataclass, with the metadata that its flag and its check need.
 
     Args:
-        default: its value when nothing is said.
-        help: what it does, for ``--help`` and the documentation.
-        flag: the command-line flag where it has another name than the field.
-        metavar: what stands for the value in ``--help``.
-        choices: the only valid values.
-        low, high: bounds that are themselves valid.
-        above, below: bounds that are not.
-        multiple_of: what divides a valid value.
-        effect: what the option changes: the ``forward`` pass, ``training`` alone, or only the ``start`` of a run. A
-            trained model contradicts a flag of the first kind only.
+        default: default value.
+        help: meaning of the option, for ``--help`` and the documentation.
+        flag: name of the command-line flag if it differs from that of the field.
+        metavar: placeholder of the value in ``--help``.
+        choices: the valid values, if they can be listed.
+        low, high: inclusive bounds.
+        above, below: exclusive bounds.
+        multiple_of: divisor of every valid value.
+        effect: what the option changes: the ``forward`` pass, ``training`` only, or only the ``start`` of a run. Only
+            a flag of the first kind can contradict a trained model.
     """
     rules = {"low": low, "above": above, "high": high, "below": below, "multiple_of": multiple_of}
     rules = {name: value for name, value in rules.items() if value is not None}
@@ -49,58 +49,60 @@ def option(
 
 @dataclass(frozen=True)
 class SlotConfig:
-    """The options of the slot head; see ``help`` of each field.
+    """Options of the slot head; the ``help`` of each field describes it.
 
     Raises:
         ModelError: a value of the wrong type or out of bounds.
     """
 
     hidden_dim: int = option(
-        64, "width of keys, values and slots, a multiple of 4", metavar="N", low=4, high=65536, multiple_of=4
+        64, "width of keys, values and slots; a multiple of 4", metavar="N", low=4, high=65536, multiple_of=4
     )
-    slots_per_class: int = option(3, "slots of each class", metavar="N", low=1, high=1000)
+    slots_per_class: int = option(3, "number of slots per class", metavar="N", low=1, high=1000)
     iters: int = option(
-        3, "iterations of slot attention; between two of them a GRU updates the slots", metavar="N", low=1, high=100
+        3, "iterations of slot attention; a GRU updates the slots between two iterations", metavar="N", low=1, high=100
     )
     to_k_layers: int = option(
-        1, "linear layers that make the keys; 0: the keys are their input", flag="to_k_layer", metavar="N", low=0,
-        high=100,
+        1, "number of linear layers, with ReLU between them, that compute the keys; 0: the input of the keys is used "
+        "as the keys", flag="to_k_layer", metavar="N", low=0, high=100,
     )  # fmt: skip
     attention: str = option(
-        "paper", "how slot-key products become attention: paper, the published normalisation, or qknorm, a sigmoid of "
-        "the cosine with learned scale and bias, which stays stable with many classes", choices=("paper", "qknorm"),
+        "paper", "argument of the attention sigmoid: paper, the slot-key products with the published normalisation, or "
+        "qknorm, the cosine of slot and key with a learned scale and bias, which stays stable with many classes",
+        choices=("paper", "qknorm"),
     )  # fmt: skip
     logit_scale: float = option(
-        10.0, "initial factor of the cosine in qknorm; it is learned from there; lower makes attention softer",
+        10.0, "initial value of the learned scale of the cosine in qknorm; a lower value makes attention softer",
         metavar="X", above=0, high=1e4, effect="start",
     )  # fmt: skip
     value_weighting: str = option(
-        "mean", "what attention to a place adds to the logit: the mean of the value there, as published, or one "
-        "learned number for all places (equal), which makes the attention map the evidence", choices=("mean", "equal"),
+        "mean", "weight of each place's attention in the logit: mean, the mean of the value vector there, as "
+        "published, or equal, one learned number for all places, which makes the attention map the evidence map",
+        choices=("mean", "equal"),
     )  # fmt: skip
     position: str = option(
         "sine",
-        "position encoding added to the input of the keys: sine, as published, or none",
+        "position encoding that is added to the input of the keys: sine, as published, or none",
         choices=("sine", "none"),
     )
     dropout: float = option(
-        0.0, "share of the backbone's channels that the head drops in each training step", metavar="X", low=0, below=1,
-        effect="training",
+        0.0, "probability with which each channel of the backbone's features is dropped, in training only",
+        metavar="X", low=0, below=1, effect="training",
     )  # fmt: skip
     salience: float = option(
-        0.0, "scale attention at each place by the norm of the backbone's features there, relative to the largest norm "
-        "in the picture, to this power; 0: no scaling, as published", metavar="P", low=0, high=1e3,
+        0.0, "multiply the attention at each place by its relative feature norm (1 at the largest in the picture) to "
+        "the power P; 0: no factor, as published", metavar="P", low=0, high=1e3,
     )  # fmt: skip
     reference: str = option(
-        "none", "attention that counts as zero at a place: none, as published, or min, the smallest attention of any "
-        "slot there, so that a map shows what sets its class apart", choices=("none", "min"),
+        "none", "reference subtracted from the attention at each place: none, as published, or min, the smallest "
+        "attention of any slot there, so that a map shows what distinguishes its class", choices=("none", "min"),
     )  # fmt: skip
     slot_init: str = option(
-        "random", "initial slots: random, as published, or means, the mean key of each class in the training set",
-        choices=("random", "means"), effect="start",
+        "random", "initial slots: random, as published, or means, computed from the mean key of each class over the "
+        "training set", choices=("random", "means"), effect="start",
     )  # fmt: skip
     loss_status: int = option(
-        1, "1: positive model, whose maps support their class; -1: negative model, whose maps speak against it",
+        1, "1: positive model, whose maps show evidence for their class; -1: negative model, with evidence against it",
         choices=(1, -1),
     )  # fmt: skip
 
@@ -109,22 +111,22 @@ class SlotConfig:
 
 
 def check_options(config: Any, error: type[ValueError] = ModelError) -> None:
-    """Check the type and bounds of every field made by :func:`option`.
+    """Check the type and the value of every field defined by :func:`option`.
 
     Raises:
-        error: the first field that is wrong, with its value and what is valid.
+        error: for the first invalid field, with its value and the valid ones.
     """
     for field in options_of(config):
         value = getattr(config, field.name)
         choices = field.metadata["choices"]
         if choices and value not in choices:
             raise error(f"unknown {field.name} {value!r}: choose one of {', '.join(map(str, choices))}")
-        if fault := _type_fault(field.type, value) or rule_fault(value, field.metadata["rules"]):
+        if fault := _type_fault(field.type, value) or _rule_fault(value, field.metadata["rules"]):
             raise error(f"{field.name} {fault}, not {value!r}")
 
 
 def options_of(config: Any) -> list[dataclasses.Field]:
-    """The fields of a configuration (a class or an instance) that :func:`option` made."""
+    """Fields of a configuration (a class or an instance) that were defined by :func:`option`."""
     return [field for field in dataclasses.fields(config) if "help" in field.metadata]
 
 
@@ -136,8 +138,8 @@ def _type_fault(expected: Any, value: Any) -> str:
     return "" if good else f"must be of type {expected.__name__}"
 
 
-def rule_fault(value: Any, rules: Mapping[str, float]) -> str:
-    """What a number breaks of ``low``, ``above``, ``high``, ``below`` and ``multiple_of``; empty if nothing."""
+def _rule_fault(value: Any, rules: Mapping[str, float]) -> str:
+    """First of the rules ``low``, ``above``, ``high``, ``below`` and ``multiple_of`` that a number breaks, in words."""
     checks = {
         "low": ("must be at least", lambda bound: value >= bound),
         "above": ("must be above", lambda bound: value > bound),
@@ -156,19 +158,23 @@ OPTIONS = tuple(field.name for field in options_of(SlotConfig))
 
 
 def slot_config(options: Mapping[str, Any]) -> SlotConfig:
-    """The configuration of some keywords; what is missing has its default, the published form.
+    """Make a configuration from keywords; a missing one has its default, the published form.
 
     Raises:
-        ModelError: an unknown keyword, or a wrong value.
+        ModelError: an unknown keyword, or an invalid value.
     """
     if unknown := [name for name in options if name not in OPTIONS]:
-        raise ModelError(f"unknown option '{unknown[0]}' of the slot head: choose of {', '.join(OPTIONS)}")
+        raise ModelError(f"unknown option '{unknown[0]}' of the slot head: choose one of {', '.join(OPTIONS)}")
     return SlotConfig(**options)
 
 
 def differences(config: Mapping[str, Any], other: Mapping[str, Any], *effects: str) -> list[tuple[str, Any, Any]]:
-    """Options of these effects in which two stored configurations differ: name, value in each."""
-    mine, theirs = (slot_config({k: v for k, v in c.items() if k in OPTIONS}) for c in (config, other))
+    """List the options with one of these effects that differ between two stored configurations.
+
+    Returns:
+        For each such option its name, its value in ``config`` and its value in ``other``.
+    """
+    first, second = (slot_config({k: v for k, v in c.items() if k in OPTIONS}) for c in (config, other))
     names = [field.name for field in options_of(SlotConfig) if field.metadata["effect"] in effects]
-    pairs = [(name, getattr(mine, name), getattr(theirs, name)) for name in names]
-    return [pair for pair in pairs if pair[1] != pair[2]]
+    triples = [(name, getattr(first, name), getattr(second, name)) for name in names]
+    return [triple for triple in triples if triple[1] != triple[2]]

@@ -1,8 +1,8 @@
-"""The element-wise part of a GRU cell (Cho et al. 2014), with its gradient written out.
+"""Element-wise part of a GRU cell (Cho et al. 2014), with a hand-written gradient.
 
-The cell of torch wants state and input of each row of a batch; here the state of the first update is one for all
-pictures, and the products are made outside. Written out, the backward pass has a third of the steps that autograd would
-take, and keeps four tensors instead of nine.
+torch's own cell needs a state for every row of the batch; here the first update has one state for all pictures, and the
+caller computes the matrix products. The hand-written backward pass has a third of the steps of autograd's, and stores
+four tensors instead of nine.
 """
 
 from typing import Any
@@ -12,13 +12,15 @@ from torch import Tensor
 
 
 class _GRUGates(torch.autograd.Function):
+    """Gates of the cell, see :func:`gru_gates`."""
+
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, recurrent: Tensor, state: Tensor) -> Tensor:
         d = state.shape[-1]
         reset_update = (inputs[..., : 2 * d] + recurrent[..., : 2 * d]).sigmoid_()  # (b, k, 2d)
         reset, update = reset_update.split(d, -1)
         kept = recurrent[..., 2 * d :]
-        # tanh(x) = 2 sigmoid(2x) - 1, which a CPU computes five times as fast.
+        # tanh(x) = 2 sigmoid(2x) - 1, which is five times as fast on a CPU.
         new = torch.addcmul(inputs[..., 2 * d :], reset, kept).mul_(2).sigmoid_().mul_(2).sub_(1)  # (b, k, d)
         ctx.save_for_backward(reset_update, new, kept, state)
         return torch.lerp(new, state.expand_as(new), update)  # (b, k, d)
@@ -44,14 +46,14 @@ class _GRUGates(torch.autograd.Function):
 
 
 def gru_gates(inputs: Tensor, recurrent: Tensor, state: Tensor) -> Tensor:
-    """The next state of a GRU cell, whose gates are reset, update and new, in the order of ``torch.nn.GRUCell``.
+    """Compute the next state of a GRU cell; gates in the order of ``torch.nn.GRUCell``: reset, update, new.
 
     Args:
         inputs: (b, k, 3d), ``W_i x + b_i``.
-        recurrent: (b, k, 3d), ``W_h h + b_h``, or (k, 3d), the same for all pictures.
-        state: (b, k, d), ``h``, or (k, d).
+        recurrent: (b, k, 3d), ``W_h h + b_h``, or (k, 3d) if it is the same for all pictures.
+        state: (b, k, d), ``h``, or (k, d) if it is the same for all pictures.
 
     Returns:
-        (b, k, d).
+        (b, k, d), the next ``h``.
     """
     return _GRUGates.apply(inputs, recurrent, state)

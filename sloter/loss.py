@@ -1,4 +1,4 @@
-"""The SCOUTER loss (section 3.3 of the paper): cross entropy plus a price on attention."""
+"""SCOUTER loss (section 3.3 of the paper): cross entropy plus a penalty on the area of attention."""
 
 import torch
 from torch import Tensor, distributed, nn
@@ -8,9 +8,9 @@ from sloter.slot_model import SlotOutput
 
 
 def balanced_weights(counts: Tensor) -> Tensor:
-    """Class weights that make classes count alike: inverse to their (c) numbers of pictures, 1 on average over these.
+    """Compute class weights (c) inverse to the numbers of pictures (c), with mean 1 over all pictures.
 
-    A class without pictures gets 1; no picture will ask for it.
+    A class without pictures gets weight 1, which has no effect.
     """
     present = counts > 0
     weights = counts.sum() / (present.sum() * counts.clamp_min(1))
@@ -18,20 +18,21 @@ def balanced_weights(counts: Tensor) -> Tensor:
 
 
 class ScouterLoss(nn.Module):
-    """``ce + lambda_value * attn_mean ** power``; a model without slots pays the cross entropy alone.
+    """Cross entropy plus attention penalty: ``ce + lambda_value * attn_mean ** power``.
 
-    ``attn_mean`` is the mean of the attention over pictures, slots and places. Because of the power the loss of
-    a batch is not the mean of its parts, so in training mode the mean is taken over all processes: a global
-    batch has one loss however it is split.
+    ``attn_mean`` is the mean of the attention over pictures, slots and places; it is 0 for a model without slots.
+    Because of the power, the loss of a batch is not the mean of the losses of its parts. In training mode the mean
+    is therefore taken over all processes: the loss of a global batch does not depend on how it is split.
 
     Args:
-        lambda_value: price of attention.
-        power: of the mean attention.
+        lambda_value: weight of the attention penalty.
+        power: exponent of the mean attention.
+        class_weights: (c), weight of each class in the cross entropy, with mean 1 over the training pictures; None
+            for equal weights. The weighted sum is divided by b, not by the sum of the weights, so that the split of a
+            global batch does not matter here either.
         label_smoothing: share of each label that is spread over all classes, in training only.
-        temperature: the logits are divided by it, in training only. Label smoothing holds probabilities back on new
-            pictures more than on those that were trained on; above 1 it makes logits that much larger.
-        class_weights: (c), the weight of a picture of each class in the cross entropy, with mean 1 over the training
-            pictures; None weighs all alike. The mean is over pictures, not over weights, for the same reason.
+        temperature: divisor of the logits, in training only; the model learns logits larger by this factor. A value
+            above 1 makes up for label smoothing, which lowers probabilities more on new pictures than on trained ones.
     """
 
     def __init__(
@@ -50,16 +51,15 @@ class ScouterLoss(nn.Module):
         self.register_buffer("class_weights", class_weights)
 
     def forward(self, output: SlotOutput, target: Tensor) -> dict[str, Tensor]:
-        """Loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
-            output: logits (b, c) and, of a slot model, attn (b, c, s, h, w).
+            output: logits (b, c) and, for a slot model, attn (b, c, s, h, w).
             target: (b), class indices, or (b, c), the share of each class.
 
         Returns:
             Scalars ``loss``, ``ce``, ``attn_mean`` and ``area_loss`` (``attn_mean ** power``).
         """
-        # Summed and divided by b, not by the weights: see class_weights.
         smoothing, temperature = (self.label_smoothing, self.temperature) if self.training else (0.0, 1.0)
         ce = F.cross_entropy(
             output.logits.float() / temperature, target, weight=self.class_weights, reduction="none",
@@ -69,7 +69,7 @@ class ScouterLoss(nn.Module):
         return self.combine(ce, self._over_processes(attn_mean))
 
     def combine(self, ce: Tensor, attn_mean: Tensor) -> dict[str, Tensor]:
-        """The loss of means that are already known, for instance those over a whole split."""
+        """Combine a cross entropy and a mean attention, for instance those of a whole split; returns as ``forward``."""
         area_loss = attn_mean**self.power
         return {
             "loss": ce + self.lambda_value * area_loss,
@@ -84,6 +84,6 @@ class ScouterLoss(nn.Module):
         everywhere = attn_mean.detach().clone()
         distributed.all_reduce(everywhere)
         everywhere /= distributed.get_world_size()
-        # Value: the global mean. Gradient: that of the local mean, which averaging gradients over the processes
-        # turns into the gradient of the global loss.
+        # The value is the global mean, the gradient that of the local mean: averaging the gradients over the processes
+        # makes it the gradient of the global loss.
         return attn_mean + (everywhere - attn_mean.detach())

@@ -1,7 +1,7 @@
 """SCOUTER as published (Li et al., ICCV 2021, section 3), equation by equation: read this file first.
 
-Plain and slow on purpose. It is the oracle that the tests hold :mod:`sloter.slot_attention` against; parameters have
-the same names in both. The query projection of the published code is left out, since its result is never used.
+Plain and slow on purpose: the tests compare :mod:`sloter.slot_attention` with it, and parameters have the same names
+in both. The query projection of the published code is left out, since its result is never used.
 """
 
 import torch
@@ -10,20 +10,20 @@ from torch.nn import functional as F
 
 
 def inputs(feature_map: Tensor, conv1x1: nn.Module, position: Tensor) -> tuple[Tensor, Tensor]:
-    """(b, f, h, w) features of the backbone and (1, d, h, w) position encoding to X_pe and X, (b, n, d) each."""
+    """Compute X_pe and X, (b, n, d) each, from features (b, f, h, w) and position encoding (1, d, h, w)."""
     values = torch.relu(conv1x1(feature_map))  # X, (b, d, h, w)
     keys_in = values + position  # X_pe, (b, d, h, w)
     return keys_in.flatten(2).transpose(1, 2), values.flatten(2).transpose(1, 2)  # (b, n, d) each
 
 
 class PaperSlotAttention(nn.Module):
-    """The xSlot attention module.
+    """xSlot attention module.
 
     Args:
         num_classes: c.
-        slots_per_class: s; there are k = c * s slots, class by class.
+        slots_per_class: s; there are k = c * s slots, ordered class by class.
         dim: d, width of keys, values and slots.
-        to_k_layers: linear layers that make the keys.
+        to_k_layers: number of linear layers that compute the keys.
         iters: iterations of slot attention.
         sign: e, +1 for a positive model, -1 for a negative one.
     """
@@ -40,7 +40,7 @@ class PaperSlotAttention(nn.Module):
         self.gru = nn.GRUCell(dim, dim)
 
     def forward(self, keys_in: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, n, d) each to logits (b, c) and attention (b, k, n)."""
+        """Compute logits (b, c) and attention (b, k, n) from X_pe and X, (b, n, d) each."""
         b, _, d = values.shape
         keys = self.to_k(keys_in)  # K, (b, n, d)
         slots = self.initial_slots.expand(b, -1, -1)  # S, (b, k, d)
@@ -55,5 +55,5 @@ class PaperSlotAttention(nn.Module):
 
 
 def loss(logits: Tensor, attn: Tensor, target: Tensor, *, lambda_value: float, power: float) -> Tensor:
-    """Cross entropy plus the attention penalty, ``lambda * (mean of A) ** power``."""
+    """Compute the cross entropy plus the attention penalty ``lambda * (mean of A) ** power``."""
     return F.cross_entropy(logits, target) + lambda_value * attn.mean() ** power

@@ -1,4 +1,4 @@
-"""The 2-D sine position encoding of DETR (Carion et al., ECCV 2020), as SCOUTER adds it to its keys."""
+"""2-D sine position encoding of DETR (Carion et al., ECCV 2020), as SCOUTER adds it to the input of its keys."""
 
 import math
 
@@ -9,16 +9,16 @@ from torch import Tensor
 def sine_position_encoding(
     height: int, width: int, dim: int, *, temperature: float = 10000.0, device: torch.device | None = None
 ) -> Tensor:
-    """Encode each place of a grid: the first half of the channels its row, the second half its column.
+    """Encode each place of a grid: its row in the first half of the channels, its column in the second half.
 
-    Coordinates count from 1 and are scaled so that the last one is 2 pi; even channels are sines and odd
-    channels cosines of it, at wavelengths that grow geometrically up to ``temperature``.
+    Coordinates count from 1 and are scaled so that the last one is 2 pi. Even channels are their sines and odd channels
+    their cosines, with wavelengths that grow geometrically up to ``temperature``.
 
     Returns:
         (1, d, h, w), values in [-1, 1].
 
     Raises:
-        ValueError: ``dim`` is not a multiple of 4, so that rows and columns, sine and cosine cannot share it.
+        ValueError: ``dim`` is not a multiple of 4: row and column, sine and cosine each take a quarter.
     """
     if dim % 4:
         raise ValueError(f"the position encoding needs a width divisible by 4, not {dim}")

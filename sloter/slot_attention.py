@@ -1,8 +1,7 @@
-"""xSlot attention, the module of SCOUTER (section 3 of the paper): slots attend, attended values sum to logits.
+"""xSlot attention (section 3 of the paper) and its variants: the slots of each class attend to places of a grid.
 
-:mod:`sloter.paper` has the published equations in one screen; this is their fast form, with its variants. The ways to
-normalise slot-key products are in :data:`NORMALISERS`, what attention to a place adds to a logit in
-:data:`VALUE_WEIGHTINGS`.
+This is the fast form of the equations that :mod:`sloter.paper` has in one screen. The ways to normalise slot-key
+products are in :data:`NORMALISERS`, the weights of the places in a logit in :data:`VALUE_WEIGHTINGS`.
 """
 
 import math
@@ -16,33 +15,33 @@ from torch.nn import functional as F
 from sloter.config import SlotConfig
 from sloter.gru import gru_gates
 
-# Initial value of the learned value weighting, by sign: the logits of a negative model start nearly equal and need a
-# larger factor to tell classes apart.
-INITIAL_WEIGHT = {1: 128.0, -1: 256.0}
+# Initial value of the learned value weighting, by loss_status: the logits of a negative model start nearly equal, so
+# that a larger factor is needed to distinguish classes.
+INITIAL_VALUE_WEIGHT = {1: 128.0, -1: 256.0}
 
 
 class Normaliser(Protocol):
-    """Slots and keys to attention: ``sigmoid(shift(queries @ keys^T))``."""
+    """Normalisation that turns slots and keys into attention, ``sigmoid(shift(queries @ keys^T))``."""
 
     def keys(self, keys: Tensor) -> Tensor:
-        """(b, n, d) keys, once for all iterations."""
+        """Normalise the keys (b, n, d), once for all iterations."""
         ...
 
     def queries(self, slots: Tensor, key_sum: Tensor) -> Tensor:
-        """Slots (k, d) or (b, k, d) and the sum of the keys (b, 1, d) to (b, k, d) or (k, d)."""
+        """Normalise slots (k, d) or (b, k, d), given the sum (b, 1, d) of the normalised keys; (b, k, d) or (k, d)."""
         ...
 
     def shift(self, products: Tensor) -> Tensor:
-        """Products (b, k, n) of queries and keys to arguments of the sigmoid."""
+        """Turn products (b, k, n) of queries and keys into arguments of the sigmoid."""
         ...
 
 
 class PaperNormaliser(nn.Module):
-    """The published form: ``Z / sum_n Z * sum_k sum_n Z`` with ``Z = S K^T / sqrt(d)``.
+    """Published normalisation: ``Z / sum_n Z * sum_k sum_n Z`` with ``Z = S K^T / sqrt(d)``.
 
     Its arguments grow with the number of slots and its denominator has no fixed sign, which makes training fragile with
-    many classes; it is the paper's model. A slot's sum over places is its product with the summed keys, so the whole
-    normalisation is one factor per slot.
+    many classes. Since ``sum_n Z`` of a slot is its product with the summed keys, the whole normalisation is one factor
+    per slot.
     """
 
     def __init__(self, dim: int, num_positions: int | None, config: SlotConfig) -> None:
@@ -50,63 +49,69 @@ class PaperNormaliser(nn.Module):
         self.scale = dim**-0.5
 
     def keys(self, keys: Tensor) -> Tensor:
+        """Divide the keys by sqrt(d)."""
         return keys * self.scale
 
     def queries(self, slots: Tensor, key_sum: Tensor) -> Tensor:
+        """Multiply each slot by its factor ``sum_k sum_n Z / sum_n Z``."""
         per_slot = slots.float() @ key_sum.transpose(1, 2)  # (b, k, 1)
         total = per_slot.sum(1, keepdim=True)  # (b, 1, 1)
-        # A sum near zero would divide by zero: its magnitude is kept above rounding error, its sign stays.
+        # Against division by zero: the magnitude is kept above rounding error, with the same sign.
         per_slot = per_slot.abs().clamp_min(torch.finfo(per_slot.dtype).eps).copysign(per_slot)
         return slots * (total / per_slot)  # (b, k, d)
 
     def shift(self, products: Tensor) -> Tensor:
+        """Return the products unchanged."""
         return products
 
 
 class QKNormaliser(nn.Module):
     """Cosine of slot and key, times a learned scale, plus a learned bias.
 
-    Query-key normalisation (Henry et al. 2020) bounds the argument whatever the number of slots; the bias of -log n
-    keeps the summed attention of a slot near one at the start, as Ramapuram et al. (2024) advise for sigmoid attention.
+    Query-key normalisation (Henry et al. 2020) bounds the arguments whatever the number of slots. The bias starts at
+    -log n, so that the summed attention of a slot starts near one, as Ramapuram et al. (2024) advise.
     """
 
     def __init__(self, dim: int, num_positions: int | None, config: SlotConfig) -> None:
         super().__init__()
         if num_positions is None:
-            raise ValueError("this form of attention needs num_positions, the number of places of the grid (h * w)")
+            raise ValueError("attention 'qknorm' needs num_positions, the number of places of the grid (h * w)")
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
         self.bias = nn.Parameter(torch.tensor(-math.log(num_positions)))
 
     def keys(self, keys: Tensor) -> Tensor:
+        """Normalise the keys along d and multiply them by the learned scale."""
         return F.normalize(keys, dim=2) * self.log_scale.exp()
 
     def queries(self, slots: Tensor, key_sum: Tensor) -> Tensor:
+        """Normalise the slots along d."""
         return F.normalize(slots.float(), dim=-1)
 
     def shift(self, products: Tensor) -> Tensor:
+        """Add the learned bias."""
         return products + self.bias.to(products.dtype)
 
 
 class MeanValue(nn.Module):
-    """The published form: a place weighs the mean of its values, so that ``attn @ weight`` is the summed update."""
+    """Published value weighting: the mean of the value vector, so that ``attn @ weight`` is the summed update."""
 
     def __init__(self, initial: float) -> None:
         super().__init__()
 
     def forward(self, values: Tensor) -> Tensor:
-        """(b, n, d) to (b, n)."""
+        """Average values (b, n, d) over d to weights (b, n)."""
         return values.mean(2)
 
 
 class EqualValue(nn.Module):
-    """All places weigh the same, a learned positive number: the attention map times it is the evidence map."""
+    """Equal value weighting: one learned positive number, so that evidence is proportional to attention."""
 
     def __init__(self, initial: float) -> None:
         super().__init__()
         self.log_gamma = nn.Parameter(torch.tensor(math.log(initial)))
 
     def forward(self, values: Tensor) -> Tensor:
-        """(b, n, d) to (b, n)."""
+        """Repeat the learned weight for values (b, n, d) to weights (b, n)."""
         return self.log_gamma.exp().expand(values.shape[:2])
 
 
@@ -118,15 +123,15 @@ VALUE_WEIGHTINGS: dict[str, Callable[[float], nn.Module]] = {"mean": MeanValue, 
 
 
 class SlotAttention(nn.Module):
-    """The slots of each class attend to the places of a feature grid; what they attend to sums to the class's evidence.
+    """Attention of the slots of each class to the places of a feature grid, and the evidence that it sums to.
 
     Args:
         num_classes: c.
         slots_per_class: s.
-        dim: d, the width of keys, values and slots.
-        num_positions: n, the number of places; ``qknorm`` takes the start of its bias from it.
-        options: other fields of :class:`sloter.config.SlotConfig`, such as ``iters``, ``to_k_layers``, ``attention``.
-            With ``iters=1`` there is no GRU; with ``to_k_layers=0`` the keys are their input.
+        dim: d, width of keys, values and slots.
+        num_positions: n, number of places; only ``qknorm`` needs it, for the initial value of its bias.
+        options: other fields of :class:`sloter.config.SlotConfig`, for instance ``iters`` or ``attention``. With
+            ``iters=1`` there is no GRU; with ``to_k_layers=0`` the input of the keys is used as the keys.
 
     Raises:
         ValueError: a size below 1, or an option that is unknown or out of bounds.
@@ -148,47 +153,47 @@ class SlotAttention(nn.Module):
         for number in range(config.to_k_layers):
             layers += [nn.ReLU()] * (number > 0) + [nn.Linear(dim, dim)]
         self.to_k = nn.Sequential(*layers)
-        self.value_weighting = VALUE_WEIGHTINGS[config.value_weighting](INITIAL_WEIGHT[config.loss_status])
+        self.value_weighting = VALUE_WEIGHTINGS[config.value_weighting](INITIAL_VALUE_WEIGHT[config.loss_status])
         self.normaliser: Normaliser = NORMALISERS[config.attention](dim, num_positions, config)
         self.gru = nn.GRUCell(dim, dim) if config.iters > 1 else None
 
     def forward(
         self, keys_in: Tensor, values: Tensor, salience: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Attend.
+        """Compute evidence, attention and value weighting.
 
-        Under autocast to bfloat16 the slots are updated in it; the last iteration, which makes logits and explanation,
-        is always in single precision, so that their identity holds to its tolerance.
+        Under autocast to bfloat16 the slots are updated in bfloat16. The last iteration, which gives logits and
+        explanation, always runs in single precision, so that the maps sum to the logits within its tolerance.
 
         Args:
-            keys_in: (b, n, d), the values with their position encoding.
+            keys_in: (b, n, d), input of the keys: the values with their position encoding.
             values: (b, n, d), not negative.
-            salience: (b, n) in [0, 1], the upper bound of attention at each place; None for 1 everywhere.
+            salience: (b, n) in [0, 1], factor of the attention at each place; None for 1 everywhere.
 
         Returns:
-            evidence: (b, c), not negative; the logits but for their sign.
-            attn: (b, c, s, n), each in [0, 1].
+            evidence: (b, c), not negative; the logits without their sign.
+            attn: (b, c, s, n) in [0, 1].
             weight: (b, n), the value weighting of each place, so that
                 ``evidence == (attn.sum(2) * weight[:, None]).sum(-1)``.
         """
         device = keys_in.device.type
-        # float16 would overflow where the published normaliser does not.
+        # In float16 the arguments of the published normalisation would overflow.
         low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
         with torch.autocast(device, enabled=False):
             values = values.float()  # (b, n, d)
             keys = self.normaliser.keys(self.to_k(keys_in.float()))  # (b, n, d)
             key_sum = keys.sum(1, keepdim=True)  # (b, 1, d)
-            slots = self._updated(keys, key_sum, values, salience, torch.bfloat16 if low else torch.float32)
+            slots = self._update_slots(keys, key_sum, values, salience, torch.bfloat16 if low else torch.float32)
             attn = self._attend(slots, keys, key_sum, salience)  # (b, k, n)
-            # With value weighting "mean" this is the last update summed over d: neither that nor a GRU step is needed.
+            # With value weighting "mean" the evidence is the last update summed over d, so that update is not computed.
             weight = self.value_weighting(values)  # (b, n)
             attn = attn.unflatten(1, (self.num_classes, -1))  # (b, c, s, n)
-            # Not a matrix product, whose factors a GPU may round (TensorFloat-32): logit and explanation must agree.
+            # Not a matrix product, whose factors a GPU may round (TensorFloat-32): maps must sum to the logits.
             evidence = (attn.sum(2) * weight[:, None]).sum(2)  # (b, c)
         return evidence, attn, weight
 
     def _attend(self, slots: Tensor, keys: Tensor, key_sum: Tensor, salience: Tensor | None) -> Tensor:
-        """Attention (b, k, n) of slots (k, d) or (b, k, d), in the precision of the keys."""
+        """Compute the attention (b, k, n) of slots (k, d) or (b, k, d), in the precision of the keys."""
         queries = self.normaliser.queries(slots, key_sum).to(keys.dtype)
         queries = queries.expand(len(keys), -1, -1)  # (b, k, d)
         arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
@@ -197,19 +202,19 @@ class SlotAttention(nn.Module):
             attn = attn - attn.amin(1, keepdim=True)  # (b, k, n)
         return attn if salience is None else attn * salience[:, None].to(attn.dtype)
 
-    def _updated(
+    def _update_slots(
         self, keys: Tensor, key_sum: Tensor, values: Tensor, salience: Tensor | None, dtype: torch.dtype
     ) -> Tensor:
-        """Slots (b, k, d) before the last iteration; (k, d), the initial ones, if there is only one."""
-        # Shared by all pictures, so that the first iteration is not repeated b times.
+        """Run all iterations except the last: slots (b, k, d), or the initial ones (k, d) if there is only one."""
+        # Without a batch axis: the first iteration's products with the slots are the same for all pictures.
         slots: Tensor = self.initial_slots  # (k, d)
         if self.gru is None:
             return slots
-        cell = [parameter.to(dtype) for parameter in (self.gru.weight_ih / values.shape[2], self.gru.bias_ih)]
-        recurrent = [parameter.to(dtype) for parameter in (self.gru.weight_hh, self.gru.bias_hh)]
+        input_layer = [parameter.to(dtype) for parameter in (self.gru.weight_ih / values.shape[2], self.gru.bias_ih)]
+        state_layer = [parameter.to(dtype) for parameter in (self.gru.weight_hh, self.gru.bias_hh)]
         keys, values, slots = keys.to(dtype), values.to(dtype), slots.to(dtype)
         for _ in range(self.iters - 1):
             attn = self._attend(slots, keys, key_sum, salience)  # (b, k, n)
-            updates = torch.bmm(attn, values)  # (b, k, d), d times U: the division is in the weight
-            slots = gru_gates(F.linear(updates, *cell), F.linear(slots, *recurrent), slots)  # (b, k, d)
+            updates = torch.bmm(attn, values)  # (b, k, d), d times U: input_layer's weight is divided by d instead
+            slots = gru_gates(F.linear(updates, *input_layer), F.linear(slots, *state_layer), slots)  # (b, k, d)
         return slots.float()

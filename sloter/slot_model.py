@@ -1,4 +1,4 @@
-"""The two classifiers, SCOUTER and the plain one it is compared with, and how they are built."""
+"""Both classifiers, SCOUTER and the plain one that it is compared with, and the functions that build them."""
 
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -14,10 +14,10 @@ from sloter.slot_attention import SlotAttention
 
 
 class SlotOutput(NamedTuple):
-    """What a classifier returns; a plain one fills the logits alone.
+    """Output of a classifier; the plain classifier fills the logits only.
 
-    ``logits == sign * (attn.sum(2) * values[:, None]).sum((-2, -1))``, where sign is +1 for a positive and -1
-    for a negative model: the explanation is the score.
+    The maps sum to the logits: ``logits == sign * (attn.sum(2) * values[:, None]).sum((-2, -1))``, where sign is +1 for
+    a positive and -1 for a negative model.
     """
 
     logits: Tensor  # (b, c)
@@ -26,22 +26,22 @@ class SlotOutput(NamedTuple):
 
 
 def feature_salience(features: Tensor, power: float) -> Tensor:
-    """How much there is at each place: the length of its features next to the picture's largest, to a power.
+    """Compute the salience of each place: its feature norm relative to the largest in the picture, to a power.
 
-    A convolutional backbone that was trained on objects answers to them with long feature vectors and to their
-    surroundings with short ones, whatever the classes.
+    A convolutional backbone that was trained on objects gives feature vectors of large norm on objects of any class,
+    and of small norm on their surroundings.
 
     Args:
-        features: (b, f, h, w), of the backbone.
-        power: the higher, the fewer places.
+        features: (b, f, h, w) from the backbone.
+        power: a higher power leaves fewer places salient.
 
     Returns:
         (b, h * w) in [0, 1].
     """
-    length = features.float().flatten(2).norm(dim=1)  # (b, n)
-    # A picture without any features is nowhere salient; powers below 1 have no slope at 0.
-    relative = length / length.amax(1, keepdim=True).clamp_min(torch.finfo(length.dtype).tiny)
-    return relative.clamp_min(1e-6) ** power
+    norm = features.float().flatten(2).norm(dim=1)  # (b, n)
+    # Where all features are zero, nothing is salient.
+    relative = norm / norm.amax(1, keepdim=True).clamp_min(torch.finfo(norm.dtype).tiny)
+    return relative.clamp_min(1e-6) ** power  # the gradient of a power below 1 is infinite at 0
 
 
 class SlotModel(FeatureModel):
@@ -49,13 +49,13 @@ class SlotModel(FeatureModel):
 
     Args:
         backbone: a timm model without classifier.
-        config: the options of the slot head.
+        config: options of the slot head.
         num_classes: c.
         in_chans: channels of the picture.
-        img_size: (H, W) for which the grid is laid out; other sizes work where the backbone takes them.
+        img_size: (H, W) of the pictures; ``forward`` takes other sizes, too, if the backbone does.
 
     Raises:
-        ModelError: the pictures are too small for a grid of at least 2x2 places.
+        ModelError: the grid has fewer than 2x2 places.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class SlotModel(FeatureModel):
         f, h, w = self.feature_shape(in_chans, img_size)
         if min(h, w) < 2:
             raise ModelError(
-                f"img_size {img_size[0]}x{img_size[1]} is too small: this backbone makes a grid of {h}x{w} places of "
-                "it and the slots need at least 2x2; give a larger --img_size or an earlier --out_stage"
+                f"--img_size {img_size[0]}x{img_size[1]} is too small: this backbone makes a grid of {h}x{w} places, "
+                "and the slots need at least 2x2; give a larger --img_size or an earlier --out_stage"
             )
         self.sign, self.salience = config.loss_status, config.salience
-        # Whole channels, not single numbers: a slot sums over places, so the neighbours would make up for a lost one.
+        # Whole channels, not single elements: slots sum over places, so neighbours would make up for a dropped element.
         self.dropout = nn.Dropout2d(config.dropout)
         self.conv1x1 = nn.Conv2d(f, config.hidden_dim, kernel_size=1)
         self.has_position = config.position == "sine"
@@ -80,35 +80,35 @@ class SlotModel(FeatureModel):
         self.slot = SlotAttention(num_classes, slots_per_class, dim, num_positions=h * w, **options)
 
     def forward(self, images: Tensor) -> SlotOutput:
-        """(b, ch, H, W) normalised pictures to logits and their explanation."""
+        """Classify normalised pictures (b, ch, H, W) and explain their logits."""
         return self.explain_features(grid_features(self.backbone, images))  # (b, f, h, w)
 
     def explain_features(self, features: Tensor) -> SlotOutput:
-        """(b, f, h, w) features to logits and their explanation."""
-        keys_in, values = self.places(features)  # (b, n, d) each
+        """Compute logits and their explanation from features (b, f, h, w) of the backbone."""
+        keys_in, values = self.slot_inputs(features)  # (b, n, d) each
         h, w = features.shape[2:]
         salience = feature_salience(features, self.salience) if self.salience else None  # (b, n)
         evidence, attn, weight = self.slot(keys_in, values, salience)  # (b, c), (b, c, s, n), (b, n)
         return SlotOutput(self.sign * evidence, attn.unflatten(3, (h, w)), weight.unflatten(1, (h, w)))
 
     def mean_keys(self, images: Tensor) -> Tensor:
-        """(b, ch, H, W) pictures to the mean (b, d) over places of their keys, as the slots meet them."""
-        keys_in, _ = self.places(grid_features(self.backbone, images))  # (b, n, d)
+        """Compute the mean (b, d) over places of the normalised keys of pictures (b, ch, H, W)."""
+        keys_in, _ = self.slot_inputs(grid_features(self.backbone, images))  # (b, n, d)
         return self.slot.normaliser.keys(self.slot.to_k(keys_in.float())).mean(1)  # (b, d)
 
     def start_slots(self, means: Tensor, counts: Tensor) -> None:
-        """Start each class's slots at what sets its mean key apart, a negative model's at the opposite.
+        """Set the initial slots to the difference of each class's mean key from that of all classes, times the sign.
 
-        A slot of a positive model is then drawn to places that are like its class and unlike the others, one of a
-        negative model, which denies, to places that are unlike it. Several slots of a class start a little apart.
+        A slot of a positive model then attends to places that resemble its class more than the other classes, a slot of
+        a negative model to places that do not. Several slots of a class differ by noise.
 
         Args:
-            means: (c, d), of :meth:`mean_keys` of each class.
-            counts: (c), pictures behind each mean; a class without any keeps its random slots.
+            means: (c, d), mean of :meth:`mean_keys` over the pictures of each class.
+            counts: (c), number of pictures of each class; a class without pictures keeps its random slots.
         """
         known = counts > 0
-        apart = means - means[known].mean(0)  # (c, d)
-        slots = self.sign * apart / apart[known].std()
+        difference = means - means[known].mean(0)  # (c, d)
+        slots = self.sign * difference / difference[known].std()  # (c, d)
         s = self.slot.slots_per_class
         start = slots.repeat_interleave(s, 0)  # (k, d)
         if s > 1:
@@ -117,8 +117,8 @@ class SlotModel(FeatureModel):
             chosen = known.repeat_interleave(s)
             self.slot.initial_slots[chosen] = start[chosen]
 
-    def places(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, f, h, w) features to what keys are made of and to values, each (b, n, d)."""
+    def slot_inputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the input of the keys and the values, (b, n, d) each, from features (b, f, h, w)."""
         values = torch.relu(self.conv1x1(self.dropout(features)))  # (b, d, h, w)
         _, d, h, w = values.shape
         position = self.position
@@ -129,10 +129,10 @@ class SlotModel(FeatureModel):
 
 
 class PlainClassifier(FeatureModel):
-    """The backbone with timm's own classifier: what the paper calls FC."""
+    """Plain classifier: the backbone with timm's own classifier, FC in the paper."""
 
     def forward(self, images: Tensor) -> SlotOutput:
-        """(b, ch, H, W) normalised pictures to logits."""
+        """Classify normalised pictures (b, ch, H, W)."""
         return SlotOutput(self.backbone(images))
 
 
@@ -147,28 +147,27 @@ def build_model(
     stem: str = "timm",
     pretrained: bool = False,
     weights: dict[str, Tensor] | None = None,
-    weights_source: str = "the weights given",
+    weights_source: str = "the given state dict",
     freeze_stages: int = 0,
     **options: Any,
 ) -> SlotModel | PlainClassifier:
     """Build SCOUTER, or with ``use_slot=False`` the plain classifier, from plain values.
 
-    A checkpoint stores the arguments up to ``stem`` and the options.
+    A checkpoint stores the arguments up to ``stem``, and the options.
 
     Args:
-        backbone: a model name of timm.
+        backbone: model name in timm.
         num_classes: c.
-        use_slot: False for the plain classifier, which has no options.
+        use_slot: False for the plain classifier, which ignores the options.
         in_chans: channels of the picture.
         img_size: (H, W) of the pictures.
-        out_stage: end the backbone after this stage, 1 to 4; None for the whole backbone.
-        stem, pretrained, weights, weights_source: see :func:`create_backbone`.
-        freeze_stages: see :meth:`FeatureModel.freeze`.
+        out_stage: last stage of the backbone, 1 to 4; None for the whole backbone.
+        stem, pretrained, weights, weights_source: see :func:`sloter.backbone.create_backbone`.
+        freeze_stages: see :meth:`sloter.backbone.FeatureModel.freeze`.
         options: fields of :class:`sloter.config.SlotConfig`.
 
     Raises:
-        ModelError: see :func:`create_backbone`, :class:`SlotModel` and :meth:`FeatureModel.freeze`; an unknown option,
-            or one out of bounds.
+        ModelError: an unknown or invalid option, or an error of the functions above.
     """
     config = slot_config(options)
     body = create_backbone(
@@ -180,7 +179,7 @@ def build_model(
         model = SlotModel(body, config, num_classes=num_classes, in_chans=in_chans, img_size=img_size)
     else:
         model = PlainClassifier(body)
-        model.feature_shape(in_chans, img_size)  # fails early for pictures that the backbone cannot take
+        model.feature_shape(in_chans, img_size)  # raises early for pictures that the backbone cannot take
     model.freeze(freeze_stages)
     return model
 
@@ -188,22 +187,22 @@ def build_model(
 def restore_model(
     config: dict[str, Any], weights: dict[str, Tensor], *, img_size: tuple[int, int], source: str
 ) -> SlotModel | PlainClassifier:
-    """The model of a checkpoint, in evaluation mode.
+    """Build the model of a checkpoint, in evaluation mode.
 
     Args:
-        config: keywords of :func:`build_model`, as the checkpoint has them.
-        weights: its state dict.
-        img_size: (H, W) of the pictures to come.
-        source: where it comes from, for the message.
+        config: keywords of :func:`build_model`, as stored in the checkpoint.
+        weights: state dict of the model.
+        img_size: (H, W) of the pictures.
+        source: name of the checkpoint in messages.
 
     Raises:
-        ModelError: see :func:`build_model`; weights that do not fit.
+        ModelError: see :func:`build_model`, or weights that do not fit.
     """
     model = build_model(**{**config, "img_size": img_size})
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()[:160]
-        raise ModelError(f"{source}: its weights do not fit its model ({reason})") from error
+        raise ModelError(f"{source}: its weights do not fit its model ({reason}); give another checkpoint") from error
     model.eval()
     return model

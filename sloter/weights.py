@@ -1,4 +1,4 @@
-"""Where the weights of a backbone come from: timm's hub, or a state dict that was read before."""
+"""Initial weights of a backbone: find timm's pretrained ones, or convert and load those of a state dict."""
 
 import contextlib
 import http.client
@@ -16,24 +16,28 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from sloter import ModelError
+from sloter.stages import TimmModel
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 8.0  # seconds that the hub has to answer before it counts as out of reach
-WAYS_OUT = "give --pre_trained false to train from scratch, or --backbone_weights FILE with weights at hand"
+HUB_TIMEOUT = 8.0  # seconds
+REMEDIES = "give --pre_trained false to train from scratch, or --backbone_weights FILE to load a local file"
 
 
 def pretrained_source(name: str) -> dict[str, Any]:
-    """What ``timm.create_model`` needs to find the pretrained weights of ``name``: a cached file or the hub.
+    """Find the pretrained weights of a model, in the local cache or on the hub.
 
-    Asks the hub once, briefly: its own client would retry for most of a minute.
+    The hub is asked once, with a short time-out: its own client would retry for most of a minute.
+
+    Returns:
+        Keywords for ``timm.create_model``.
 
     Raises:
-        ModelError: timm knows no weights for this model, or they are neither cached nor within reach.
+        ModelError: timm has no weights for this model, or they are not cached and the hub does not provide them.
     """
     config = timm.get_pretrained_cfg(name)
     if config is None or not (config.hf_hub_id or config.url):
-        raise ModelError(f"timm has no pretrained weights for '{name}': {WAYS_OUT}")
+        raise ModelError(f"timm has no pretrained weights for '{name}': {REMEDIES}")
     files = ("model.safetensors", "pytorch_model.bin")
     for file in files if config.hf_hub_id else ():
         cached = huggingface_hub.try_to_load_from_cache(str(config.hf_hub_id), file)
@@ -42,33 +46,35 @@ def pretrained_source(name: str) -> dict[str, Any]:
     addresses = [str(config.url)]
     if config.hf_hub_id:
         addresses = [huggingface_hub.hf_hub_url(str(config.hf_hub_id), file) for file in files]
-    fault = "switched off by HF_HUB_OFFLINE" if huggingface_hub.constants.HF_HUB_OFFLINE else _fault(addresses)
+    fault = "HF_HUB_OFFLINE is set" if huggingface_hub.constants.HF_HUB_OFFLINE else _download_fault(addresses)
     if fault is not None:
-        raise ModelError(f"the pretrained weights of '{name}' cannot be downloaded ({fault}): {WAYS_OUT}")
+        raise ModelError(f"the pretrained weights of '{name}' cannot be downloaded ({fault}): {REMEDIES}")
     return {}
 
 
 def pretrained_statistics(name: str) -> dict[str, tuple[float, ...]]:
-    """``mean`` and ``std`` of the three channels that timm's weights of a model expect; {} for an unknown one.
+    """``mean`` and ``std`` of each channel that timm's weights of a model expect; {} for an unknown model.
 
-    A name after a dot is one that :func:`sloter.backbone.check_name` knows.
+    Args:
+        name: model name in timm; a tag after a dot must be one that :func:`sloter.backbone.check_name` accepts.
     """
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     return {} if config is None else {"mean": tuple(config.mean), "std": tuple(config.std)}
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves redirects to other servers alone: the hub answers with one, and what it leads to may refuse a HEAD."""
+    """Handler that does not follow redirects: the hub answers with one, whose target may refuse HEAD requests."""
 
     def redirect_request(self, *args: Any) -> None:
-        return None
+        """Follow no redirect."""
+        return
 
 
-def _head(address: str) -> str | None:
-    """Why an address cannot be had, None if it can."""
+def _request_fault(address: str) -> str | None:
+    """Request the head of an address: the reason why it fails, None if it succeeds."""
     request = urllib.request.Request(address, method="HEAD")
     try:
-        urllib.request.build_opener(_NoRedirect).open(request, timeout=PATIENCE).close()
+        urllib.request.build_opener(_NoRedirect).open(request, timeout=HUB_TIMEOUT).close()
     except urllib.error.HTTPError as error:
         return None if error.code < 400 else f"{address} answers {error.code}"
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -76,32 +82,40 @@ def _head(address: str) -> str | None:
     return None
 
 
-def _fault(addresses: list[str]) -> str | None:
-    """Why none of the addresses can be had, None if one can; in a thread, since name look-ups ignore time-outs."""
+def _download_fault(addresses: list[str]) -> str | None:
+    """Request addresses until one succeeds: the reason why none does, None if one does.
+
+    The requests run in a thread, since name look-ups ignore time-outs.
+    """
     faults: list[str | None] = []
 
     def ask() -> None:
         for address in addresses:
-            faults.append(_head(address))
+            faults.append(_request_fault(address))
             if faults[-1] is None:
                 return
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(HUB_TIMEOUT)
     if None in faults:
         return None
-    return faults[0] if faults else f"no answer from {addresses[0]} in {PATIENCE:.0f} seconds"
+    return faults[0] if faults else f"no answer from {addresses[0]} in {HUB_TIMEOUT:.0f} seconds"
 
 
-def convert_weights(backbone: Any, state: dict[str, Tensor], *, in_chans: int) -> dict[str, Tensor]:
-    """A state dict as a whole timm model (not yet cut) names and shapes it, by timm's own means.
+def convert_weights(backbone: TimmModel, state: dict[str, Tensor], *, in_chans: int) -> dict[str, Tensor]:
+    """Convert a state dict to the names and shapes of a whole timm model, by timm's own functions.
 
     Position embeddings are resized, and a first convolution for another number of channels is adapted.
+
+    Args:
+        backbone: the model before it is cut.
+        state: state dict of the same architecture.
+        in_chans: channels of the model's pictures.
     """
     filter_fn = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
     if filter_fn is not None:
-        with contextlib.suppress(Exception):  # weights of another family: load_weights will list what does not fit
+        with contextlib.suppress(Exception):  # for weights of another family, load_weights lists the differences
             state = dict(filter_fn(dict(state), backbone))
     own = backbone.state_dict()
     for stem in _names(backbone.pretrained_cfg.get("first_conv")):
@@ -111,19 +125,19 @@ def convert_weights(backbone: Any, state: dict[str, Tensor], *, in_chans: int) -
     return state
 
 
-def load_weights(backbone: Any, state: dict[str, Tensor], *, beyond: set[str], source: str) -> None:
-    """Fill a timm model from a converted state dict, in place.
+def load_weights(backbone: TimmModel, state: dict[str, Tensor], *, uncut_names: set[str], source: str) -> None:
+    """Load a converted state dict into a timm model.
 
-    A classifier of another size, or one for which the model has no place, is left out and said so.
+    A classifier of another size, or one that the model does not have, is left out with a warning.
 
     Args:
-        backbone: the model, perhaps cut.
-        state: see :func:`convert_weights`.
-        beyond: names of the whole model, which may be in the state dict though they have been cut off.
-        source: what messages call the state dict.
+        backbone: the model, which may have been cut.
+        state: state dict from :func:`convert_weights`.
+        uncut_names: names in the model's state dict before it was cut; further ones are unexpected.
+        source: name of the state dict in messages.
 
     Raises:
-        ModelError: any other parameter is missing, unexpected or of another shape; it lists them.
+        ModelError: other parameters are missing, unexpected or of another shape; the message lists them.
     """
     own = backbone.state_dict()
     head = tuple(f"{name}." for name in _names(backbone.pretrained_cfg.get("classifier")))
@@ -133,17 +147,19 @@ def load_weights(backbone: Any, state: dict[str, Tensor], *, beyond: set[str], s
     state = {key: value for key, value in state.items() if key not in left_out}
     problems = {
         "missing": [key for key in own if key not in state and not key.startswith(head) and "num_batches" not in key],
-        "unexpected": [key for key in state if key not in own and key not in beyond],
+        "unexpected": [key for key in state if key not in own and key not in uncut_names],
         "of another shape": [key for key in state if key in own and own[key].shape != state[key].shape],
     }
     listed = [
-        f"{len(keys)} {what}: {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''}"
-        for what, keys in problems.items()
+        f"{len(keys)} {problem}: {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''}"
+        for problem, keys in problems.items()
         if keys
     ]
     if listed:
         name = backbone.pretrained_cfg.get("architecture")
-        raise ModelError(f"{source} does not fit the backbone '{name}': {'; '.join(listed)}")
+        raise ModelError(
+            f"{source} does not fit the backbone '{name}': {'; '.join(listed)}; give weights of this model"
+        )
     backbone.load_state_dict(state, strict=False)
 
 
@@ -153,12 +169,12 @@ def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """The initial weights of a backbone.
+    """Initial weights of a backbone, and what they expect.
 
     Attributes:
-        keywords: of :func:`sloter.slot_model.build_model`.
-        statistics: mean and standard deviation that the weights expect of their pictures; {} for those of the data.
-        stem: the backbone's stem, see :func:`sloter.backbone.create_backbone`.
+        keywords: keywords of :func:`sloter.slot_model.build_model` that load the weights.
+        statistics: ``mean`` and ``std`` for normalising the pictures; {} for those of the dataset.
+        stem: stem of the backbone, see :func:`sloter.backbone.create_backbone`.
     """
 
     keywords: dict[str, Any] = field(default_factory=dict)
@@ -170,23 +186,23 @@ def initial_weights(
     backbone: str, *, in_chans: int, pretrained: bool, file: tuple[str, dict[str, Tensor]] | None = None,
     classifier: dict[str, Any] | None = None,
 ) -> InitialWeights:  # fmt: skip
-    """Choose the initial weights: those of a plain classifier, of a file, or timm's.
+    """Choose the initial weights: those of a plain classifier, of a file, timm's, or none.
 
     Args:
-        backbone: a model name of timm.
+        backbone: model name in timm.
         in_chans: channels of the pictures.
         pretrained: take timm's weights.
-        file: take this state dict instead; its name first.
-        classifier: take those of this checkpoint of a plain classifier instead.
+        file: name and state dict of a file to take instead.
+        classifier: checkpoint of a plain classifier to take instead.
     """
     if classifier:
         state = {k.removeprefix("backbone."): v for k, v in classifier["model"].items() if k.startswith("backbone.")}
         statistics = {key: classifier["data_config"][key] for key in ("mean", "std")}
-        own = {"weights": state, "weights_source": "the checkpoint of --use_pre"}
-        return InitialWeights(own, statistics, classifier["model_config"].get("stem", "timm"))
+        from_checkpoint = {"weights": state, "weights_source": "the checkpoint of --use_pre"}
+        return InitialWeights(from_checkpoint, statistics, classifier["model_config"].get("stem", "timm"))
     keywords: dict[str, Any] = {"pretrained": pretrained}
     if file:
         keywords = {"weights": file[1], "weights_source": file[0]}
     # One-channel data keep their own statistics, whatever the backbone was trained on.
-    expects = in_chans == 3 and (file or pretrained)
-    return InitialWeights(keywords, pretrained_statistics(backbone) if expects else {})
+    has_statistics = in_chans == 3 and (file or pretrained)
+    return InitialWeights(keywords, pretrained_statistics(backbone) if has_statistics else {})

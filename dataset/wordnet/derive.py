@@ -1,7 +1,7 @@
-"""Make hypernyms.txt again: ``python dataset/wordnet/derive.py <folder with data.noun and index.noun>``.
+"""Program that derives hypernyms.txt from WordNet: ``python dataset/wordnet/derive.py <folder with data.noun>``.
 
-Reads the nouns of WordNet 3.0 (file format: the manual page wndb(5WN)) and keeps the 1,000 synsets of ImageNet's
-classes, as timm lists them, with all their ancestors. A wnid is ``n`` and the synset's offset in data.noun.
+It reads the nouns of WordNet 3.0 (file format: manual page wndb(5WN)) and keeps the 1,000 synsets of ImageNet's
+classes, as listed by timm, with all their ancestors. A wnid is ``n`` followed by the synset's offset in data.noun.
 """
 
 import argparse
@@ -20,14 +20,14 @@ POINTERS = ("@", "@i")  # hypernym, instance hypernym
 
 
 class Synset(NamedTuple):
-    """One noun synset: its first word in lower case and the wnids of its direct hypernyms."""
+    """Noun synset: its first word in lower case and the wnids of its direct hypernyms."""
 
     word: str
     hypernyms: list[str]
 
 
 def read_synsets(file: Path) -> dict[str, Synset]:
-    """The synsets of data.noun by wnid."""
+    """Read the synsets of data.noun by wnid."""
     synsets = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.startswith(" "):  # the licence
@@ -36,14 +36,14 @@ def read_synsets(file: Path) -> dict[str, Synset]:
         fields = line.partition(" | ")[0].split()
         at = 4 + 2 * int(fields[3], 16)
         pointers = fields[at + 1 : at + 1 + 4 * int(fields[at])]
-        above = zip(pointers[::4], pointers[1::4], strict=True)
-        hypernyms = ["n" + offset for sign, offset in above if sign in POINTERS]
+        targets = zip(pointers[::4], pointers[1::4], strict=True)
+        hypernyms = ["n" + offset for sign, offset in targets if sign in POINTERS]
         synsets["n" + fields[0]] = Synset(fields[4].lower(), hypernyms)
     return synsets
 
 
 def read_senses(file: Path) -> dict[tuple[str, str], int]:
-    """The number, from 1, of each sense of a word in index.noun, by word and wnid."""
+    """Read the number, from 1, of each sense of a word in index.noun, by word and wnid."""
     senses = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.startswith(" "):
@@ -55,7 +55,7 @@ def read_senses(file: Path) -> dict[tuple[str, str], int]:
 
 
 def with_ancestors(wnids: Iterable[str], synsets: dict[str, Synset]) -> list[str]:
-    """The wnids and those of all their ancestors, sorted."""
+    """Add the wnids of all ancestors, and sort."""
     found: set[str] = set()
     todo = list(wnids)
     while todo:
@@ -67,7 +67,11 @@ def with_ancestors(wnids: Iterable[str], synsets: dict[str, Synset]) -> list[str
 
 
 def derive(folder: Path, wnids: Iterable[str]) -> str:
-    """The table of some synsets and their ancestors, with NLTK's names: word, n, number of the sense.
+    """Derive the table of the given synsets and their ancestors, with NLTK's names: word, n, number of the sense.
+
+    Args:
+        folder: WordNet's folder with data.noun and index.noun.
+        wnids: wnids of the synsets.
 
     Raises:
         KeyError: a wnid is not in data.noun.
@@ -81,8 +85,9 @@ def derive(folder: Path, wnids: Iterable[str]) -> str:
 
 
 def main() -> None:
+    """Write hypernyms.txt."""
     parser = argparse.ArgumentParser(description="Make dataset/wordnet/hypernyms.txt from the nouns of WordNet 3.0.")
-    parser.add_argument("folder", type=Path, help="with WordNet 3.0's data.noun and index.noun")
+    parser.add_argument("folder", type=Path, help="folder with WordNet 3.0's data.noun and index.noun")
     folder = parser.parse_args().folder
     if not all((folder / name).is_file() for name in ("data.noun", "index.noun")):
         parser.error(f"{folder} has no data.noun and index.noun: give the dict folder of WordNet 3.0")

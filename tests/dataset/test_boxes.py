@@ -8,7 +8,7 @@ from dataset.boxes import boxes_in_frame, read_voc
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_box_stays_on_its_object_however_the_picture_was_held(tmp_path, orientation):
+def test_a_box_stays_on_its_object_for_every_exif_orientation(tmp_path, orientation):
     pixels = np.zeros((40, 60), np.uint8)
     pixels[5:15, 10:40] = 255  # the object, in the stored picture
     exif = Image.Exif()
@@ -32,7 +32,7 @@ def test_a_box_outside_its_picture_is_left_out():
 
 
 @pytest.mark.parametrize("content", [None, "<annotation>", "<annotation><size/></annotation>"])
-def test_a_box_file_that_is_none_is_named(tmp_path, content):
+def test_an_unreadable_box_file_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "a.xml").write_text(content)
     with pytest.raises(DataError, match=r"the boxes in .*a.xml cannot be read"):

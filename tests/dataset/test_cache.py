@@ -22,18 +22,18 @@ def batches(data, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_picture_is_prepared_once_and_stays_the_same(workers):
+def test_a_picture_is_resized_once_and_stays_the_same(workers):
     data = pictures()
     expected = torch.cat([batch.images for batch in batches(data, 0)])
     cache_pictures([data], workers=workers)
     loader = batches(data, workers)
     assert torch.equal(torch.cat([batch.images for batch in loader]), expected)
-    assert data.cache.filled.all()  # by the workers, seen here
-    data.cache.pixels[:] = 255 - data.cache.pixels  # who reads the cache sees it
+    assert data.cache.filled.all()  # by the workers, in memory shared with this process
+    data.cache.pixels[:] = 255 - data.cache.pixels  # visible to all that read the cache
     torch.testing.assert_close(torch.cat([batch.images for batch in loader]), 1 - expected)
 
 
-def test_what_does_not_fit_is_refused_with_sizes(monkeypatch):
+def test_a_cache_that_does_not_fit_is_an_error_with_sizes(monkeypatch):
     monkeypatch.setattr(cache, "free_memory", lambda: 3 * GIB)
     data = pictures(count=1000, img_size=(1024, 1024))
     with pytest.raises(DataError, match=r"take 2.0 GiB in 2 processes, more than half of the 3.0 GiB that are free"):
@@ -42,14 +42,14 @@ def test_what_does_not_fit_is_refused_with_sizes(monkeypatch):
     cache_pictures([data], workers=0)  # 1.0 GiB, never touched
 
 
-def test_all_sets_count_together(monkeypatch):
+def test_the_caches_of_all_datasets_are_added_up(monkeypatch):
     monkeypatch.setattr(cache, "free_memory", lambda: 3 * GIB)
     sets = [pictures(count=1000, img_size=(1024, 1024)) for _ in range(2)]
     with pytest.raises(DataError, match=r"take 2\.0 GiB, more than half"):
         cache_pictures(sets, workers=0)
 
 
-def test_shared_memory_has_a_limit_of_its_own(monkeypatch, tmp_path):
+def test_shared_memory_has_its_own_limit(monkeypatch, tmp_path):
     monkeypatch.setattr(cache, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 64 * 2**20}))
     data = pictures(count=100, img_size=(1024, 1024))
@@ -58,10 +58,10 @@ def test_shared_memory_has_a_limit_of_its_own(monkeypatch, tmp_path):
     cache_pictures([data], workers=0)
 
 
-def test_a_container_has_less_memory_than_its_machine(monkeypatch, tmp_path):
+def test_the_free_memory_of_a_container_is_below_its_limit(monkeypatch, tmp_path):
     for name, text in (("max", "5000000"), ("current", "3000000"), ("stat", "anon 1\ninactive_file 1000000")):
         (tmp_path / f"memory.{name}").write_text(text + "\n")
     monkeypatch.setattr(cache, "CGROUPS", tmp_path)
-    assert cache.free_memory() == 3_000_000  # what files take can be had back
+    assert cache.free_memory() == 3_000_000  # the memory of cached files can be freed
     (tmp_path / "memory.max").write_text("max\n")
     assert cache.free_memory() > 3_000_000

@@ -1,4 +1,4 @@
-"""Pictures as they come: each kind has an outcome, and what cannot be used is named before anything starts."""
+"""Check of picture files: unusual ones are accepted, unusable ones are named."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dataset import DataError, Listing
-from dataset.check import find_in_two_classes, find_unusable, usable, why_unusable
+from dataset.check import check_pictures, find_conflicting_labels, find_unusable, picture_fault
 
 
 def noise(size=(40, 30)):
@@ -39,13 +39,13 @@ def save(path, **options):
         ("more behind its end.jpg", lambda p: (noise().save(p), p.write_bytes(p.read_bytes() + bytes(9000)))),
     ],
 )
-def test_odd_but_usable(tmp_path, name, write):
+def test_unusual_but_usable(tmp_path, name, write):
     write(tmp_path / name)
-    assert why_unusable(tmp_path / name) is None
+    assert picture_fault(tmp_path / name) is None
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "told"),
+    ("name", "write", "expected"),
     [
         ("empty.jpg", lambda p: p.write_bytes(b""), "the file is empty"),
         ("text.jpg", lambda p: p.write_text("words"), "cannot identify image file"),
@@ -56,18 +56,18 @@ def test_odd_but_usable(tmp_path, name, write):
         ("folder.jpg", lambda p: p.mkdir(), "Is a directory"),
     ],
 )
-def test_unusable(tmp_path, name, write, told):
+def test_unusable(tmp_path, name, write, expected):
     write(tmp_path / name)
-    fault = why_unusable(tmp_path / name)
-    assert fault and told in fault and "\n" not in fault
+    fault = picture_fault(tmp_path / name)
+    assert fault and expected in fault and "\n" not in fault
 
 
 def test_a_decompression_bomb_is_not_opened(tmp_path, monkeypatch):
     save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # 1,200 pixels are more than twice that
-    assert "decompression bomb" in why_unusable(tmp_path / "large.png")
+    assert "decompression bomb" in picture_fault(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # large, but no bomb
-    assert why_unusable(tmp_path / "large.png") is None
+    assert picture_fault(tmp_path / "large.png") is None
 
 
 def test_a_picture_that_may_not_be_read(tmp_path, monkeypatch):
@@ -77,7 +77,7 @@ def test_a_picture_that_may_not_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Image, "open", forbidden)
-    assert why_unusable(path) == "Permission denied"
+    assert picture_fault(path) == "Permission denied"
 
 
 def listing(tmp_path):
@@ -88,31 +88,31 @@ def listing(tmp_path):
     return Listing([good, bad, twin, other], [0, 1, 1, 0], ["a", "b"])
 
 
-def test_by_default_a_bad_picture_stops_and_is_named(tmp_path):
+def test_by_default_an_unusable_picture_is_an_error_and_is_named(tmp_path):
     with pytest.raises(
         DataError, match=r"1 of 4 pictures cannot be used: .*bad.png \(cannot identify .*skip"
     ) as caught:
-        usable(listing(tmp_path), "error")
+        check_pictures(listing(tmp_path), "error")
     assert "\n" not in str(caught.value)
 
 
-def test_skipping_counts_and_lists_what_is_left_out(tmp_path, caplog):
+def test_skipped_pictures_are_counted_and_listed(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        kept = usable(listing(tmp_path), "skip")
+        kept = check_pictures(listing(tmp_path), "skip")
     assert [p.stem for p in kept.pictures] == ["good", "twin", "other"] and kept.labels == [0, 1, 0]
     assert "1 of 4 pictures are left out" in caplog.text and "bad.png" in caplog.text
 
 
-def test_a_picture_in_two_classes_is_told(tmp_path, caplog):
+def test_a_picture_in_two_classes_is_reported(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        usable(listing(tmp_path), "skip")
+        check_pictures(listing(tmp_path), "skip")
     assert "1 pictures are in two classes" in caplog.text
     assert "good.png" in caplog.text and "twin.png" in caplog.text
 
 
-def test_a_picture_twice_in_one_class_is_no_contradiction(tmp_path):
+def test_a_picture_twice_in_one_class_is_no_conflict(tmp_path):
     paths = [save(tmp_path / f"{i}.png") for i in range(2)]
-    assert find_in_two_classes(paths, [0, 0]) == [] and find_in_two_classes(paths, [0, 1]) == [tuple(paths)]
+    assert find_conflicting_labels(paths, [0, 0]) == [] and find_conflicting_labels(paths, [0, 1]) == [tuple(paths)]
 
 
 def test_real_pictures_are_all_usable(real_data):
@@ -120,7 +120,7 @@ def test_real_pictures_are_all_usable(real_data):
     assert len(files) == 60 and find_unusable(files) == {}
 
 
-def test_a_check_that_is_broken_off_waits_for_no_stuck_disk(tmp_path, monkeypatch):
+def test_an_interrupted_check_does_not_wait_for_a_stuck_disk(tmp_path, monkeypatch):
     disk = threading.Event()
 
     def check(path):
@@ -128,7 +128,7 @@ def test_a_check_that_is_broken_off_waits_for_no_stuck_disk(tmp_path, monkeypatc
             raise KeyboardInterrupt
         disk.wait(30)
 
-    monkeypatch.setattr("dataset.check.why_unusable", check)
+    monkeypatch.setattr("dataset.check.picture_fault", check)
     start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):

@@ -55,14 +55,14 @@ def test_channels_last_batches_are_the_same_pictures():
     assert last.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_evaluation_sees_every_picture_once_and_in_order():
+def test_evaluation_loads_every_picture_once_and_in_order():
     batches = list(loader(numbered(10)))
     assert [len(batch.labels) for batch in batches] == [4, 4, 2] and order(batches) == list(range(10))
     torch.testing.assert_close(batches[1].images[1], torch.full((1, 4, 4), 5 / 255))
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
-def test_processes_share_an_evaluation_without_counting_twice(world_size):
+def test_processes_share_an_evaluation_without_repeating_pictures(world_size):
     seen = [order(loader(numbered(10), rank=rank, world_size=world_size)) for rank in range(world_size)]
     assert sorted(n for part in seen for n in part) == list(range(10))
 
@@ -86,14 +86,14 @@ def test_processes_share_a_training_step_as_one_process_would_take_it():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_workers_do_not_change_what_is_seen(workers):
+def test_workers_do_not_change_the_pictures(workers):
     expected = [b.images for b in loader(numbered(8, augment=True), train=True)]
     found = [b.images for b in loader(numbered(8, augment=True), train=True, num_workers=workers)]
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 def load_for_ever(pids):
-    """Load with two workers, whose numbers are told."""
+    """Load with two workers and put their process ids into a queue."""
     batches = loader(numbered(8), num_workers=2)
     while True:
         list(batches)
@@ -107,15 +107,15 @@ def lives(pid):
         return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers look for their parent every few seconds")
-def test_workers_end_with_a_process_that_is_killed_though_one_of_them_is_stuck():
+@pytest.mark.skipif(sys.platform != "linux", reason="on other systems workers check for their parent every few seconds")
+def test_workers_end_with_a_killed_process_even_if_one_is_stuck():
     context = multiprocessing.get_context("fork")
-    told = context.SimpleQueue()
-    process = context.Process(target=load_for_ever, args=(told,))
+    queue = context.SimpleQueue()
+    process = context.Process(target=load_for_ever, args=(queue,))
     process.start()
-    pids = told.get()
+    pids = queue.get()
     assert len(pids) == usable_workers(2) and all(map(lives, pids))
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):  # as to the whole group: that is for the parent
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):  # as sent to the whole group, for the parent
         os.kill(pids[0], number)
     time.sleep(0.1)
     assert all(map(lives, pids))
@@ -128,14 +128,14 @@ def test_workers_end_with_a_process_that_is_killed_though_one_of_them_is_stuck()
         time.sleep(0.02)
 
 
-def test_a_set_smaller_than_a_batch_is_one_batch_and_said_so(caplog):
+def test_a_set_smaller_than_a_batch_is_one_batch_and_reported(caplog):
     with caplog.at_level(logging.WARNING):
         batches = list(loader(numbered(3), train=True, batch_size=8))
     assert [len(batch.labels) for batch in batches] == [3]
     assert "less than a batch of 8: each epoch is one batch of 3 pictures" in caplog.text
 
 
-def test_nothing_to_load_is_an_error():
+def test_an_empty_dataset_is_an_error():
     with pytest.raises(DataError, match="no validation pictures"):
         loader(numbered(0))
 
@@ -148,7 +148,7 @@ def test_seeds_differ_between_samples_and_epochs():
 
 
 @pytest.mark.parametrize(("size", "batch", "world"), [(64, 8, 4), (67, 4, 3), (103, 5, 2)])
-def test_the_processes_together_take_the_batches_of_one(size, batch, world):
+def test_the_processes_together_load_the_batches_of_one(size, batch, world):
     def batches(batch_size, **share):
         sampler = EpochSampler(size, shuffle=True, seed=5, **share)
         sampler.epoch = 2
@@ -156,14 +156,14 @@ def test_the_processes_together_take_the_batches_of_one(size, batch, world):
 
     alone = batches(batch * world)
     shared = [batches(batch, rank=rank, world_size=world) for rank in range(world)]
-    assert [len(own) for own in shared] == [len(alone)] * world  # what is left out is left out of the whole
+    assert [len(own) for own in shared] == [len(alone)] * world  # the remainder is that of the whole
     for step, whole in enumerate(alone):
-        # picture and augmentation: process r has every so manieth picture from the r-th on
+        # picture and seed: process r has the pictures r, r + world, r + 2 * world and so on
         assert [own[step] for own in shared] == [whole[rank::world] for rank in range(world)]
 
 
 @pytest.mark.parametrize(("size", "world", "skip"), [(303, 3, 64), (352, 3, 64), (142, 5, 64), (100, 2, 64)])
-def test_the_rest_of_an_epoch_is_shared_alike_by_other_processes(size, world, skip):
+def test_the_rest_of_a_resumed_epoch_is_shared_equally(size, world, skip):
     shares = []
     for rank in range(world):
         sampler = EpochSampler(size, shuffle=True, rank=rank, world_size=world)

@@ -12,7 +12,7 @@ def grey(values):
     return Image.fromarray(np.array(values, np.uint8))
 
 
-def test_rotated_by_exif_is_opened_upright(tmp_path):
+def test_a_picture_rotated_by_exif_is_opened_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     file = tmp_path / "a.png"
@@ -20,7 +20,7 @@ def test_rotated_by_exif_is_opened_upright(tmp_path):
     assert open_picture(file, 1).size == (1, 3)
 
 
-def test_transparent_pictures_lie_on_white(tmp_path):
+def test_transparent_pictures_are_put_on_white(tmp_path):
     file = tmp_path / "a.png"
     Image.fromarray(np.array([[[200, 0, 0, 0], [200, 0, 0, 255]]], np.uint8), "RGBA").save(file)
     assert np.asarray(open_picture(file, 3)).tolist() == [[[255, 255, 255], [200, 0, 0]]]
@@ -50,7 +50,7 @@ def test_any_mode_becomes_grey_or_rgb(tmp_path, mode, in_chans):
 
 
 @pytest.mark.parametrize("content", [b"", b"words, not pixels", b"\x89PNG\r\n\x1a\n cut"])
-def test_a_file_that_is_no_picture_is_named(tmp_path, content):
+def test_a_file_that_is_not_a_picture_is_named(tmp_path, content):
     file = tmp_path / "broken.png"
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"the picture .*broken.png cannot be read") as caught:
@@ -58,7 +58,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_that_is_not_there_is_named(tmp_path):
+def test_a_missing_picture_is_named(tmp_path):
     with pytest.raises(DataError, match=r"missing.png cannot be read: No such file"):
         open_picture(tmp_path / "missing.png", 3)
 
@@ -69,7 +69,7 @@ def noise_set(augment=None):
     return PictureDataset(listing, img_size=(32, 32), in_chans=1, num_classes=2, augment=augment)
 
 
-def test_augmentation_depends_on_its_seed_alone():
+def test_augmentation_depends_on_its_seed_only():
     data = noise_set(augmentation((32, 32), paper=True))
     first = data[1, 7].image
     torch.manual_seed(99)
@@ -79,7 +79,7 @@ def test_augmentation_depends_on_its_seed_alone():
     assert first.dtype == torch.uint8 and first.shape == (1, 32, 32)
 
 
-def test_drawing_a_sample_leaves_the_random_state_alone():
+def test_loading_a_sample_keeps_the_random_state():
     data = noise_set(augmentation((32, 32), paper=True))
     torch.manual_seed(5)
     expected = torch.rand(3)

@@ -49,7 +49,7 @@ def test_mnist5k_is_a_fixed_stratified_split():
     assert not {p.tobytes() for p in train.pictures} & {p.tobytes() for p in val.pictures}
 
 
-def test_mnist5k_holds_the_digits_it_says(real_data):
+def test_mnist5k_has_the_first_digits_of_mnist(real_data):
     full = build("MNIST", dataset_dir=str(real_data / "mnist"), num_classes=10).listing
     ours = list_mnist5k(None, "train")
     first = {c: full.pictures[np.flatnonzero(np.array(full.labels) == c)[:400]] for c in range(10)}
@@ -71,12 +71,13 @@ def test_a_folder_of_class_folders(folder):
     assert len(build(split="val", dataset_dir=str(folder))) == 4
 
 
-def test_more_outputs_than_categories_is_told_and_fewer_is_an_error(folder, caplog):
+def test_more_outputs_than_categories_are_reported_and_fewer_are_an_error(folder, caplog):
     with caplog.at_level(logging.WARNING):
         data = build(dataset_dir=str(folder), num_classes=5)
-    assert "num_classes 5" in caplog.text and "has 3 categories" in caplog.text
+    assert "--num_classes 5, but Folder" in caplog.text and "has 3 categories" in caplog.text
     assert data.num_classes == 5 and data.class_names == ["ant", "bee", "cat", "3", "4"]
-    with pytest.raises(DataError, match="--num_classes 2: Folder has 3 categories here; give at least that many"):
+    message = "--num_classes 2: Folder has 3 categories here; leave the flag out, or give 3 or more"
+    with pytest.raises(DataError, match=message):
         build(dataset_dir=str(folder), num_classes=2)
 
 
@@ -86,7 +87,7 @@ def test_cub200_in_its_own_layout(cub):
     assert [p.name for p in data.listing.pictures] == ["p_1.jpg", "p_3.jpg"]
     # 20 of 40 pixels wide and 20 of 30 high, in pictures of 24 x 20
     torch.testing.assert_close(data.boxes(0), torch.tensor([[0.0, 20 / 3, 12.0, 20.0]]))
-    with pytest.raises(DataError, match="--num_classes 4: CUB200 has 3 classes here; give at most that many"):
+    with pytest.raises(DataError, match="--num_classes 4: CUB200 has 3 classes here; give 3 or fewer"):
         build("CUB200", dataset_dir=str(cub), num_classes=4)
 
 
@@ -99,14 +100,14 @@ def test_real_cub200(real_data):
         assert 0 <= box[0] < box[2] <= 24 and 0 <= box[1] < box[3] <= 20
 
 
-def test_cub200_with_a_line_missing_is_said(cub):
+def test_cub200_without_a_line_is_an_error(cub):
     lines = (cub / "images.txt").read_text().splitlines()
     (cub / "images.txt").write_text("\n".join(lines[1:]))
     with pytest.raises(DataError, match=r"images.txt has no line for picture 1"):
         build("CUB200", dataset_dir=str(cub))
 
 
-def test_cub200_with_a_picture_missing_is_said(cub):
+def test_cub200_without_a_picture_is_an_error(cub):
     (cub / "images" / "001.Black_Swan" / "p_1.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of 3 pictures cannot be used: .*p_1.jpg \(No such file or directory\)"):
         build("CUB200", dataset_dir=str(cub))
@@ -128,7 +129,7 @@ VOC = """<annotation><size><width>80</width><height>60</height></size>
 
 @pytest.fixture
 def ilsvrc(tmp_path, picture_writer):
-    """The layout that is downloaded: a flat val, the solution above, the boxes beside."""
+    """Layout of the download: a flat val, the solution above it, the boxes beside it."""
     data = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
     for wnid in ("n01443537", "n01440764", "n01484850"):
         picture_writer(data / "train" / wnid / f"{wnid}_1.JPEG")
@@ -154,7 +155,7 @@ def test_imagenet_with_a_flat_validation_folder(ilsvrc):
     torch.testing.assert_close(data.boxes(0), expected)
 
 
-def test_imagenet_with_a_flat_validation_folder_and_no_solution_is_said(ilsvrc):
+def test_imagenet_with_a_flat_validation_folder_and_no_solution_is_an_error(ilsvrc):
     (ilsvrc.parents[2] / "LOC_val_solution.csv").unlink()
     with pytest.raises(DataError, match=r"has neither class folders nor a LOC_val_solution.csv"):
         build("ImageNet", "val", dataset_dir=str(ilsvrc))
@@ -179,7 +180,7 @@ def unsplit(tmp_path, picture_writer):
     return tmp_path
 
 
-def test_class_folders_alone_are_split_within_each_class_and_always_alike(unsplit):
+def test_class_folders_are_split_within_each_class_and_always_alike(unsplit):
     options = {"dataset_dir": str(unsplit), "val_ratio": 0.3}
     train, val = (build(split=split, **options) for split in ("train", "val"))
     assert train.class_names == ["ill", "rare", "well"]
@@ -190,7 +191,7 @@ def test_class_folders_alone_are_split_within_each_class_and_always_alike(unspli
 
 
 @pytest.mark.parametrize("name", ["FashionMNIST", "KMNIST"])
-def test_the_heirs_of_mnist_are_read_by_the_same_loader(name, tmp_path):
+def test_fashion_mnist_and_kmnist_are_read_like_mnist(name, tmp_path):
     raw = tmp_path / name / "raw"
     raw.mkdir(parents=True)
     for prefix, count in (("train", 6), ("t10k", 3)):
@@ -217,28 +218,28 @@ def test_context_is_split_as_scikit_learn_splits(tmp_path, picture_writer):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "message"),
     [
         ("Mnist5K", {}, "unknown dataset 'Mnist5K': did you mean MNIST5k"),
         ("photos", {}, "choose one of MNIST, FashionMNIST, KMNIST, MNIST5k, ImageNet"),
-        ("CUB200", {}, "--dataset CUB200 needs --dataset_dir"),
+        ("CUB200", {}, "--dataset CUB200 needs its folder: --dataset_dir DIR, or --data CUB200:DIR"),
         ("CUB200", {"dataset_dir": "/no/such/place"}, "--dataset_dir /no/such/place: no such folder"),
         ("MNIST5k", {"num_classes": 11}, "--num_classes 11: MNIST5k has 10 classes"),
     ],
 )
-def test_what_cannot_be_had_is_said(name, options, told):
-    with pytest.raises(DataError, match=told) as caught:
+def test_a_wrong_choice_of_data_is_an_error_of_one_line(name, options, message):
+    with pytest.raises(DataError, match=message) as caught:
         build(name, **options)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["CUB200", "ImageNet", "ConText", "Folder"])
-def test_an_empty_folder_is_said(name, tmp_path):
+def test_an_empty_folder_is_an_error(name, tmp_path):
     with pytest.raises(DataError, match=str(tmp_path)):
         build(name, dataset_dir=str(tmp_path))
 
 
-def test_mnist_that_cannot_be_downloaded_is_one_line(tmp_path, monkeypatch):
+def test_mnist_that_cannot_be_downloaded_is_an_error_of_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
     with pytest.raises(DataError, match="could not be downloaded") as caught:
         build("MNIST", dataset_dir=str(tmp_path))

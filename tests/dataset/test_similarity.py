@@ -11,7 +11,7 @@ SPIDER = "n01773157"  # black and gold garden spider, class 72
 CHIHUAHUA, MALTESE, GOLDEN_RETRIEVER = "n02085620", "n02085936", "n02099601"
 
 
-def test_the_table_has_every_class_and_all_that_is_above_it():
+def test_the_table_has_every_class_and_all_its_ancestors():
     rows = [line.split() for line in TABLE.read_text().splitlines() if not line.startswith("#")]
     wnids = [row[0] for row in rows]
     assert wnids == sorted(set(wnids)) and len(wnids) == 1860 and set(WNIDS) <= set(wnids)
@@ -36,7 +36,7 @@ def test_the_table_has_every_class_and_all_that_is_above_it():
         (TENCH, CHIHUAHUA, 9, 8 + 6),
     ],
 )
-def test_similarity_is_what_is_counted_by_hand(a, b, depth, steps):
+def test_similarity_by_hand(a, b, depth, steps):
     assert wu_palmer(a, b) == wu_palmer(b, a) == 2 * depth / (2 * depth + steps)
 
 
@@ -59,7 +59,7 @@ def test_similarity_is_what_is_counted_by_hand(a, b, depth, steps):
         ("n07881800", "n00019613", 0.6153846153846154),
     ],
 )
-def test_similarity_is_what_nltk_says(a, b, expected):
+def test_similarity_agrees_with_nltk(a, b, expected):
     # wn.synset_from_pos_and_offset("n", int(a[1:])).wup_similarity(...) of NLTK 3.9.1 and 3.10.4, whose
     # WordNetCorpusReader was given data.noun and the other files of WordNet 3.0
     assert wu_palmer(a, b) == expected
@@ -72,7 +72,7 @@ def test_similarity_is_symmetric_for_classes_and_within_its_bounds():
             assert 0 < wu_palmer(a, b) == wu_palmer(b, a) <= 1
 
 
-def test_a_class_of_one_hypernym_a_level_is_wholly_similar_to_itself():
+def test_a_class_with_one_hypernym_per_level_has_similarity_1_to_itself():
     assert [wu_palmer(wnid, wnid) for wnid in WNIDS[:80]] == [1.0] * 80
 
 
@@ -92,13 +92,13 @@ def test_a_class_is_never_its_own_least_similar_one():
     assert least_similar([CHIHUAHUA, MALTESE]) == [1, 0]
 
 
-def test_a_thousand_classes_are_told():
+def test_the_least_similar_classes_of_a_thousand():
     # As NLTK's own 1,000 x 1,000 similarities have it: 345 is the ox, 971 a bubble.
     expected = [345 if i in (919, 920, 966, 967, 968, 969, 971, 999) else 971 for i in range(1000)]
     assert least_similar(WNIDS) == expected
 
 
-def test_classes_that_cannot_be_compared_are_said():
+def test_classes_that_cannot_be_compared_are_an_error():
     with pytest.raises(DataError, match=r"class n99999999 is not in .*hypernyms.txt: .*--lsc FILE") as caught:
         least_similar([TENCH, "n99999999"])
     assert "\n" not in str(caught.value)
@@ -126,17 +126,17 @@ def test_a_file_names_classes_or_gives_their_indices(lsc):
     assert lsc(*GOOD) == [1, 0, 0, 2, 2]
 
 
-def test_a_file_of_a_spreadsheet_is_read(lsc):
+def test_a_file_from_a_spreadsheet_is_read(lsc):
     assert lsc("\ufeffBlack Swan,1\r", "Blue Jay,0\r", "", names=NAMES[:2]) == [1, 0]
 
 
-def test_names_go_before_indices_and_a_tab_before_commas(lsc):
+def test_names_take_precedence_over_indices_and_a_tab_over_commas(lsc):
     assert lsc("2\t0", "1\t2", "0\t1", names=["2", "1", "0"]) == [2, 0, 1]
     assert lsc("kite, red\tjay", "jay\tkite, red", names=["jay", "kite, red"]) == [1, 0]
 
 
 @pytest.mark.parametrize(
-    ("number", "line", "told"),
+    ("number", "line", "message"),
     [
         (1, "Red Kit\tBlack Swan", "unknown class 'Red Kit': give a class name or an index from 0 to 4"),
         (2, "Black Swan,5", "unknown class '5'"),
@@ -149,21 +149,21 @@ def test_names_go_before_indices_and_a_tab_before_commas(lsc):
         (5, "3,1,2", "'3,1,2' is not two classes with a tab or a comma between"),
     ],
 )
-def test_a_line_that_is_wrong_is_said_with_its_number(lsc, number, line, told):
+def test_a_wrong_line_is_named_with_its_number(lsc, number, line, message):
     lines = [*GOOD[: number - 1], line, *GOOD[number:]]
     with pytest.raises(DataError) as caught:
         lsc(*lines)
-    assert f"lsc.txt, line {number}: {told}" in str(caught.value) and "\n" not in str(caught.value)
+    assert f"lsc.txt, line {number}: {message}" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_classes_without_a_line_are_said(lsc):
+def test_classes_without_a_line_are_an_error(lsc):
     with pytest.raises(DataError, match=r"lsc.txt has no line for class 4, 'crane': add one"):
         lsc(*GOOD[:-1])
     with pytest.raises(DataError, match=r"lsc.txt has no line for class 0, 'Black Swan' and 4 more: add one"):
         lsc("")
 
 
-def test_a_file_that_cannot_be_read_is_said(tmp_path):
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"--lsc .*none.txt cannot be read: No such file or directory"):
         read_lsc(tmp_path / "none.txt", NAMES)
     (tmp_path / "bytes").write_bytes(b"Caf\xe9,1\n")
@@ -197,7 +197,7 @@ def test_the_table_is_derived_from_wordnets_files(tmp_path):
     ]
 
 
-def test_what_is_not_wordnet_is_said(as_user, tmp_path):
+def test_a_folder_that_is_not_wordnet_is_an_error(as_user, tmp_path):
     done = as_user(f"python dataset/wordnet/derive.py {tmp_path}")
     assert done.returncode == 2 and f"{tmp_path} has no data.noun and index.noun" in done.stderr
     (tmp_path / "data.noun").write_text(DATA_NOUN)

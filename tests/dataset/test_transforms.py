@@ -10,7 +10,7 @@ from dataset.transforms import BATCH_POLICIES, POLICIES, SeparableBlur, augmenta
 
 @pytest.mark.parametrize("size", [(7, 9), (64, 48), (20, 30)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_resizing_is_that_of_pillow(size, mode):
+def test_resizing_agrees_with_pillow(size, mode):
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).convert(mode)
     expected = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR), dtype=int)
@@ -19,7 +19,7 @@ def test_resizing_is_that_of_pillow(size, mode):
     assert np.abs(found.permute(1, 2, 0).numpy().reshape(expected.shape).astype(int) - expected).max() <= 1
 
 
-def test_the_flag_names_the_policies_that_there_are():
+def test_the_flag_lists_all_policies():
     assert (*POLICIES, *BATCH_POLICIES) == args.AUG_POLICIES
 
 
@@ -33,7 +33,7 @@ def test_trivial_augment_changes_pictures_and_keeps_their_form(channels):
     assert torch.equal(image, before)  # it may belong to the cache
 
 
-def test_the_blur_is_torchvisions():
+def test_the_blur_agrees_with_torchvision():
     image = torch.randint(256, (3, 30, 40), dtype=torch.uint8, generator=torch.manual_seed(0))
     ours, theirs = (
         (torch.manual_seed(1), blur(19, sigma=(0.1, 3.0))(image))[1] for blur in (SeparableBlur, v2.GaussianBlur)
@@ -68,7 +68,7 @@ def test_mixed_labels_are_the_shares_of_the_pictures(policy):
         torch.testing.assert_close(mixed.mean((1, 2, 3)), shares @ torch.arange(5.0))
 
 
-def test_two_ways_to_mix_take_turns():
+def test_mixup_and_cutmix_together_alternate_at_random():
     torch.manual_seed(0)
     images, labels = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 16, 16), torch.arange(4)
     mixing = batch_mixing(["mixup", "cutmix"], 4)
@@ -77,7 +77,7 @@ def test_two_ways_to_mix_take_turns():
     assert 8 < sum(kinds) < 32
 
 
-def test_nothing_to_mix_is_nothing():
+def test_without_a_mixing_policy_there_is_no_mixing():
     assert batch_mixing([], 3) is None and batch_mixing(["trivial"], 3) is None
 
 
@@ -85,5 +85,5 @@ def test_nothing_to_mix_is_nothing():
     "make", [lambda n: augmentation((8, 8), paper=False, policies=n), lambda n: batch_mixing(n, 3)]
 )
 def test_an_unknown_policy_is_named_with_the_known_ones(make):
-    with pytest.raises(ValueError, match="unknown augmentation 'rand': choose of trivial, erasing, mixup, cutmix"):
+    with pytest.raises(ValueError, match="unknown augmentation 'rand': choose one of trivial, erasing, mixup, cutmix"):
         make(["rand"])

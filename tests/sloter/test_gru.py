@@ -14,7 +14,7 @@ def cell_and_example(*, b=2, k=3, d=4, shared=False):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_agrees_with_the_cell_of_torch(shared):
+def test_agrees_with_torchs_cell(shared):
     cell, inputs, state = cell_and_example(shared=shared)
     ours = gru_gates(
         inputs @ cell.weight_ih.T + cell.bias_ih, state @ cell.weight_hh.T + cell.bias_hh, state
@@ -24,7 +24,7 @@ def test_agrees_with_the_cell_of_torch(shared):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_its_gradient_is_that_of_its_values(shared):
+def test_its_gradient_agrees_with_finite_differences(shared):
     _, _, state = cell_and_example(shared=shared)
     gates = torch.randn(2, 3, 12, dtype=torch.float64, requires_grad=True)
     recurrent = torch.randn(*state.shape[:-1], 12, dtype=torch.float64, requires_grad=True)
@@ -32,7 +32,7 @@ def test_its_gradient_is_that_of_its_values(shared):
 
 
 def kept_for_backward(c, *, b):
-    """Bytes that a forward pass of the head keeps."""
+    """Bytes that a forward pass of the head stores for the backward pass."""
     sizes = {}
 
     def keep(tensor):
@@ -51,6 +51,6 @@ def kept_for_backward(c, *, b):
 def test_memory_grows_linearly_with_the_slots_by_a_known_amount():
     one, two, three = (kept_for_backward(c, b=4) for c in (200, 400, 600))
     assert three - two == pytest.approx(two - one, rel=1e-3)
-    # Floats of a slot and picture: the attention of three looks, the last one summed over the slots of a class, too;
-    # gates, state, query and update of two updates.
+    # Floats per slot and picture: the attention of three iterations, that of the last one also summed over the slots of
+    # a class; gates, state, query and update of two updates.
     assert (two - one) / (200 * 4) / 4 < 4 * 81 + 18 * 64

@@ -18,7 +18,7 @@ def test_by_hand():
     assert float(losses["loss"]) == pytest.approx(math.log(4) + 2.5)
 
 
-def test_a_plain_classifier_pays_cross_entropy_alone():
+def test_the_loss_of_a_plain_classifier_is_the_cross_entropy():
     logits = torch.tensor([[1.0, 3.0]], requires_grad=True)
     losses = ScouterLoss(lambda_value=5, power=1)(SlotOutput(logits), torch.tensor([1]))
     assert losses["loss"].item() == pytest.approx(math.log(1 + math.exp(-2)))
@@ -26,40 +26,40 @@ def test_a_plain_classifier_pays_cross_entropy_alone():
     assert logits.grad.isfinite().all()
 
 
-def test_balanced_weights_are_inverse_to_the_size_and_one_on_average():
+def test_balanced_weights_are_inverse_to_class_size_with_mean_one():
     counts = torch.tensor([6, 2, 0, 4])
     weights = balanced_weights(counts)
     torch.testing.assert_close(weights, torch.tensor([12 / 18, 12 / 6, 1.0, 12 / 12]))
     assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
 
 
-def test_class_weights_multiply_each_picture():
+def test_class_weights_multiply_the_loss_of_each_picture():
     logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
     criterion = ScouterLoss(lambda_value=0, power=1, class_weights=torch.tensor([0.5, 2.0]))
     losses = criterion(SlotOutput(logits), torch.tensor([0, 1]))
     assert losses["ce"].item() == pytest.approx((0.5 * math.log(2) + 2.0 * math.log(4 / 3)) / 2)
 
 
-def test_the_gradient_presses_on_attention():
+def test_the_attention_penalty_has_its_gradient():
     attn = torch.full((1, 2, 1, 2, 2), 0.5, requires_grad=True)
     ScouterLoss(lambda_value=3, power=2)(SlotOutput(torch.zeros(1, 2), attn), torch.tensor([0]))["loss"].backward()
     torch.testing.assert_close(attn.grad, torch.full_like(attn, 3 * 2 * 0.5 / attn.numel()))
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 2.0])])
-def test_soft_labels_pay_for_each_class_by_its_share(weights):
+def test_soft_labels_weight_the_loss_of_each_class_by_its_share(weights):
     logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
     criterion = ScouterLoss(lambda_value=0, power=1, class_weights=weights)
 
-    def paid(target):
+    def cross_entropy(target):
         return criterion(SlotOutput(logits), target)["ce"].item()
 
-    first, second = paid(torch.tensor([0, 0])), paid(torch.tensor([1, 1]))
-    assert paid(torch.tensor([[1.0, 0.0], [1.0, 0.0]])) == pytest.approx(first)
-    assert paid(torch.tensor([[0.25, 0.75], [0.25, 0.75]])) == pytest.approx(0.25 * first + 0.75 * second)
+    first, second = cross_entropy(torch.tensor([0, 0])), cross_entropy(torch.tensor([1, 1]))
+    assert cross_entropy(torch.tensor([[1.0, 0.0], [1.0, 0.0]])) == pytest.approx(first)
+    assert cross_entropy(torch.tensor([[0.25, 0.75], [0.25, 0.75]])) == pytest.approx(0.25 * first + 0.75 * second)
 
 
-def test_the_temperature_counts_in_training_alone():
+def test_temperature_and_smoothing_apply_in_training_only():
     criterion = ScouterLoss(lambda_value=1.0, power=1.0, label_smoothing=0.2, temperature=2.0)
     output, target = SlotOutput(torch.tensor([[2.0 * math.log(3.0), 0.0]])), torch.tensor([0])
     # halved, the logits are log 3 and 0: probabilities 3/4 and 1/4, targets 0.9 and 0.1

@@ -10,20 +10,20 @@ from sloter.slot_model import SlotOutput, build_model
 
 
 @pytest.mark.parametrize(("iters", "to_k_layers"), [(2, 0), (3, 1), (3, 2)])
-def test_fast_slot_attention_is_the_published_one(iters, to_k_layers):
+def test_fast_slot_attention_agrees_with_the_published_equations(iters, to_k_layers):
     torch.manual_seed(0)
     plain = paper.PaperSlotAttention(3, 2, 16, to_k_layers=to_k_layers, iters=iters)
     ours = SlotAttention(3, 2, 16, to_k_layers=to_k_layers, iters=iters)
     ours.load_state_dict(plain.state_dict())
     values = torch.rand(2, 12, 16)
     logits, attn = plain(values + 0.1, values)
-    mine, maps, _ = ours(values + 0.1, values)
-    torch.testing.assert_close(mine, logits, rtol=1e-4, atol=1e-5)
+    evidence, maps, _ = ours(values + 0.1, values)
+    torch.testing.assert_close(evidence, logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(maps.flatten(1, 2), attn, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_whole_head_and_its_loss_are_the_published_ones(sign):
+def test_the_whole_head_and_its_loss_agree_with_the_published_equations(sign):
     torch.manual_seed(0)
     model = build_model(
         backbone="test_resnet", num_classes=3, slots_per_class=2, img_size=(32, 64), out_stage=2, loss_status=sign

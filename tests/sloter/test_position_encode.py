@@ -20,6 +20,6 @@ def test_by_hand_on_a_grid_that_is_not_square():
     torch.testing.assert_close(code[:, row, column], torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_a_width_that_cannot_be_shared_is_an_error():
+def test_a_width_that_is_not_a_multiple_of_4_is_an_error():
     with pytest.raises(ValueError, match="divisible by 4, not 6"):
         sine_position_encoding(2, 2, 6)

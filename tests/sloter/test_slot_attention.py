@@ -17,14 +17,14 @@ def example(attention, *, c=3, s=2, d=8, n=15, b=2, **options):
     return module, values + torch.randn(b, n, d), values
 
 
-def arguments_of(scores, slots, keys):
-    """The arguments of the sigmoid, (b, k, n)."""
-    keys = scores.keys(keys)
-    return scores.shift(scores.queries(slots, keys.sum(1, keepdim=True)) @ keys.transpose(1, 2))
+def arguments_of(normaliser, slots, keys):
+    """Arguments of the sigmoid, (b, k, n)."""
+    keys = normaliser.keys(keys)
+    return normaliser.shift(normaliser.queries(slots, keys.sum(1, keepdim=True)) @ keys.transpose(1, 2))
 
 
 def naive(module, keys_in, values, attention):
-    """The equations, one picture, slot and place at a time."""
+    """Compute the equations for one picture, slot and place at a time."""
     keys = module.to_k(keys_in)
     b, n, d = values.shape
     k = len(module.initial_slots)
@@ -126,7 +126,7 @@ def test_a_batch_equals_its_single_pictures():
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_nothing_is_there_that_is_not_used():
+def test_there_are_no_unused_parameters():
     assert not any(name.startswith("gru") for name, _ in SlotAttention(3, 1, 8, iters=1).named_parameters())
     # slots 64 * k, to_k 3 * 64 * 65, GRU 3 * 2 * (64 * 64 + 64)
     module = SlotAttention(10, 3, 64, to_k_layers=3)
@@ -134,34 +134,34 @@ def test_nothing_is_there_that_is_not_used():
 
 
 @pytest.mark.parametrize("keys", ["opposite", "zero"])
-def test_paper_scores_that_sum_to_nothing_stay_finite(keys):
-    scores = partial(arguments_of, PaperNormaliser(4, None, 10.0))
+def test_paper_attention_is_finite_where_products_sum_to_zero(keys):
+    arguments_for = partial(arguments_of, PaperNormaliser(4, None, SlotConfig()))
     slots = torch.ones(1, 2, 4, requires_grad=True)
     row = torch.ones(4) if keys == "opposite" else torch.zeros(4)
-    arguments = scores(slots, torch.stack([row, -row])[None])
+    arguments = arguments_for(slots, torch.stack([row, -row])[None])
     attn = arguments.sigmoid()
     attn.sum().backward()
     assert attn.isfinite().all() and slots.grad.isfinite().all()
 
 
-def test_paper_scores_by_hand():
-    scores = partial(arguments_of, PaperNormaliser(4, None, 10.0))
+def test_paper_normalisation_by_hand():
+    arguments_for = partial(arguments_of, PaperNormaliser(4, None, SlotConfig()))
     slots = torch.tensor([[[2.0, 0, 0, 0], [0, -4.0, 0, 0]]])
     keys = torch.tensor([[[1.0, 1, 0, 0], [3.0, 0, 0, 0]]])
     # Z = [[1, 3], [-2, 0]] with 1/sqrt(4); row sums 4 and -2, total 2
     expected = torch.tensor([[[1 / 4 * 2, 3 / 4 * 2], [-2 / -2 * 2, 0.0]]])
-    torch.testing.assert_close(scores(slots, keys), expected)
+    torch.testing.assert_close(arguments_for(slots, keys), expected)
 
 
 @pytest.mark.parametrize("logit_scale", [10.0, 4.0])
 def test_qknorm_starts_at_its_scale_and_minus_log_n(logit_scale):
-    scores = partial(arguments_of, QKNormaliser(4, 50, SlotConfig(logit_scale=logit_scale)))
+    arguments_for = partial(arguments_of, QKNormaliser(4, 50, SlotConfig(logit_scale=logit_scale)))
     slots, keys = torch.tensor([[[3.0, 0, 0, 0]]]), torch.tensor([[[0.5, 0, 0, 0], [0, 7.0, 0, 0]]])
     expected = torch.tensor([[[logit_scale - math.log(50), -math.log(50)]]])
-    torch.testing.assert_close(scores(slots, keys), expected)
+    torch.testing.assert_close(arguments_for(slots, keys), expected)
 
 
-def test_places_of_equal_worth():
+def test_equal_value_weighting():
     weighting = EqualValue(3.0)(torch.rand(2, 5, 8))
     torch.testing.assert_close(weighting, torch.full((2, 5), 3.0))
     module, keys_in, values = example("qknorm", value_weighting="equal", iters=1)
@@ -172,50 +172,50 @@ def test_places_of_equal_worth():
 @pytest.mark.parametrize("s", [1, 3])
 @pytest.mark.parametrize(("attention", "value_weighting"), [("paper", "mean"), ("qknorm", "mean"), ("qknorm", "equal")])
 @pytest.mark.parametrize("salient", [False, True])
-def test_a_floor_takes_the_same_from_every_class(s, attention, value_weighting, salient):
+def test_the_reference_lowers_the_evidence_of_every_class_alike(s, attention, value_weighting, salient):
     module, keys_in, values = example(attention, c=4, s=s, value_weighting=value_weighting, iters=1)
     salience = torch.rand(2, 15) if salient else None
     evidence, attn, _ = module(keys_in, values, salience)
     module.reference = "min"
-    above, apart, weight = module(keys_in, values, salience)
-    taken = evidence - above  # (b, c)
-    torch.testing.assert_close(taken, taken[:, :1].expand(-1, 4), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(above, (apart.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
-    for p in range(15):  # each place's least slot has nothing, the others what they have more
-        least = min(attn[1, i, j, p].item() for i in range(4) for j in range(s))
-        torch.testing.assert_close(apart[1, :, :, p], attn[1, :, :, p] - least)
-        assert apart[1, :, :, p].min() == 0
+    lowered, relative, weight = module(keys_in, values, salience)
+    reduction = evidence - lowered  # (b, c)
+    torch.testing.assert_close(reduction, reduction[:, :1].expand(-1, 4), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(lowered, (relative.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
+    for p in range(15):
+        smallest = min(attn[1, i, j, p].item() for i in range(4) for j in range(s))
+        torch.testing.assert_close(relative[1, :, :, p], attn[1, :, :, p] - smallest)
+        assert relative[1, :, :, p].min() == 0
 
 
-def test_a_floor_is_felt_by_the_price_of_attention_and_not_by_cross_entropy():
+def test_the_reference_changes_the_gradient_of_the_penalty_but_not_of_cross_entropy():
     gradients = {}
     for reference in ("none", "min"):
         module, keys_in, values = example("qknorm", c=4, value_weighting="equal", iters=1, reference=reference)
         evidence, attn, _ = module(keys_in, values)
-        for name, loss in (("ce", F.cross_entropy(evidence, torch.tensor([0, 2]))), ("price", attn.mean())):
+        for name, loss in (("ce", F.cross_entropy(evidence, torch.tensor([0, 2]))), ("penalty", attn.mean())):
             gradients[name, reference] = torch.autograd.grad(loss, module.initial_slots, retain_graph=True)[0]
     torch.testing.assert_close(gradients["ce", "none"], gradients["ce", "min"], rtol=1e-4, atol=1e-6)
     with torch.no_grad():
         module.reference = "none"
-        least = module(keys_in, values)[1].flatten(1, 2).argmin(1)  # (b, n), a slot each
+        smallest = module(keys_in, values)[1].flatten(1, 2).argmin(1)  # (b, n), index of a slot
     assert gradients["ce", "min"].abs().sum() > 0
-    # Raising what is least by a bit takes it from all the others: their price falls.
-    often = least.flatten().mode().values
-    cosine = F.cosine_similarity(gradients["price", "min"][often], gradients["price", "none"][often], dim=0)
+    # More attention of the slot that is the reference lowers that of all others above it, and so the penalty.
+    slot = smallest.flatten().mode().values
+    cosine = F.cosine_similarity(gradients["penalty", "min"][slot], gradients["penalty", "none"][slot], dim=0)
     assert cosine < 0
 
 
-def test_with_several_looks_each_is_above_the_floor():
+def test_the_reference_is_subtracted_in_every_iteration():
     module, keys_in, values = example("qknorm", iters=3, reference="min")
     evidence, attn, weight = module(keys_in, values)
     torch.testing.assert_close(evidence, (attn.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
     assert (attn.flatten(1, 2).amin(1) == 0).all()
     module.reference = "none"
     last = module(keys_in, values)[1].flatten(1, 2)
-    assert not torch.allclose(attn.flatten(1, 2), last - last.amin(1, keepdim=True), atol=1e-5)  # earlier looks differ
+    assert not torch.allclose(attn.flatten(1, 2), last - last.amin(1, keepdim=True), atol=1e-5)  # earlier ones differ
 
 
-def test_keys_without_a_layer_are_their_input():
+def test_without_a_key_layer_there_are_no_key_parameters():
     module = SlotAttention(3, 1, 8, iters=1, to_k_layers=0, attention="qknorm", num_positions=4)
     assert {name for name, _ in module.named_parameters()} == {
         "initial_slots",

@@ -13,7 +13,7 @@ def tiny(**options):
 
 @pytest.mark.parametrize("attention", ["paper", "qknorm"])
 @pytest.mark.parametrize("loss_status", [1, -1])
-def test_the_explanation_is_the_score(attention, loss_status):
+def test_the_maps_sum_to_the_logits(attention, loss_status):
     model = tiny(attention=attention, loss_status=loss_status, out_stage=3).eval()
     output = model(torch.randn(3, 1, 64, 96))
     assert output.attn.shape == (3, 5, 2, 4, 6) and output.values.shape == (3, 4, 6)
@@ -33,13 +33,13 @@ def test_every_trainable_parameter_receives_a_finite_gradient(attention, loss_st
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-def test_a_picture_of_another_size_is_explained_on_its_own_grid():
+def test_a_picture_of_another_size_has_its_own_grid():
     model = tiny(attention="qknorm", out_stage=2).eval()
     assert model(torch.randn(1, 1, 64, 96)).attn.shape[-2:] == (8, 12)
     assert model(torch.randn(1, 1, 48, 80)).attn.shape[-2:] == (6, 10)
 
 
-def test_the_plain_classifier_gives_logits_alone():
+def test_the_plain_classifier_gives_logits_only():
     output = tiny(use_slot=False)(torch.randn(2, 1, 64, 96))
     assert output.logits.shape == (2, 5) and output.attn is None and output.values is None
 
@@ -62,14 +62,14 @@ def test_the_published_grid_at_260_pixels_is_9x9():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"img_size": (32, 32)}, "img_size 32x32 is too small: this backbone makes a grid of 1x1 places"),
+        ({"img_size": (32, 32)}, "--img_size 32x32 is too small: this backbone makes a grid of 1x1 places"),
         ({"backbone": "resnet81"}, "unknown model 'resnet81': did you mean resnet18"),
         ({"backbone": "resnet18.b9"}, "unknown weights 'b9' of 'resnet18': choose one of a1_in1k, a2_in1k"),
         ({"backbone": "test_resnet.b9"}, "unknown weights 'b9' of 'test_resnet': choose one of r160_in1k"),
         ({"out_stage": 5}, "there is no stage 5"),
     ],
 )
-def test_what_cannot_be_built_is_said(options, message):
+def test_a_model_that_cannot_be_built_is_an_error(options, message):
     with pytest.raises(ModelError, match=message):
         tiny(**options)
 
@@ -86,19 +86,19 @@ DIRECT = {"attention": "qknorm", "value_weighting": "equal", "position": "none",
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_slots_start_at_what_sets_their_class_apart(sign):
+def test_slots_start_at_the_difference_of_their_class_from_the_mean(sign):
     model = tiny(**DIRECT, loss_status=sign, slots_per_class=1)
     before = model.slot.initial_slots.detach().clone()
     means = torch.randn(5, 32)
     model.start_slots(means, torch.tensor([3, 1, 0, 2, 2]))  # no picture of class 2
     slots, known = model.slot.initial_slots.detach(), torch.tensor([0, 1, 3, 4])
-    apart = sign * (means - means[known].mean(0))
-    cosine = torch.nn.functional.cosine_similarity(slots, apart, dim=1)
+    difference = sign * (means - means[known].mean(0))
+    cosine = torch.nn.functional.cosine_similarity(slots, difference, dim=1)
     torch.testing.assert_close(cosine[known], torch.ones(4))
     assert torch.equal(slots[2], before[2]) and model.slot.initial_slots.requires_grad
 
 
-def test_several_slots_of_a_class_start_near_each_other_but_apart():
+def test_several_slots_of_a_class_start_similar_but_not_equal():
     model = tiny(**DIRECT, slots_per_class=2)
     model.start_slots(torch.randn(5, 32), torch.ones(5))
     one, two = model.slot.initial_slots.detach().view(5, 2, 32).unbind(1)
@@ -106,14 +106,14 @@ def test_several_slots_of_a_class_start_near_each_other_but_apart():
     assert (cosine > 0.3).all() and (cosine < 0.99).all()
 
 
-def test_dropout_takes_whole_channels_in_training_alone():
+def test_dropout_drops_whole_channels_in_training_only():
     model = tiny(**DIRECT, dropout=0.5)
     dropped = model.dropout(torch.ones(2, 48, 3, 3))
     assert all(len(channel.unique()) == 1 for channel in dropped.flatten(0, 1)) and 0 in dropped
     assert torch.equal(model.eval().dropout(torch.ones(2, 48, 3, 3)), torch.ones(2, 48, 3, 3))
 
 
-def test_without_position_it_does_not_matter_where_things_are():
+def test_without_position_encoding_logits_do_not_depend_on_the_place():
     features = torch.rand(1, 48, 4, 6)
     turned = features.flip(2, 3)
     for position, alike in (("none", True), ("sine", False)):
@@ -125,7 +125,7 @@ def test_without_position_it_does_not_matter_where_things_are():
 def test_salience_by_hand():
     features = torch.zeros(2, 2, 1, 3)
     features[0, :, 0, 0], features[0, :, 0, 1] = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 10.0])  # lengths 5, 10, 0
-    expected = torch.tensor([[0.125, 1.0, 0.0], [0.0, 0.0, 0.0]])  # (5 / 10) ** 3; a picture of nothing
+    expected = torch.tensor([[0.125, 1.0, 0.0], [0.0, 0.0, 0.0]])  # (5 / 10) ** 3; a picture without features
     torch.testing.assert_close(feature_salience(features, 3.0), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(feature_salience(7 * features, 1.0)[0], torch.tensor([0.5, 1.0, 0.0]), rtol=0, atol=2e-6)
 
@@ -146,7 +146,7 @@ def test_salience_scales_attention_and_the_maps_still_sum_to_the_logits(iters):
     model = tiny(**{**DIRECT, "iters": iters}, out_stage=2, loss_status=-1).eval()
     logits, attn, values = model.explain_features(features)
     torch.testing.assert_close(logits, -(attn.sum(2) * values[:, None]).sum((2, 3)), rtol=1e-5, atol=1e-6)
-    # All slots but the least are above the floor where there is something.
+    # Where there are features, all slots except the smallest are above the reference.
     assert attn[..., 0, 0].max() < 1e-6 < attn[..., 1, 1].flatten(1).sort(1).values[:, 1:].min()
     if iters == 1:
         model.salience = 0.0

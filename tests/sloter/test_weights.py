@@ -19,7 +19,7 @@ def build(**options):
     return build_model(**{"backbone": "test_resnet", "num_classes": 5, "img_size": (64, 64), **options})
 
 
-def test_weights_reach_the_backbone_and_a_foreign_head_is_said(caplog):
+def test_weights_reach_the_backbone_and_a_classifier_left_out_is_reported(caplog):
     donor = timm.create_model("test_resnet", num_classes=7).state_dict()
     with caplog.at_level(logging.WARNING):
         model = build(weights=donor, weights_source="donor.pth")
@@ -33,27 +33,27 @@ def test_statistics_are_those_of_the_weights():
     assert pretrained_statistics("unheard_of") == {}
 
 
-def test_a_head_of_the_same_size_is_kept():
+def test_a_classifier_of_the_same_size_is_loaded():
     donor = timm.create_model("test_resnet", num_classes=5).state_dict()
     model = build(weights=donor, use_slot=False)
     torch.testing.assert_close(model.backbone.fc.weight, donor["fc.weight"])
 
 
-def test_one_channel_sums_the_three_of_the_file():
+def test_a_one_channel_stem_is_the_sum_of_three_channels():
     donor = timm.create_model("test_resnet").state_dict()
     first = timm.create_model("test_resnet").pretrained_cfg["first_conv"] + ".weight"
     model = build(weights=donor, in_chans=1)
     torch.testing.assert_close(model.backbone.state_dict()[first], donor[first].sum(1, keepdim=True))
 
 
-def test_weights_of_a_cut_backbone_fit_the_same_cut():
+def test_weights_of_a_cut_backbone_fit_a_backbone_cut_alike():
     donor = build(use_slot=False, out_stage=2)
     state = {k.removeprefix("backbone."): v for k, v in donor.state_dict().items()}
     model = build(weights=state, out_stage=2)
     torch.testing.assert_close(model.backbone.layer2[0].conv1.weight, donor.backbone.layer2[0].conv1.weight)
 
 
-def test_what_is_missing_unexpected_or_of_another_shape_is_listed():
+def test_missing_unexpected_and_misshaped_parameters_are_listed():
     donor = timm.create_model("test_resnet").state_dict()
     del donor["layer2.0.conv1.weight"]
     donor["strange.weight"] = torch.zeros(1)
@@ -67,8 +67,8 @@ def test_what_is_missing_unexpected_or_of_another_shape_is_listed():
     assert "1 of another shape: layer3.0.conv1.weight" in message
 
 
-def test_without_a_network_pretrained_weights_fail_fast_and_name_both_ways_out(monkeypatch, tmp_path):
-    # A closed port on this machine: whatever the network, nobody answers.
+def test_without_a_network_pretrained_weights_fail_fast_with_both_remedies(monkeypatch, tmp_path):
+    # A closed port on this machine: it never answers, with or without a network.
     monkeypatch.setattr("sloter.weights.huggingface_hub.hf_hub_url", lambda repo, file: f"http://127.0.0.1:9/{file}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     start = time.monotonic()
@@ -82,7 +82,7 @@ def test_without_a_network_pretrained_weights_fail_fast_and_name_both_ways_out(m
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub on this machine that answers every request with one code, and is asked in place of the real one."""
+    """Replacement of the hub on this machine that answers every request with one code."""
     servers = []
 
     def start(code):
@@ -109,7 +109,7 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("code", [404, 503])
-def test_a_hub_that_refuses_is_given_up_and_both_ways_out_are_named(hub, code):
+def test_a_hub_that_refuses_is_an_error_with_both_remedies(hub, code):
     hub(code)
     start = time.monotonic()
     with pytest.raises(ModelError, match=rf"answers {code}\): .*--pre_trained false.*--backbone_weights FILE"):
@@ -118,7 +118,7 @@ def test_a_hub_that_refuses_is_given_up_and_both_ways_out_are_named(hub, code):
 
 
 @pytest.mark.parametrize("code", [200, 302])
-def test_a_hub_that_answers_or_sends_elsewhere_is_there(hub, code):
+def test_a_hub_that_answers_or_redirects_is_available(hub, code):
     hub(code)
     assert pretrained_source("resnet18") == {}
 
@@ -129,16 +129,16 @@ def test_weights_of_another_family_are_listed_too():
         build(backbone="convnext_atto", weights=donor)
 
 
-def test_a_server_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setattr("sloter.weights.PATIENCE", 0.2)
-    monkeypatch.setattr("sloter.weights._head", lambda address: time.sleep(30))
+def test_a_hub_that_never_answers_is_an_error(monkeypatch):
+    monkeypatch.setattr("sloter.weights.HUB_TIMEOUT", 0.2)
+    monkeypatch.setattr("sloter.weights._request_fault", lambda address: time.sleep(30))
     start = time.monotonic()
     with pytest.raises(ModelError, match="no answer"):
         pretrained_source("resnet34")
     assert time.monotonic() - start < 5
 
 
-def test_a_model_without_weights_is_said():
+def test_a_model_without_pretrained_weights_is_an_error():
     name = next(name for name in timm.list_models() if not timm.is_model_pretrained(name))
     with pytest.raises(ModelError, match=f"timm has no pretrained weights for '{name}'"):
         pretrained_source(name)

@@ -1,0 +1,43 @@
+"""Set-up of the worker processes that load pictures: their number, the signals they ignore, when they end."""
+
+import ctypes
+import multiprocessing
+import multiprocessing.queues
+import os
+import signal
+import sys
+
+PARENT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # handled by the parent, ignored by workers
+PR_SET_PDEATHSIG = 1  # option of prctl(2): signal to be sent when the parent ends
+
+
+def usable_workers(num_workers: int) -> int:
+    """Limit the number of workers to the number of cores; more would only wait for each other."""
+    return min(num_workers, os.cpu_count() or 1)
+
+
+def tie_to_parent(parent: int, worker: int) -> None:
+    """Set up a worker so that it ends with the process that it loads for, and not before.
+
+    Args:
+        parent: id of that process.
+        worker: index of the worker, from torch.
+    """
+    # A signal to the whole process group is handled by the parent, which saves its state and then ends its workers.
+    for number in PARENT_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    # torch's handlers would print a line each, but the parent reports the failure.
+    for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
+        signal.signal(number, signal.SIG_DFL)
+    # A batch that cannot be sent would only print a traceback, and the parent would wait for it for ever.
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_exit_unsent)  # type: ignore[attr-defined]
+    # torch checks every 5 s, and only between two batches, whether the parent is alive; the kernel acts at any time.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if multiprocessing.get_start_method() == "fork" and os.getppid() != parent:
+            os._exit(1)  # the parent ended before prctl
+
+
+def _exit_unsent(error: Exception, batch: object) -> None:
+    """End a worker that could not send a batch; runs in its sending thread."""
+    os._exit(1)
