@@ -1,5 +1,6 @@
 """Set-up of the worker processes that load pictures: their number, the signals they ignore, when they end."""
 
+import atexit
 import ctypes
 import multiprocessing
 import multiprocessing.queues
@@ -41,3 +42,15 @@ def tie_to_parent(parent: int, worker: int) -> None:
 def _exit_unsent(error: Exception, batch: object) -> None:
     """End a worker that could not send a batch; runs in its sending thread."""
     os._exit(1)
+
+
+@atexit.register
+def kill_remaining_workers() -> None:
+    """Kill the workers of loaders that nobody has finished, when the process ends.
+
+    multiprocessing would ask them to end with SIGTERM, which they ignore, and then wait for them for ever. Registered
+    after multiprocessing's own function, this one runs before it.
+    """
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()

@@ -174,3 +174,24 @@ def test_the_rest_of_a_resumed_epoch_is_shared_equally(size, world, skip):
     whole = EpochSampler(size, shuffle=True)
     done = {index for index, _ in list(whole)[:skip]}
     assert not done & {index for share in shares for index in share}
+
+
+ABANDONED = """
+import torch
+from dataset.loaders import build_loader
+from dataset.registry import build_dataset
+
+data = build_dataset("MNIST5k", "val", dataset_dir=None, num_classes=2, img_size=(16, 16))
+cpu = torch.device("cpu")
+loader = build_loader(data, batch_size=10, train=False, device=cpu, mean=(0.0,), std=(1.0,), num_workers=2)
+batches = iter(loader)
+next(batches)
+print("done", flush=True)
+"""
+
+
+def test_a_process_ends_though_an_epoch_was_abandoned(as_user, tmp_path):
+    script = tmp_path / "abandoned.py"
+    script.write_text(ABANDONED)
+    done = as_user(f"python {script}", PYTHONPATH=".", timeout=60)  # raises if the process hangs at its exit
+    assert done.returncode == 0 and done.stdout == "done\n", done.stderr
