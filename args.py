@@ -1,6 +1,6 @@
-"""Every flag of the scripts, two lines each, and what becomes of it.
+"""The flags of the three scripts, and the keyword arguments that are made of them.
 
-This file and the scripts alone know the Namespace; everything else takes plain keyword arguments, which
+This file and the scripts alone read the Namespace; everything else takes plain keyword arguments, which
 :func:`data_config`, :func:`model_config` and the other functions below make of it. An option of the slot head, of an
 explanation metric or of an attribution method is a field of its configuration, from which its flag is derived. Nothing
 heavy is imported, so that ``--help`` and a wrong flag are answered at once.
@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
@@ -35,7 +36,7 @@ from tools.flags import (
 )
 
 AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
-SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")
+SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")  # flags that take a list: a run for each value
 # Flags of the model that are no options of the slot head, and their keys in a checkpoint.
 ARCHITECTURE = {"model": "backbone", "num_classes": "num_classes", "use_slot": "use_slot", "out_stage": "out_stage"}
 # Old name of a flag: the new one, and the old text to the new value.
@@ -49,239 +50,225 @@ DESCRIPTIONS = {
     "test": "Evaluate a trained model and, with --vis true, draw the evidence behind its decisions.",
     "torchcam_vis": "Draw and measure the maps of attribution methods for a plain classifier.",
 }
+Add = Callable[..., Any]  # add_argument of a group of flags
 
 
 def build_parser(script: str, *, prog: str = "", description: str = "") -> Parser:
-    """The parser of a script; all scripts know all flags, since the published lines give them to all three."""
+    """The parser of a script; all scripts accept all flags, since the published lines give them to all three."""
     parser = Parser(
         prog=prog or f"{script}.py", description=description or DESCRIPTIONS[script], fromfile_prefix_chars="@",
         allow_abbrev=False, formatter_class=Formatter,
         epilog="Flags can also stand in a file, several per line, with # comments: @recipes/quickstart.txt",
     )  # fmt: skip
-    _data_flags(parser.add_argument_group("data"))
-    _model_flags(parser.add_argument_group("model"))
-    _slot_flags(parser.add_argument_group("slot head"))
-    _optimisation_flags(parser.add_argument_group("training (train.py)"))
-    _loss_flags(parser.add_argument_group("loss and repeats (train.py)"))
-    _file_flags(parser.add_argument_group("files"))
-    _explanation_flags(parser.add_argument_group("explanations and measurements"))
-    _method_flags(parser.add_argument_group("attribution methods (torchcam_vis.py)"))
-    _machine_flags(parser.add_argument_group("machine"))
+    groups: dict[str, Callable[[Add], None]] = {
+        "data": _data_flags,
+        "model": _model_flags,
+        "slot head": partial(_add_options, config=SlotConfig),
+        "training (train.py)": _optimisation_flags,
+        "loss and repeats (train.py)": _loss_flags,
+        "files": _file_flags,
+        "explanations and measurements": _explanation_flags,
+        "attribution methods (torchcam_vis.py)": _method_flags,
+        "machine": _machine_flags,
+    }
+    for title, add_flags in groups.items():
+        add_flags(parser.add_argument_group(title).add_argument)
     for old, (new, convert) in RENAMED.items():
         parser.add_argument(f"--{old}", action=Renamed, new=new, convert=convert)
     return parser
 
 
 # fmt: off
-def _data_flags(group: Any) -> None:
-    add = group.add_argument
+def _data_flags(add: Add) -> None:
     add("--dataset", default="MNIST", metavar="NAME",
-        help="MNIST5k (ships with the project), MNIST, FashionMNIST, KMNIST, ImageNet, ConText, CUB200 or Folder (a "
-             "folder per class, in train/ and val/ or test/, or not split yet)")
+        help="MNIST5k (ships with the project), MNIST, FashionMNIST, KMNIST, ImageNet, ConText, CUB200, or Folder (one "
+             "folder per class, inside train/ and val/ or test/, or not split)")
     add("--dataset_dir", metavar="DIR",
-        help="folder of the data; MNIST, FashionMNIST and KMNIST: ./data/mnist if not given, downloaded if missing; "
-             "MNIST5k needs none; the others need it")
+        help="folder of the dataset; MNIST5k needs none, MNIST, FashionMNIST and KMNIST are downloaded to ./data/mnist")
     add("--num_classes", type=comma_list(number(int, low=1)), default="10", metavar="N[,N...]",
-        help="number of classes: the first N of the dataset; ConText and Folder always use all their classes, and a "
-             "larger N adds unused outputs; a comma list trains one run for each value")
+        help="use the first N classes; ConText and Folder always use all, and a larger N adds unused outputs; a comma "
+             "list trains one run for each value")
     add("--img_size", type=size, default="260", metavar="PIXELS",
-        help="resize pictures to this size, 260 or 192x256 (height x width); the aspect ratio is not kept")
+        help="resize pictures to 260 (a square) or 192x256 (height x width); the aspect ratio is not kept")
     add("--val_ratio", **real(0.2, above=0, below=1),
-        help="share of each class used for validation, for a Folder that is not split")
+        help="share of each class that a Folder without a split keeps for validation")
     add("--bad_images", choices=("error", "skip"), default="error",
-        help="pictures that cannot be read: error stops and names them, skip leaves them out and counts them")
+        help="pictures that cannot be read: error names them and stops, skip leaves them out and counts them")
     add("--aug", **switch(False),
         help="augment training pictures as in the paper: flips, affine transform, blur, each with probability 0.5")
     add("--aug_policy", type=comma_list(one_of(*AUG_POLICIES)), metavar="NAME[,NAME...]",
-        help="stronger augmentation, with or without --aug: trivial (TrivialAugment), erasing (random erasing), mixup, "
-             "cutmix; the training accuracy counts a mixed picture as the class with the largest share")
+        help="more augmentation: trivial (TrivialAugment), erasing (random erasing), mixup, cutmix; a mixed picture "
+             "counts in the training accuracy as the class with the larger share")
     add("--cache", choices=("none", "ram"), default="none",
-        help="ram keeps the resized pictures in memory after the first epoch, if they fit into half of the free memory")
+        help="ram: keep the resized pictures in memory, if they fit into half of the free memory (an error if not)")
     add("--num_workers", **whole(4, low=0),
-        help="processes that load pictures; at most one per core is started")
+        help="processes that load pictures, at most one per core; 0: the script itself loads them")
 
 
-def _model_flags(group: Any) -> None:
-    add = group.add_argument
+def _model_flags(add: Add) -> None:
     add("--model", default="resnet18", metavar="NAME",
         help="backbone: the name of any timm model that gives a feature map")
     add("--pre_trained", **switch(True),
-        help="initialise the backbone with timm's pretrained weights, downloaded once")
+        help="start the backbone from timm's pretrained weights, which are downloaded once")
     add("--backbone_weights", metavar="FILE",
-        help="initialise the backbone from this .safetensors or .pth file instead")
+        help="start the backbone from this .safetensors or .pth file instead")
     add("--use_pre", **switch(False),
-        help="initialise the backbone from <dataset>_no_slot_checkpoint.pth in --pre_dir; only train.py reads it")
+        help="start the backbone from the trained plain classifier, <dataset>_no_slot_checkpoint.pth in --pre_dir")
     add("--freeze_layers", **whole(2, low=0),
-        help="freeze the stem and the first N of 4 stages (strides 4, 8, 16, 32), only with initial weights; 0: none")
+        help="do not train the stem and the first N of the backbone's 4 stages, if it starts from trained weights")
     add("--out_stage", **whole(None, low=1),
-        help="end the backbone after stage N of 4, for a finer grid; if not given, the whole backbone is used")
+        help="end the backbone after stage N of 4, for a finer grid of places; if not given, it is used whole")
     add("--channel", **whole(512, low=1),
-        help="channels of the feature map; they follow from the backbone, a given value is only compared with it (the "
-             "published code needed it)")
+        help="channels of the feature map; they follow from the backbone, so the flag is only compared with it")
     add("--use_slot", **switch(True),
-        help="true: SCOUTER; false: the plain classifier, FC in the paper")
+        help="true: SCOUTER; false: the plain classifier (FC in the paper)")
 
 
-def _slot_flags(group: Any) -> None:
-    _add_options(group, SlotConfig)
-
-
-def _optimisation_flags(group: Any) -> None:
-    add = group.add_argument
+def _optimisation_flags(add: Add) -> None:
     add("--lr", **real(1e-4, metavar="LR", above=0),
         help="learning rate of AdamW")
     add("--sched", choices=("step", "cosine"), default="step",
-        help="learning-rate schedule: step, a tenth every --lr_drop epochs, or cosine, down to 0 over --epochs")
+        help="learning rate over time: step divides it by 10 every --lr_drop epochs, cosine lowers it to 0")
     add("--lr_drop", **whole(70, metavar="EPOCHS", low=1),
         help="epochs between two drops of the step schedule; each drop also saves a numbered checkpoint")
     add("--warmup_epochs", **real(0.0, metavar="EPOCHS", low=0),
-        help="raise the learning rate linearly from 0 over the first epochs")
+        help="raise the learning rate linearly from 0 over these first epochs")
     add("--batch_size", **whole(64, low=1),
-        help="pictures per step and process; an incomplete last batch of an epoch is dropped")
+        help="pictures per step and process; an epoch leaves out an incomplete last batch")
     add("--weight_decay", **real(0.01, low=0),
         help="weight decay of AdamW; the published code parsed 1e-4 but trained with 0.01, the default here")
     add("--accum_steps", **whole(1, low=1),
-        help="batches whose gradients are accumulated into one step, as if --batch_size were N times as large, except "
-             "for batch norm and the attention penalty, which see one batch at a time")
+        help="add up the gradients of N batches for each step, as if --batch_size were N times as large (batch norm "
+             "and attention penalty still see one batch at a time)")
     add("--ema", **real(None, metavar="DECAY", above=0, below=1),
-        help="keep an exponential moving average (EMA) of the weights with this decay, such as 0.999, and evaluate and "
-             "save it as the model; if not given, there is none")
+        help="also keep an exponential moving average of the weights, with a decay like 0.999; it is what is evaluated "
+             "and saved as the model")
     add("--grad_checkpointing", **switch(False),
-        help="recompute the backbone's activations in the backward pass: less memory, more time; batch norm counts "
-             "each batch twice in its running statistics")
+        help="compute the backbone's activations again in the backward pass: less memory, more time; the running "
+             "statistics of batch norm count each batch twice")
     add("--clip_grad", **real(None, metavar="NORM", above=0),
-        help="clip the norm of the gradient at this value; if not given, nothing is clipped")
+        help="scale the gradient down to this norm where it is larger; if not given, it is never scaled")
     add("--epochs", **whole(10, low=1),
-        help="passes over the training pictures")
+        help="number of passes over the training pictures")
     add("--start_epoch", **whole(0, low=0),
         help="number of the first epoch; --resume sets it")
 
 
-def _loss_flags(group: Any) -> None:
-    add = group.add_argument
+def _loss_flags(add: Add) -> None:
     add("--lambda_value", type=comma_list(number(float, low=0)), default="1.", metavar="X[,X...]",
-        help="weight of the attention penalty in the loss; larger values make explanations smaller; a comma list "
-             "trains one run for each value")
+        help="weight of the attention penalty (the area loss of the paper): larger values make explanations smaller; a "
+             "comma list trains one run for each value")
     add("--power", type=comma_list(number(float, above=0)), default="2", metavar="X[,X...]",
-        help="exponent of the mean attention in the penalty; a comma list trains one run for each value")
+        help="the penalty is the mean attention to this power; a comma list trains one run for each value")
     add("--class_weights", choices=("none", "balanced"), default="none",
-        help="weight of each class in the cross entropy: none, or balanced (inverse to its number of pictures)")
+        help="balanced: a class counts in the cross entropy in inverse proportion to its number of pictures")
     add("--label_smoothing", **real(0.0, low=0, high=1),
-        help="label smoothing of the training loss: this share of each label is spread over all classes")
+        help="share of each label that the training loss spreads over all classes")
     add("--temperature", **real(1.0, above=0),
-        help="the training loss divides the logits by this; 2 makes up for the lower confidence of label smoothing")
+        help="divide the logits by this in the training loss; 2 makes up for the low confidence of label smoothing")
     add("--seed", **whole(0, low=0),
-        help="seed of weights, order and augmentation; repeats add their number")
+        help="seed of initial weights, picture order and augmentation; each further repeat adds 1")
     add("--iterated_evaluation_num", **whole(1, low=1),
         help="repeat each run with this many seeds; a table gives mean and standard deviation")
 
 
-def _file_flags(group: Any) -> None:
-    add = group.add_argument
+def _file_flags(add: Add) -> None:
     add("--output_dir", default="saved_model/", metavar="DIR",
-        help="folder for checkpoints, log.jsonl and curves.png; empty: save nothing")
+        help="folder for checkpoints, log.jsonl and curves.png; '' saves nothing")
     add("--pre_dir", metavar="DIR",
-        help="folder in which --use_pre looks; --output_dir if not given")
+        help="folder of the plain classifier for --use_pre; --output_dir if not given")
     add("--resume", type=resume, default=None, metavar="FILE|auto",
-        help="continue a run from a checkpoint; auto: from that in --output_dir, if there is one")
+        help="continue from this checkpoint; auto: from the one in --output_dir, or from the start if there is none")
     add("--tensorboard", **switch(False),
-        help="also write the metrics and the maps of a few fixed pictures of each epoch to <output_dir>/tensorboard")
+        help="also write metrics and the maps of a few pictures after each epoch to <output_dir>/tensorboard")
     add("--checkpoint", metavar="FILE",
-        help="model for test.py and torchcam_vis.py, which brings its own model flags; if not given, the file that "
-             "train.py writes with the same flags")
+        help="model to evaluate or explain (not for train.py); it brings its own model flags; if not given, the file "
+             "that train.py writes with the same flags")
 
 
-def _explanation_flags(group: Any) -> None:
-    add = group.add_argument
+def _explanation_flags(add: Add) -> None:
     add("--vis", **switch(False),
-        help="test.py, torchcam_vis.py: draw explanations; train.py accepts and ignores it")
+        help="draw explanations; train.py ignores it")
     add("--vis_id", type=numbers, default="0", metavar="N[,N|-N...]",
-        help="pictures of the validation split to explain, such as 0,4,10-19")
+        help="numbers of the validation pictures to explain, like 0,4,10-19")
     add("--image", nargs="+", metavar="FILE",
-        help="explain these pictures or folders of pictures instead; test.py then evaluates nothing")
+        help="explain these pictures, or all pictures of these folders, instead; nothing is evaluated then")
     add("--classes", type=comma_list(str), metavar="NAME[,NAME...]",
-        help="explain only these classes, by name or number")
+        help="explain only these classes, given by name or number")
     add("--vis_dir", metavar="DIR",
-        help="folder for the drawn explanations; <folder of the checkpoint>/vis/<run> if not given")
+        help="folder for the drawn explanations; vis/<run> beside the checkpoint if not given")
     add("--grad", **switch(False),
-        help="accepted and without effect: in the published code it kept the classifier for gradient methods, which a "
-             "plain model always does here")
+        help="accepted without effect: the published code needed it to keep the classifier for attribution methods")
     add("--map", choices=("attention", "evidence"), default="attention",
-        help="map of a slot model that --explain_metrics measures and torchcam_vis.py draws beside other methods")
+        help="map of a slot model to measure or to draw beside other methods; the evidence sums to the logit")
     add("--explain_metrics", **switch(False),
-        help="test.py, torchcam_vis.py: measure the maps: area, precision, insertion, deletion, infidelity, "
-             "sensitivity")
+        help="measure how good the maps are: area, precision, insertion, deletion, infidelity, sensitivity")
     add("--metric_images", **whole(None, low=1),
-        help="measure the maps of a fixed random sample of N pictures; the whole split if not given")
+        help="measure the maps of N pictures, a fixed random sample; the whole split if not given")
     add("--lsc", metavar="FILE",
-        help="least similar class of each class, which a negative model explains: lines of class, comma, class; if not "
-             "given it follows from WordNet or, where classes are no synsets, from the backbone's features")
-    _add_options(group, MetricSettings)
+        help="the class that a negative model explains for each class, as lines of class, comma, least similar class; "
+             "if not given, it follows from WordNet or else from the backbone's features")
+    _add_options(add, MetricSettings)
     add("--sensitivity_of_all", **switch(False),
-        help="measure sensitivity of SSCAM and ISCAM too, which takes long")
+        help="measure the sensitivity of SSCAM and ISCAM too, which takes long")
     add("--report", metavar="FILE",
-        help="test.py: write one HTML file with accuracy, curves, explanation metrics and the maps of 60 pictures, or "
-             "of those of --vis_id")
+        help="test.py: write a page with accuracy, curves, metrics and maps of 60 pictures, or of those of --vis_id")
     add("--grad_min_level", **real(0.0, low=0, high=1),
-        help="raise the scaled maps of attribution methods to at least this, 0 to 1; slot maps are not changed")
+        help="values of a drawn attribution map, scaled to 0..1, below this become 0; slot maps stay as they are")
     add("--cal_area_size", **switch(False),
         help="put lambda and slots per class into the checkpoint's name; the area itself is always measured")
     add("--thop", **switch(False),
-        help="print parameters and multiply-adds of the model for one picture, and stop")
+        help="print the number of parameters and, for one picture, of multiply-adds, and stop")
 
 
-def _method_flags(group: Any) -> None:
-    add = group.add_argument
+def _method_flags(add: Add) -> None:
     add("--methods", type=comma_list(one_of(*METHOD_NAMES)), metavar="NAME[,NAME...]",
-        help=f"only these attribution methods, of {', '.join(METHOD_NAMES)}")
+        help=f"attribution methods, of {', '.join(METHOD_NAMES)}; all if not given")
     add("--cam_layer", metavar="NAME",
-        help="layer of the backbone whose output is explained; the last feature map if not given")
-    _add_options(group, MethodSettings)
+        help="layer of the backbone whose feature map the methods explain; the last one if not given")
+    _add_options(add, MethodSettings)
 
 
-def _machine_flags(group: Any) -> None:
-    add = group.add_argument
+def _machine_flags(add: Add) -> None:
     add("--device", metavar="NAME",
-        help="cuda, cuda:1, mps or cpu; if not given, the best one available (the published default, cuda, is an error "
-             "on a machine without a GPU)")
+        help="cuda, cuda:1, mps or cpu; the best available if not given (the published default, cuda, is an error "
+             "without a GPU)")
     add("--channels_last", **switch(False),
-        help="store feature maps channels-last: same results, faster with many backbones, above all depthwise "
-             "convolutions on a CPU")
+        help="store feature maps channels-last: the same results, faster for many backbones")
     add("--amp", choices=("off", "auto", "bf16", "fp16"), default="off",
-        help="mixed precision of the forward pass; the slots stay in single precision; auto: bf16 where the hardware "
-             "multiplies it")
+        help="mixed precision of the backbone; the slot head stays in single precision; auto: bf16 where it is fast")
     add("--compile", **switch(False),
-        help="compile the model with torch.compile: a minute or more at the start, faster steps afterwards")
+        help="compile the model with torch.compile: starts a minute or more later, then each step is faster")
     add("--tf32", **switch(False),
-        help="let GPUs round the factors of matrix products to TensorFloat-32, as PyTorch does in convolutions anyway")
+        help="let GPUs multiply matrices in TensorFloat-32, which PyTorch does in convolutions anyway")
     add("--deterministic", **switch(False),
-        help="the same flags give the same bits on the same machine; an operation that cannot promise it is an error")
+        help="repeat results bit by bit on the same machine; an operation that cannot is an error")
     add("--world_size", **whole(1, low=1),
-        help="number of processes; the launcher decides, and another value here is reported")
+        help="number of processes; the launcher sets it, and a different value here is reported")
     add("--sync_bn", **switch(False),
-        help="batch norm takes its statistics over the batches of all processes (GPUs only)")
+        help="take the statistics of batch norm over the batches of all processes (GPUs only)")
     add("--local_rank", "--local-rank", type=int, default=None, metavar="N",
-        help="set by old launchers; the environment decides")
+        help="given by old launchers, and ignored")
     add("--dist_url", default="env://", metavar="URL",
         help="address at which the processes meet; env:// takes it from the launcher")
 # fmt: on
 
 
-def _add_options(group: Any, config: Any) -> None:
-    """A flag for each option of a configuration; a swept one takes a comma list."""
+def _add_options(add: Add, config: Any) -> None:
+    """Add a flag for each option of a configuration; a swept one takes a comma list."""
     for field in options_of(config):
         name, keywords = field.metadata["flag"] or field.name, of_field(field)
         if name in SWEPT:
             lists = {"default": str(field.default), "metavar": "N[,N...]"}
             text = f"{keywords['help']}; a comma list trains one run for each value"
             keywords |= {"type": comma_list(keywords["type"]), "help": text, **lists}
-        group.add_argument(f"--{name}", **keywords)
+        add(f"--{name}", **keywords)
 
 
 def parse_args(
     argv: Sequence[str] | None = None, script: str = "train", *, parser: Callable[[], Parser] | None = None
 ) -> argparse.Namespace:
-    """The checked flags of a script.
+    """Read and check the flags of a script; a wrong one exits with one line and code 2.
 
     Besides the flags the Namespace has ``given``, the names of those that were on the command line, and ``hints``, a
     line for each flag under an old name. The swept flags (:data:`SWEPT`) are tuples until :func:`expand_runs`.
@@ -290,8 +277,6 @@ def parse_args(
         argv: the command line; None for that of this process.
         script: its name.
         parser: makes another parser than that of the script.
-
-    Exits with one line and code 2 on a flag that is wrong.
     """
     if "RANK" in os.environ or "SLURM_PROCID" in os.environ:
         # Each process of a launch would report a lost connection with a stack of C++ frames, beside our line; torch
@@ -306,7 +291,7 @@ def parse_args(
     for name in SWEPT:
         values = getattr(args, name)
         if len(set(values)) < len(values):
-            reader.error(f"argument --{name}: a value is given twice; repeats are --iterated_evaluation_num")
+            reader.error(f"argument --{name}: a value is given twice; --iterated_evaluation_num repeats a run")
         if script != "train" and len(values) > 1:
             reader.error(f"argument --{name}: {reader.prog} takes one value, not a list")
     if args.checkpoint and script == "train":
@@ -317,7 +302,7 @@ def parse_args(
 def expand_runs(args: argparse.Namespace) -> list[argparse.Namespace]:
     """One Namespace of single values for each combination of the comma lists and each repeat.
 
-    A run has ``swept`` (the values that set it apart), ``repeat`` (its number, None if there is only one)
+    A run has ``swept`` (its values of the flags that take several), ``repeat`` (its number, None if there is only one)
     and its own ``seed``.
     """
     runs = []
@@ -340,25 +325,19 @@ def plain_settings(run: argparse.Namespace) -> dict[str, Any]:
 
 def name_config(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``run_name``: what the published code puts into the name of a checkpoint."""
-    return {
-        "dataset": run.dataset,
-        "use_slot": run.use_slot,
-        "loss_status": run.loss_status,
-        "area_of": (run.lambda_value, run.slots_per_class) if run.cal_area_size else None,
-    }
+    area_of = (run.lambda_value, run.slots_per_class) if run.cal_area_size else None
+    return {**_pick(run, "dataset", "use_slot", "loss_status"), "area_of": area_of}
 
 
 def machine_config(args: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``start_script``."""
-    names = ("dist_url", "world_size", "device", "tf32", "deterministic", "hints")
-    return {name: getattr(args, name) for name in names}
+    return _pick(args, "dist_url", "world_size", "device", "tf32", "deterministic", "hints")
 
 
 def training_options(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``TrainingOptions``."""
-    names = ("epochs", "start_epoch", "seed", "lr", "weight_decay", "sched", "lr_drop", "warmup_epochs", "clip_grad",
-             "accum_steps", "ema", "compile")  # fmt: skip
-    return {name: getattr(run, name) for name in names}
+    return _pick(run, "epochs", "start_epoch", "seed", "lr", "weight_decay", "sched", "lr_drop", "warmup_epochs",
+                 "clip_grad", "accum_steps", "ema", "compile")  # fmt: skip
 
 
 def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, Any]:
@@ -366,14 +345,12 @@ def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, An
 
     Args:
         run: a run.
-        first_classes: whether the dataset takes its first N classes; if not, N counts only if it was given.
+        first_classes: True for a dataset that takes its first N classes; for others N counts only if it was given.
     """
+    counts = first_classes or "num_classes" in run.given
     return {
-        "dataset_dir": run.dataset_dir,
-        "num_classes": run.num_classes if first_classes or "num_classes" in run.given else None,
-        "img_size": run.img_size,
-        "val_ratio": run.val_ratio,
-        "bad_images": run.bad_images,
+        **_pick(run, "dataset_dir", "img_size", "val_ratio", "bad_images"),
+        "num_classes": run.num_classes if counts else None,
     }
 
 
@@ -409,13 +386,23 @@ def _values(run: argparse.Namespace, config: Any) -> dict[str, Any]:
     return {field.name: getattr(run, field.metadata["flag"] or field.name) for field in options_of(config)}
 
 
-def completed(run: argparse.Namespace, state: Mapping[str, Any]) -> argparse.Namespace:
-    """The flags of a script that reads a checkpoint: those not given are as the checkpoint has them.
+def _pick(run: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in names}
+
+
+def fitted(run: argparse.Namespace, state: Mapping[str, Any], source: Any) -> argparse.Namespace:
+    """Fill the flags that were not given from a checkpoint that a script opens.
 
     Args:
         run: a run.
         state: the checkpoint, of which ``model_config``, ``data_config`` and ``train_config`` count.
+        source: its file, for the message.
+
+    Raises:
+        ToolError: a flag of the model contradicts the checkpoint.
     """
+    if wrong := contradiction(run, state["model_config"]):
+        raise ToolError(f"{wrong} ({source}): leave the flag out, or give the checkpoint that it fits")
     trained, config = state["train_config"], state["model_config"]
     known = {
         "dataset": state["data_config"]["dataset"],
@@ -431,19 +418,8 @@ def completed(run: argparse.Namespace, state: Mapping[str, Any]) -> argparse.Nam
     return argparse.Namespace(**flags)
 
 
-def fitted(run: argparse.Namespace, state: Mapping[str, Any], source: Any) -> argparse.Namespace:
-    """The flags of a script that opens a checkpoint: :func:`completed`, once they are known not to contradict it.
-
-    Raises:
-        ToolError: a flag of the model contradicts the checkpoint.
-    """
-    if wrong := contradiction(run, state["model_config"]):
-        raise ToolError(f"{wrong} ({source}): leave the flag out, or give the checkpoint that it fits")
-    return completed(run, state)
-
-
 def contradiction(run: argparse.Namespace, config: Mapping[str, Any]) -> str | None:
-    """The first flag on the command line that a stored model configuration contradicts, as a sentence."""
+    """The first given flag that a stored model configuration contradicts, as a sentence; None if there is none."""
     for flag, key in ARCHITECTURE.items():
         if flag in run.given and key in config and getattr(run, flag) != config[key]:
             return f"--{flag} {getattr(run, flag)}, but the checkpoint has {config[key]}"

@@ -6,18 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from args import (
-    data_config,
-    expand_runs,
-    fitted,
-    machine_config,
-    metric_settings,
-    name_config,
-    parse_args,
-)
+from args import data_config, expand_runs, fitted, machine_config, metric_settings, name_config, parse_args
 
 if __name__ == "__main__":
-    parse_args(script="test")  # before the heavy imports, so that --help and a wrong flag are answered at once
+    parse_args(script="test")  # before the heavy imports: --help and a wrong flag need not wait
 
 import torch
 
@@ -45,10 +37,11 @@ from tools.run_log import save_results
 
 logger = logging.getLogger("test")
 
-REPORTED_PICTURES = 60  # in a report, if --vis_id does not say which
+REPORTED_PICTURES = 60  # drawn at random for a report without --vis_id
 
 
 def main() -> None:
+    """Evaluate, measure, draw and report, whichever the flags ask for."""
     args = parse_args(script="test")
     device = start_script("test.py", **machine_config(args))
     run = expand_runs(args)[0]
@@ -65,7 +58,7 @@ def main() -> None:
     if run.compile:
         trained.model.compile()
     data = None if run.image else trained.load_split(run.dataset, **data_config(run, first_classes=True))
-    check_wishes(run, trained, data, draws=draws)
+    check_flags(run, trained, data, draws=draws)
     accuracy: dict[str, float] = {}
     if data is not None:
         lsc = least_similar_classes(data, run.lsc) if trained.is_negative else None
@@ -80,14 +73,17 @@ def main() -> None:
         report(run, trained, data, accuracy)
 
 
-def check_wishes(run: argparse.Namespace, trained: TrainedModel, data: PictureDataset | None, *, draws: bool) -> None:
-    """Fail before the evaluation where something would fail after it."""
+def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDataset | None, *, draws: bool) -> None:
+    """Raise before the evaluation where the flags would fail after it.
+
+    Raises:
+        DataError: a picture or a class that is not there.
+        ToolError: flags that exclude each other, or a file that cannot be written.
+    """
     if data is not None and draws and max(run.vis_id) >= len(data):
         raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(data) - 1}")
     if data is None and run.explain_metrics:
-        raise ToolError(
-            "--explain_metrics true measures the validation split, and --image leaves it out: give one of them"
-        )
+        raise ToolError("--explain_metrics true needs the validation split, which --image replaces: leave one out")
     chosen_classes(run, trained)
     if run.explain_metrics and distributed.is_main():
         check_table(trained.path.parent)
@@ -96,6 +92,7 @@ def check_wishes(run: argparse.Namespace, trained: TrainedModel, data: PictureDa
 
 
 def chosen_classes(run: argparse.Namespace, trained: TrainedModel) -> list[int] | None:
+    """Numbers of the classes of ``--classes``; None if it is not given."""
     return [class_number(name, trained.class_names) for name in run.classes] if run.classes else None
 
 
@@ -110,8 +107,9 @@ def named_checkpoint(run: argparse.Namespace) -> Path:
 def evaluate_split(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, lsc: list[int] | None
 ) -> dict[str, float]:
-    """Evaluate on the whole split; print the metrics and save them beside the checkpoint."""
-    confusion = torch.zeros(2 * [data.num_classes], dtype=torch.long, device=trained.device)
+    """Evaluate on the whole split; print the metrics, save them beside the checkpoint and return the accuracies."""
+    c = data.num_classes
+    confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)  # true by predicted classes
     metrics = evaluate(
         trained.model, trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
         ScouterLoss(lambda_value=run.lambda_value, power=run.power), device=trained.device,
@@ -124,8 +122,8 @@ def evaluate_split(
         + (f", area {metrics['area']:.4f}" if "area" in metrics else ""))  # fmt: skip
     counts = confusion.cpu()
     per_class = {
-        name: float(row[label]) / int(row.sum())
-        for label, (name, row) in enumerate(zip(data.class_names, counts, strict=True))
+        class_name: float(row[label]) / int(row.sum())
+        for label, (class_name, row) in enumerate(zip(data.class_names, counts, strict=True))
         if row.sum()
     }
     worst, best = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
@@ -143,7 +141,7 @@ def evaluate_split(
 def measure_explanations(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, top1: float, lsc: list[int] | None
 ) -> None:
-    """Measure the maps of a slot model; a row of ``metrics.json`` beside the checkpoint."""
+    """Measure the maps of a slot model, and write a row of ``metrics.json`` beside the checkpoint."""
     sample = data.sample(run.metric_images or len(data), seed=run.seed)
     settings = MetricSettings(**metric_settings(run))
     explained = explained_classes(run, trained, data, lsc=lsc)
@@ -165,7 +163,7 @@ def measure_explanations(
 
 
 def method_name(run: argparse.Namespace, trained: TrainedModel) -> str:
-    """The row's name as in the paper: sign and weight of the attention penalty."""
+    """Name of the model as in the paper's tables: its sign and the weight of its attention penalty."""
     sign, kind = "-" if trained.is_negative else "+", "" if run.map == "attention" else f" {run.map}"
     return f"SCOUTER{sign} lambda {run.lambda_value:g} ({trained.config['attention']}{kind})"
 
@@ -173,24 +171,28 @@ def method_name(run: argparse.Namespace, trained: TrainedModel) -> str:
 def explained_classes(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, lsc: list[int] | None
 ) -> torch.Tensor | None:
-    """(c) the class that a negative model explains for each true one; None for a positive model."""
+    """The class (c) that a negative model explains for each true one; None for a positive model.
+
+    Raises:
+        ToolError: a negative model of one class.
+    """
     if not trained.is_negative:
         return None
     if data.num_classes < 2:
-        raise ToolError("a negative model of one class speaks against no other: there is nothing to explain")
+        raise ToolError("a negative model of one class has no other class to explain: train one of two or more")
     if lsc is None:
         loader = trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers)
         lsc = least_similar_by_features(trained.feature_map, loader, data.num_classes)
         names = trained.class_names
         say(f"explained class: the least similar one by the backbone's features, {names[0]} -> {names[lsc[0]]}, "
-            f"{names[1]} -> {names[lsc[1]]} and so on; --lsc FILE chooses others")  # fmt: skip
+            f"{names[1]} -> {names[lsc[1]]} ...; --lsc FILE gives others")  # fmt: skip
     return torch.tensor(lsc, device=trained.device)
 
 
 def report(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset | None, accuracy: dict[str, float]
 ) -> None:
-    """Write the report, with the maps of the other sign too where its checkpoint lies beside this one."""
+    """Write the report; it shows the maps of the other sign too if its checkpoint lies beside this one."""
     numbers = run.vis_id
     if data is not None and "vis_id" not in run.given:
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(run.seed))

@@ -7,20 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from args import (
-    METHOD_NAMES,
-    data_config,
-    expand_runs,
-    fitted,
-    machine_config,
-    method_settings,
-    metric_settings,
-    name_config,
-    parse_args,
-)
+import args as flags
 
 if __name__ == "__main__":
-    parse_args(script="torchcam_vis")  # before the heavy imports, so that --help and a wrong flag are answered at once
+    flags.parse_args(script="torchcam_vis")  # before the heavy imports: --help and a wrong flag need not wait
 
 import numpy as np
 import torch
@@ -52,11 +42,11 @@ from tools.files import writable_folder
 logger = logging.getLogger("torchcam_vis")
 
 ANNOUNCED_SECONDS = 5.0  # a method that is expected to take longer says so before it starts
-SLOW_SENSITIVITY = ("SSCAM", "ISCAM")  # whose sensitivity is measured only with --sensitivity_of_all true
+SLOW_SENSITIVITY = ("SSCAM", "ISCAM")  # their sensitivity is measured only with --sensitivity_of_all true
 
 
 class Explained(NamedTuple):
-    """The classifier that is explained, and what explains it."""
+    """The classifier that is explained, the methods that explain it, and the classes to explain."""
 
     trained: TrainedModel
     split: SplitModel
@@ -66,14 +56,15 @@ class Explained(NamedTuple):
 
 
 def main() -> None:
-    args = parse_args(script="torchcam_vis")
-    device = start_script("torchcam_vis.py", **machine_config(args))
-    run = expand_runs(args)[0]
+    """Draw and measure the maps of a plain classifier, whichever the flags ask for."""
+    args = flags.parse_args(script="torchcam_vis")
+    device = start_script("torchcam_vis.py", **flags.machine_config(args))
+    run = flags.expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else plain_checkpoint(run)
     state = checkpoint.load(path)
     if state["model_config"]["use_slot"]:
         raise ToolError(f"{path} is a slot model, which explains itself: python test.py --checkpoint {path} --vis true")
-    run = fitted(run, state, path)
+    run = flags.fitted(run, state, path)
     trained = TrainedModel(path, state, device=device, img_size=run.img_size, channels_last=run.channels_last)
     if run.explain_metrics and distributed.is_main():
         check_table(path.parent)  # before hours of work that could not be saved
@@ -81,7 +72,7 @@ def main() -> None:
     data = load_data(run, trained)
     names = trained.class_names
     classes = [class_number(name, names) for name in run.classes] if run.classes else list(range(len(names)))
-    options = MethodSettings(**method_settings(run))
+    options = MethodSettings(**flags.method_settings(run))
     explained = Explained(trained, split, build_all(run, trained, split, data, options), classes, options)
     draws = run.vis or run.image or "vis_id" in run.given or not run.explain_metrics
     with distributed.main_first():  # drawing may take hours, for which no collective would wait
@@ -93,27 +84,28 @@ def main() -> None:
 
 
 def chosen_methods(run: argparse.Namespace) -> list[str]:
-    return [name for name in METHOD_NAMES if run.methods is None or name in run.methods]
+    """Names of the methods of ``--methods``, or of all."""
+    return [name for name in METHODS if run.methods is None or name in run.methods]
 
 
 def load_data(run: argparse.Namespace, trained: TrainedModel) -> PictureDataset | None:
-    """The validation split; with --image, only where a method needs data, and None where they are not there."""
+    """The validation split; with ``--image`` None if no method needs it, or if it cannot be read."""
     if run.image and not run.explain_metrics and not any(METHODS[name].needs_loader for name in chosen_methods(run)):
         return None
     try:
-        data = trained.load_split(run.dataset, **data_config(run, first_classes=True))
+        data = trained.load_split(run.dataset, **flags.data_config(run, first_classes=True))
     except DataError:
         if not run.image or run.explain_metrics or run.methods is not None:
             raise
-        return None  # the method that needs them is left out, with a note
+        return None  # build_all leaves out the method that needs it, with a note
     if not run.image and max(run.vis_id) >= len(data):
         raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(data) - 1}")
     return data
 
 
 def plain_checkpoint(run: argparse.Namespace) -> Path:
-    """The file that train.py writes with ``--use_slot false``; the published lines leave this flag at its default."""
-    name = checkpoint.run_name(**{**name_config(run), "use_slot": False, "loss_status": 1})
+    """The file that train.py writes with ``--use_slot false``, a flag that the published lines of this script lack."""
+    name = checkpoint.run_name(**{**flags.name_config(run), "use_slot": False, "loss_status": 1})
     path = checkpoint.checkpoint_path(run.output_dir, name)
     if not path.is_file():
         raise ToolError(f"{path}: no such file; train.py --use_slot false writes it, --checkpoint names another one")
@@ -124,7 +116,11 @@ def build_all(
     run: argparse.Namespace, trained: TrainedModel, split: SplitModel, data: PictureDataset | None,
     options: MethodSettings,
 ) -> dict[str, Attribution]:  # fmt: skip
-    """The explainers; a method that does not fit the model is left out with a note, unless it was asked for."""
+    """The explainers by name; a method that cannot explain this model is left out with a note.
+
+    Raises:
+        ToolError: such a method was asked for with ``--methods``.
+    """
     explainers = {}
     for name in chosen_methods(run):
         loader = None
@@ -140,7 +136,7 @@ def build_all(
 
 
 def draw_all(run: argparse.Namespace, explained: Explained, data: PictureDataset | None) -> None:
-    """Every method and class of the pictures asked for: the published files, and one figure a picture."""
+    """Draw every method and class for each picture: the published files, and one figure of all methods."""
     trained, classes = explained.trained, explained.classes
     root = output_folder(trained, run.vis_dir, files=data is None)
     sources = Sources(trained.in_chans, data=data, numbers=run.vis_id, files=run.image)
@@ -154,7 +150,7 @@ def draw_all(run: argparse.Namespace, explained: Explained, data: PictureDataset
 def draw_picture(
     run: argparse.Namespace, explained: Explained, own: dict[str, TrainedModel], source: Source, folder: Path
 ) -> None:
-    """The published files of one picture and a figure of all methods, the slot models beside the checkpoint first."""
+    """Draw the published files of a picture and a figure of all methods, which begins with the slot models ``own``."""
     trained, classes, names = explained.trained, explained.classes, explained.trained.class_names
     pixels = trained.pixels(source.picture)
     shown, image = to_pil_image(pixels), trained.normalised(pixels)[None]  # (1, ch, H, W)
@@ -173,7 +169,7 @@ def draw_picture(
 def draw_methods(
     explained: Explained, image: Tensor, targets: Tensor, shown: Any, folder: Path, *, floor: float
 ) -> dict[str, np.ndarray]:
-    """The maps (t, h, w) of each method for one picture, saved one by one; a slow method says how long it will take."""
+    """The maps (t, h, w) of each method for one picture, saved one by one; a slow method is announced."""
     forward, rows = seconds_of_forward(explained.split, image), {}
     for name, explainer in progress(explained.explainers.items(), "methods"):
         expected = forward * METHODS[name].cost(explained.split, explained.options, len(explained.classes))
@@ -190,7 +186,7 @@ def draw_methods(
 
 @torch.no_grad()
 def seconds_of_forward(model: SplitModel, images: Tensor) -> float:
-    """Seconds for one picture of a batch."""
+    """Seconds that the forward pass of a batch takes for each picture."""
     model(images)  # the first forward is slower than the rest
     start = time.monotonic()
     model(images)
@@ -198,10 +194,10 @@ def seconds_of_forward(model: SplitModel, images: Tensor) -> float:
 
 
 def slot_models(run: argparse.Namespace, trained: TrainedModel) -> dict[str, TrainedModel]:
-    """The positive and the negative slot model beside the plain one, where they are of the same classes."""
+    """The positive and the negative slot model beside the plain one, if they were trained for the same classes."""
     found = {}
     for name, status in (("SCOUTER positive", 1), ("SCOUTER negative", -1)):
-        own = checkpoint.run_name(**{**name_config(run), "use_slot": True, "loss_status": status})
+        own = checkpoint.run_name(**{**flags.name_config(run), "use_slot": True, "loss_status": status})
         model = trained.beside(own)
         if model is not None:
             found[name] = model
@@ -211,16 +207,16 @@ def slot_models(run: argparse.Namespace, trained: TrainedModel) -> dict[str, Tra
 
 
 def slot_maps(model: TrainedModel, explainer: Explainer, source: Source, targets: Tensor) -> np.ndarray:
-    """(t, h, w) of a slot model, which sees the picture in its own size and normalisation."""
+    """Maps (t, h, w) of a slot model, which has its own picture size and normalisation."""
     image = model.normalised(model.pixels(source.picture))[None]  # (1, ch, H, W)
     return explainer(image, targets)[0].float().cpu().numpy()
 
 
 def measure_all(run: argparse.Namespace, explained: Explained, data: PictureDataset) -> None:
-    """Measure every method on the same pictures; each finished one is saved before the next begins."""
+    """Measure every method on the same pictures; the row of each is saved before the next begins."""
     trained, split, options = explained.trained, explained.split, explained.options
     sample = data.sample(run.metric_images or len(data), seed=run.seed)
-    settings = MetricSettings(**metric_settings(run))
+    settings = MetricSettings(**flags.metric_settings(run))
     zeros = torch.zeros(min(run.batch_size, 16), *split.image_shape, device=trained.device)
     forward, rows = seconds_of_forward(split, zeros), []
     for name, explainer in explained.explainers.items():

@@ -1,25 +1,14 @@
-"""Train SCOUTER, or the plain classifier it is compared with: flags in, checkpoints, a log and curves out."""
+"""Train SCOUTER, or the plain classifier that it is compared with."""
 
 import argparse
 import logging
-import shlex
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from args import (
-    data_config,
-    expand_runs,
-    machine_config,
-    model_config,
-    name_config,
-    parse_args,
-    plain_settings,
-    training_options,
-)
+import args as flags
 
 if __name__ == "__main__":
-    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+    flags.parse_args()  # before the heavy imports: --help and a wrong flag need not wait
 
 import torch
 
@@ -33,7 +22,7 @@ from dataset.transforms import batch_mixing
 from engine import TrainingError
 from engine.cost import cost_of
 from engine.evaluate import evaluate
-from engine.explain.drawing import followed_rows
+from engine.followed import draw_followed
 from engine.initial_model import build_initial
 from engine.opening import announce
 from engine.session import Session, TrainingOptions, check_same_model
@@ -46,25 +35,25 @@ from sloter.slot_model import SlotModel, build_model
 from sloter.weights import InitialWeights, initial_weights
 from tools import ToolError, checkpoint, distributed, run_folder, sweep
 from tools.console import run_script, say, start_script
-from tools.distributed.launch import command_line
 from tools.distributed.preemption import Interrupted, StopRequest
 from tools.ending import finish
-from tools.figures.curves import save_curves
-from tools.figures.explanations import draw_overview
 from tools.files import writable_folder
 from tools.machine import amp_dtype
-from tools.run_log import RunLog, epoch_line
-from tools.tensorboard import EventFiles, check_tensorboard
+from tools.plain_classifier import load_plain
+from tools.run_files import RunFiles, how_to_continue
+from tools.run_log import epoch_line
+from tools.tensorboard import check_tensorboard
 
 logger = logging.getLogger("train")
 
 
 def main() -> None:
-    args = parse_args()
-    device = start_script("train.py", **machine_config(args))
+    """Train the run, or all runs of the sweep, that the flags describe."""
+    args = flags.parse_args()
+    device = start_script("train.py", **flags.machine_config(args))
     if args.tensorboard and args.output_dir:
         check_tensorboard()
-    runs = expand_runs(args)
+    runs = flags.expand_runs(args)
     if len(runs) > 1 and (args.thop or args.resume not in (None, "auto")):
         raise ToolError("--thop and --resume FILE are for a single run, not for a sweep")
     if args.thop:
@@ -79,59 +68,54 @@ def main() -> None:
         run.pre_dir, run.output_dir, run.resume = run.pre_dir or args.output_dir, folder, "auto" if folder else None
         return train(run, device)
 
-    entries = [sweep.SweepRun(run.swept, run.repeat, plain_settings(run)) for run in runs]
+    entries = [sweep.SweepRun(run.swept, run.repeat, flags.plain_settings(run)) for run in runs]
     sweep.run_all(args.output_dir, entries, train_in, failures=(TrainingError,))
 
 
 def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """One run, from its flags to its last checkpoint; returns the record of its last epoch."""
-    session = prepare(run, device)
-    writes = bool(run.output_dir) and distributed.is_main()
-    log = RunLog(Path(run.output_dir, "log.jsonl"), session.name, first_epoch=session.start) if writes else None
-    events = EventFiles(run.output_dir, session.name, first_epoch=session.start) if writes and run.tensorboard else None
-    if log:
-        log.restore(session.record)
+    """Train one run, from its flags to its last checkpoint; returns the record of its last epoch."""
+    session, files = prepare(run, device), None
+    if run.output_dir and distributed.is_main():
+        files = RunFiles(
+            run.output_dir, session.name, first_epoch=session.start, record=session.record, tensorboard=run.tensorboard
+        )
     try:
         with StopRequest(device) as stop:
-            train_epochs(run, session, stop, log, events)
+            train_epochs(run, session, stop, files)
     except KeyboardInterrupt:
-        say(f"\n{how_to_continue(run, session)}")
+        say(f"\n{how_to_continue(run.output_dir, session.record, run.epochs)}")
         raise
     finally:
-        if events:
-            events.close()
-    if log and session.start < run.epochs:
-        path = checkpoint.checkpoint_path(run.output_dir, session.name)
-        say(f"saved: {path}, and beside it log.jsonl and curves.png")
+        if files:
+            files.close()
+    if files and session.start < run.epochs:
+        say(f"saved: {files.checkpoint}, and beside it log.jsonl and curves.png")
     return session.record
 
 
-def train_epochs(
-    run: argparse.Namespace, session: Session, stop: StopRequest, log: RunLog | None, events: EventFiles | None
-) -> None:
-    """Train the epochs that are left, and save after each.
+def train_epochs(run: argparse.Namespace, session: Session, stop: StopRequest, files: RunFiles | None) -> None:
+    """Train the remaining epochs, and save after each.
 
     Raises:
         Interrupted: a signal came; everything up to it is saved.
     """
     for epoch in range(session.start, run.epochs):
         record = train_epoch(run, session, epoch, stop)
-        if log:
-            save(run, session, record)
-            log.add(record)
-            save_curves(Path(run.output_dir, "curves.png"), log.records)
-        if events:
-            events.add(record, draw_followed(session))
+        if files:
+            best = record["val_top1"] > session.best_top1
+            files.add_epoch(session.state_dict(epoch, record), best=best, lr_drop=run.lr_drop)
+        if files and files.events:
+            files.events.add(record, draw_followed(session))
         session.record, session.best_top1 = record, max(session.best_top1, record["val_top1"])
         if epoch + 1 < run.epochs and stop():
-            raise Interrupted(f"{stop.signal}: {how_to_continue(run, session)}")
+            raise Interrupted(f"{stop.signal}: {how_to_continue(run.output_dir, record, run.epochs)}")
 
 
 def train_epoch(run: argparse.Namespace, session: Session, epoch: int, stop: StopRequest) -> dict[str, Any]:
     """Train and evaluate one epoch; returns its record.
 
     Raises:
-        Interrupted: a signal came; what there is of the epoch is saved.
+        Interrupted: a signal came; the finished part of the epoch is saved.
     """
     before = session.begin_epoch(epoch)
     try:
@@ -144,8 +128,8 @@ def train_epoch(run: argparse.Namespace, session: Session, epoch: int, stop: Sto
         if run.output_dir and distributed.is_main():
             path = checkpoint.checkpoint_path(run.output_dir, session.name)
             checkpoint.save(path, session.state_dict(epoch - 1, session.record, progress))
-        told = how_to_continue(run, session, epoch=epoch, images=stopped.images)
-        raise Interrupted(f"{stop.signal}: {told}") from None
+        remedy = how_to_continue(run.output_dir, session.record, run.epochs, epoch=epoch, images=stopped.images)
+        raise Interrupted(f"{stop.signal}: {remedy}") from None
     distributed.share_buffers(session.evaluated)
     val = evaluate(
         session.evaluated, session.val_loader, session.criterion, device=session.device, negative=session.is_negative,
@@ -156,40 +140,11 @@ def train_epoch(run: argparse.Namespace, session: Session, epoch: int, stop: Sto
     return record
 
 
-def save(run: argparse.Namespace, session: Session, record: dict[str, Any]) -> None:
-    """Write the checkpoints of an epoch."""
-    epoch, is_best = record["epoch"], record["val_top1"] > session.best_top1
-    numbered = (epoch + 1) % 10 == 0 or (epoch + 1) % run.lr_drop == 0
-    state = session.state_dict(epoch, record)
-    checkpoint.save_epoch(run.output_dir, session.name, state, best=is_best, numbered=numbered)
-
-
-def draw_followed(session: Session) -> Any:
-    """A figure of the evidence that a slot model finds now in a few validation pictures; None without slots."""
-    if not session.configs["model_config"]["use_slot"]:
-        return None
-    statistics = {key: session.configs["data_config"][key] for key in ("mean", "std")}
-    rows = followed_rows(
-        session.evaluated, session.val_loader.dataset, statistics, negative=session.is_negative, device=session.device
-    )  # fmt: skip
-    return draw_overview(rows, negative=session.is_negative)
-
-
-def how_to_continue(run: argparse.Namespace, session: Session, *, epoch: int | None = None, images: int = 0) -> str:
-    """What is saved of an interrupted run, and the command that continues it."""
-    if not run.output_dir or (not session.record and epoch is None):
-        return "nothing was saved: no epoch was complete, or --output_dir is empty"
-    again = f"{command_line()} --resume auto"  # the last flag counts
-    if epoch is None:
-        return f"epoch {session.record['epoch'] + 1} of {run.epochs} is saved; continue with: {again}"
-    return f"interrupted and saved {images} pictures into epoch {epoch + 1} of {run.epochs}; continue with: {again}"
-
-
 def prepare(run: argparse.Namespace, device: torch.device) -> Session:
-    """Everything between the flags and the first step, the state of a resumed run included."""
+    """Build everything that a run needs for its first step, with the state of a resumed run."""
     if run.output_dir and distributed.is_main():
         writable_folder(run.output_dir)
-    name = checkpoint.run_name(**name_config(run))
+    name = checkpoint.run_name(**flags.name_config(run))
     check_name(run.model)  # before the data, which may take long
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
@@ -202,13 +157,12 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "val_ratio": run.val_ratio, **statistics}
     negative = run.use_slot and run.loss_status < 0
     lsc = least_similar_classes(val_set, run.lsc) if negative else None
+    mixing = batch_mixing(run.aug_policy or (), train_set.num_classes)
     session = Session(
-        name, model, configs={"model_config": config, "data_config": data, "train_config": plain_settings(run)},
-        train_loader=loader(
-            dataset=train_set, train=True, mixing=batch_mixing(run.aug_policy or (), train_set.num_classes)
-        ),
+        name, model, configs={"model_config": config, "data_config": data, "train_config": flags.plain_settings(run)},
+        train_loader=loader(dataset=train_set, train=True, mixing=mixing),
         val_loader=loader(dataset=val_set, train=False), criterion=make_criterion(run, train_set).to(device),
-        options=TrainingOptions(**training_options(run)), device=device, amp=amp,
+        options=TrainingOptions(**flags.training_options(run)), device=device, amp=amp,
         explained=None if lsc is None else torch.tensor(lsc, device=device), state=state,
     )  # fmt: skip
     announce(
@@ -219,7 +173,8 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
 
 
 def load_split(run: argparse.Namespace, split: str) -> PictureDataset:
-    config = data_config(run, first_classes=dataset_spec(run.dataset).first_classes)
+    """The pictures of a split; one process downloads or checks them before the others read them."""
+    config = flags.data_config(run, first_classes=dataset_spec(run.dataset).first_classes)
     with distributed.main_first():
         return build_dataset(run.dataset, split, augment=run.aug, policies=run.aug_policy or (), **config)
 
@@ -228,7 +183,7 @@ def make_loaders(
     run: argparse.Namespace, train_set: PictureDataset, val_set: PictureDataset, statistics: dict[str, Any],
     device: torch.device,
 ) -> Any:  # fmt: skip
-    """A function that makes the loader of a split, after the pictures are cached."""
+    """Cache the pictures if wanted; returns ``build_loader`` with all keywords but those of a split."""
     if run.cache == "ram":
         workers, copies = usable_workers(run.num_workers), distributed.local_world_size()
         cache_pictures([train_set, val_set], workers=workers, copies=copies)
@@ -239,6 +194,7 @@ def make_loaders(
 
 
 def memory_format(run: argparse.Namespace) -> torch.memory_format:
+    """The layout of feature maps."""
     return torch.channels_last if run.channels_last else torch.contiguous_format
 
 
@@ -246,7 +202,7 @@ def prepare_model(
     run: argparse.Namespace, train_set: PictureDataset, state: dict[str, Any] | None, device: torch.device
 ) -> tuple[dict[str, Any], dict[str, Any], FeatureModel]:
     """The configuration of the model, the statistics of its pictures, and the model with its initial weights."""
-    config = model_config(run, num_classes=train_set.num_classes, in_chans=train_set.in_chans)
+    config = flags.model_config(run, num_classes=train_set.num_classes, in_chans=train_set.in_chans)
     start = InitialWeights() if state else choose_weights(run, in_chans=train_set.in_chans)
     config["stem"] = state["model_config"]["stem"] if state else start.stem
     if state:
@@ -267,28 +223,17 @@ def prepare_model(
 
 
 def choose_weights(run: argparse.Namespace, *, in_chans: int) -> InitialWeights:
-    classifier, name = load_pre(run) if run.use_pre else None, run.backbone_weights
-    file = (name, checkpoint.read_state_dict(name)) if name and not classifier else None
-    return initial_weights(
-        run.model, in_chans=in_chans, pretrained=run.pre_trained, file=file, classifier=classifier
-    )  # fmt: skip
-
-
-def load_pre(run: argparse.Namespace) -> dict[str, Any]:
-    """The checkpoint of the plain classifier whose backbone ``--use_pre`` starts from."""
-    folder = run.pre_dir or run.output_dir
-    path = checkpoint.checkpoint_path(folder, checkpoint.run_name(run.dataset, use_slot=False, loss_status=1))
-    if not path.is_file():
-        flags = {**run.swept, "use_slot": "false", "use_pre": "false", "output_dir": folder}
-        makes = " ".join([command_line(), *(f"--{name} {shlex.quote(str(value))}" for name, value in flags.items())])
-        raise ToolError(f"--use_pre true: {path} does not exist; train it with: {makes}")
-    pre = checkpoint.load(path)
-    if pre["model_config"]["backbone"] != run.model:
-        raise ToolError(f"--use_pre true: {path} has the backbone {pre['model_config']['backbone']}, not {run.model}")
-    return pre
+    """Initial weights of the backbone: of a plain classifier, of a file, or of timm."""
+    plain, file = None, None
+    if run.use_pre:
+        plain = load_plain(run.pre_dir or run.output_dir, run.dataset, backbone=run.model, swept=run.swept)
+    elif run.backbone_weights:
+        file = (run.backbone_weights, checkpoint.read_state_dict(run.backbone_weights))
+    return initial_weights(run.model, in_chans=in_chans, pretrained=run.pre_trained, file=file, classifier=plain)
 
 
 def make_criterion(run: argparse.Namespace, train_set: PictureDataset) -> ScouterLoss:
+    """The loss of the run."""
     weights = balanced_weights(class_counts(train_set)) if run.class_weights == "balanced" else None
     return ScouterLoss(
         lambda_value=run.lambda_value, power=run.power, class_weights=weights, label_smoothing=run.label_smoothing,
@@ -301,7 +246,7 @@ def print_cost(run: argparse.Namespace) -> None:
     spec = dataset_spec(run.dataset)
     known = spec.first_classes or "num_classes" in run.given
     num_classes = run.num_classes if known else load_split(run, "train").num_classes
-    model = build_model(**model_config(run, num_classes=num_classes, in_chans=spec.in_chans)).eval()
+    model = build_model(**flags.model_config(run, num_classes=num_classes, in_chans=spec.in_chans)).eval()
     if run.pre_trained or run.backbone_weights or run.use_pre:
         model.freeze(run.freeze_layers)
     say(cost_of(model, torch.zeros(1, spec.in_chans, *run.img_size)))

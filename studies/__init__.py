@@ -1,1 +1,1 @@
-"""Programs beside the three scripts: benchmarks, the study of heads, comparisons. Nothing imports them."""
+"""Programs beside the three scripts: benchmark, head study, comparison of runs. Nothing imports them."""

@@ -10,14 +10,14 @@ from tools.flags import Parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The checked flags; exits with one line and code 2 on one that is wrong."""
+    """Read and check the flags; a wrong one exits with one line and code 2."""
     parser = Parser(
         prog="python -m studies.compare",
         description="Put the explanation metrics of several runs into one table.",
         allow_abbrev=False,
     )
-    parser.add_argument("tables", nargs="+", metavar="FOLDER", help="folder of a run with a metrics.json, or that file")
-    parser.add_argument("--output_dir", metavar="DIR", help="write metrics.json, metrics.csv and metrics.png there")
+    parser.add_argument("tables", nargs="+", metavar="FOLDER", help="folder with a metrics.json, or that file")
+    parser.add_argument("--output_dir", metavar="DIR", help="folder for the common metrics.json, .csv and .png")
     return parser.parse_args(argv)
 
 
@@ -32,6 +32,7 @@ from tools.files import writable_folder
 
 
 def main() -> None:
+    """Read the tables, print their rows as one and write it."""
     args = parse_args()
     set_up_console("compare")
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -40,12 +41,12 @@ def main() -> None:
         if args.output_dir and folder.resolve() == Path(args.output_dir).resolve():
             raise ToolError(f"--output_dir {args.output_dir} holds one of the tables: give another folder")
         for row in read_metrics(path):
-            # Checkpoints of different folders have the same names: the folder tells them apart.
-            place = os.path.relpath(folder, args.output_dir) if args.output_dir else str(folder)
-            row = {**row, "checkpoint": str(Path(place) / str(row.get("checkpoint", "")))}
+            # Checkpoints of different folders have the same names, so the path becomes part of the name.
+            origin = os.path.relpath(folder, args.output_dir) if args.output_dir else str(folder)
+            row = {**row, "checkpoint": str(Path(origin) / str(row.get("checkpoint", "")))}
             rows[key_of(row)] = row
     if not rows:
-        raise ToolError(f"there are no rows in {', '.join(args.tables)}: run test.py --explain_metrics true first")
+        raise ToolError(f"{', '.join(args.tables)}: no rows; test.py --explain_metrics true writes some")
     say(format_table([{k: v for k, v in row.items() if k != "checkpoint"} for row in metric_cells([*rows.values()])]))
     if args.output_dir:
         folder = writable_folder(args.output_dir)

@@ -1,4 +1,4 @@
-"""What several tests need: the scripts run as a user runs them, real data, small data in every layout."""
+"""Fixtures of several tests: the scripts as a user runs them, trained runs, real data, small pictures."""
 
 import contextlib
 import importlib.util
@@ -25,18 +25,18 @@ TINY = (
 
 
 @pytest.fixture(autouse=True)
-def _few_threads():
+def _one_thread():
     torch.set_num_threads(1)
 
 
 class Scripts:
-    """Runs the scripts in this process, or as a user does."""
+    """Runs the scripts in this process."""
 
     def __init__(self, monkeypatch, capsys):
         self.monkeypatch, self.capsys = monkeypatch, capsys
 
     def __call__(self, script: str, *flags: str) -> tuple[int, str, str]:
-        """Run ``train.py`` or ``test.py`` in this process; returns exit code, output, errors."""
+        """Run a script with flags; returns its exit code, output and errors."""
         argv = [word for flag in flags for word in shlex.split(str(flag))]
         self.monkeypatch.setattr(sys, "argv", [f"{script}.py", *argv])
         spec = importlib.util.spec_from_file_location(f"script_{script}", ROOT / f"{script}.py")
@@ -56,13 +56,13 @@ class Scripts:
 
 @pytest.fixture(scope="session")
 def tiny():
-    """Flags of the small, fast run."""
+    """Flags of a small, fast run."""
     return TINY
 
 
 @pytest.fixture(scope="session")
 def tiny_module():
-    """The same, for fixtures that serve a whole module."""
+    """The same flags, for fixtures of a whole module."""
     return TINY
 
 
@@ -109,7 +109,7 @@ def module_scripts():
 
 @pytest.fixture
 def fails(scripts):
-    """Runs a script that must end with one line of error, exit code 2 and no traceback; returns the line."""
+    """Runs a script that must end with one error line, exit code 2 and no traceback; returns the line."""
 
     def run(script: str, *flags: str) -> str:
         code, _, err = scripts(script, *flags)
@@ -125,20 +125,19 @@ def fails(scripts):
 
 @pytest.fixture(scope="session")
 def as_user():
-    """Runs a command line in a new process from the project's folder."""
+    """Runs a command line in a new process from the project's folder, with one thread unless the caller says more."""
 
     def run(command: str, *, timeout: float = 300, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
         words = [sys.executable if word == "python" else word for word in shlex.split(command)]
-        return subprocess.run(
-            words, cwd=cwd, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}
-        )
+        env = {"OMP_NUM_THREADS": "1", **os.environ, **environment}  # tiny models on busy cores: three times as fast
+        return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory, as_user):
-    """A folder with two epochs of the tiny run."""
+    """Folder of the small run after two epochs."""
     folder = tmp_path_factory.mktemp("tiny")
     done = as_user(f"python train.py {TINY} --epochs 2 --output_dir {folder}")
     assert done.returncode == 0, done.stderr
@@ -153,22 +152,22 @@ def records():
 
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder of the real data sets; where it is, the tests that use it may not be skipped."""
+    """Folder of the real datasets; if it is there, no test that uses it may be skipped."""
     folder = Path(os.environ.get("SCOUTER_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip("real data are not at hand: set SCOUTER_DATA to their folder")
+        pytest.skip("no real data: set SCOUTER_DATA to their folder")
     return folder
 
 
 @pytest.fixture(scope="session")
 def golden():
-    """Numbers that the published module gave for random weights."""
+    """Numbers that the published module computes with random weights."""
     with np.load(ROOT / "tests" / "golden" / "xslot_paper.npz") as content:
         return dict(content)
 
 
 def write_picture(path: Path, *, size: tuple[int, int] = (40, 30), colour: tuple[int, int, int] = (200, 30, 30)):
-    """A picture with a shape in it, so that resizing and flipping are visible."""
+    """Write a picture with a coloured corner, so that resizing and flipping are visible."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     pixels[: size[1] // 2, : size[0] // 2] = colour

@@ -1,4 +1,4 @@
-"""Losses, gradients and figures of one global batch and one split, however many processes share them.
+"""Losses, gradients and metrics of one global batch and one split, shared by any number of processes.
 
 ``python tests/global_batch.py FILE`` or ``torchrun --nproc_per_node=N tests/global_batch.py FILE``; rank 0 writes.
 """
@@ -33,7 +33,7 @@ def main(path: str) -> None:
         backbone="test_resnet", num_classes=2, in_chans=1, img_size=(32, 32), out_stage=2, slots_per_class=2,
         attention="qknorm",
     )  # fmt: skip
-    # Statistics of batch norm would be those of each process's own pictures.
+    # In training, batch norm would take its statistics over the pictures of one process.
     parallel, criterion = distributed.wrap(model, CPU).eval(), ScouterLoss(lambda_value=10, power=2).train()
 
     training = build_dataset("MNIST5k", "train", augment=True, **data)

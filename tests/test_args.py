@@ -26,7 +26,7 @@ def test_published_lines_parse(line, script):
             assert got == value
 
 
-def test_defaults_are_those_of_the_published_code_but_for_the_stated_ones():
+def test_defaults_are_those_of_the_published_code_except_two():
     run = expand_runs(parse_args([]))[0]
     published = {
         "model": "resnet18", "dataset": "MNIST", "channel": 512, "lr": 1e-4, "lr_drop": 70, "batch_size": 64,
@@ -52,7 +52,7 @@ def fails(capsys, *words, script="train"):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--loss_status", "0"], "invalid choice: 0 (choose from 1, -1)"),
         (["--attention", "softmax"], "invalid choice: 'softmax' (choose from"),
@@ -73,11 +73,11 @@ def fails(capsys, *words, script="train"):
         (["@no_such_file.txt"], "the argument file no_such_file.txt cannot be read: No such file or directory"),
     ],
 )
-def test_a_wrong_flag_is_one_line_with_the_value(capsys, words, told):
-    assert told in fails(capsys, *words)
+def test_a_wrong_flag_is_one_line_with_the_value(capsys, words, message):
+    assert message in fails(capsys, *words)
 
 
-def test_lists_are_for_training_alone(capsys):
+def test_only_training_takes_lists(capsys):
     assert "--power: test.py takes one value" in fails(capsys, "--power", "1,2", script="test")
 
 
@@ -109,10 +109,10 @@ def test_argument_files_may_have_comments_and_are_overridden_by_what_follows(tmp
     assert run.given == {"lr", "dataset_dir", "epochs"}
 
 
-@pytest.mark.parametrize(("content", "told"), [(b"--vis_dir 'open", "no closing quotation"), (b"\xff\xfe", "UTF-8")])
-def test_an_argument_file_that_is_none_is_one_line(capsys, tmp_path, content, told):
+@pytest.mark.parametrize(("content", "message"), [(b"--vis_dir 'open", "no closing quotation"), (b"\xff\xfe", "UTF-8")])
+def test_an_unreadable_argument_file_is_one_line(capsys, tmp_path, content, message):
     (tmp_path / "run.txt").write_bytes(content)
-    assert told in fails(capsys, f"@{tmp_path}/run.txt")
+    assert message in fails(capsys, f"@{tmp_path}/run.txt")
 
 
 def test_lists_are_expanded_to_their_product_and_repeats():
@@ -123,19 +123,19 @@ def test_lists_are_expanded_to_their_product_and_repeats():
     assert runs[-1].swept == {"lambda_value": 3.0, "power": 2.0} and runs[-1].slots_per_class == 3
 
 
-def test_a_single_run_is_no_sweep():
+def test_single_values_make_one_run():
     (run,) = expand_runs(parse_args([]))
     assert run.swept == {} and run.repeat is None and run.seed == 0
 
 
-def test_classes_are_found_where_the_dataset_needs_all_and_none_were_asked_for():
+def test_num_classes_counts_where_it_is_given_or_the_dataset_takes_the_first_ones():
     asked, silent = (expand_runs(parse_args(words))[0] for words in (["--num_classes", "30"], []))
     assert data_config(asked, first_classes=False)["num_classes"] == 30
     assert data_config(silent, first_classes=False)["num_classes"] is None
     assert data_config(silent, first_classes=True)["num_classes"] == 10
 
 
-def test_contradictions_name_both_values_and_concern_the_model_alone():
+def test_contradictions_name_both_values_and_only_flags_of_the_model_contradict():
     trained = expand_runs(parse_args(["--slots_per_class", "2", "--lambda_value", "1"]))[0]
     config = model_config(trained, num_classes=10, in_chans=1)
     same = parse_args(

@@ -1,4 +1,4 @@
-"""Several processes on this machine: started as the README says, with figures that do not depend on how many."""
+"""Several processes on this machine, started as the documentation says; metrics do not depend on their number."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ TWO_EPOCHS = "--batch_size 32 --epochs 2"
 
 @pytest.fixture(scope="module")
 def two_processes(as_user, tiny_module, tmp_path_factory):
-    """What two processes of torchrun that nothing disturbed print, and the folder with what they leave."""
+    """The finished launch of two undisturbed processes by torchrun, and the folder that they wrote."""
     folder = tmp_path_factory.mktemp("two")
     done = as_user(f"{LAUNCHERS['torchrun']} {tiny_module} {TWO_EPOCHS} --output_dir {folder}")
     assert done.returncode == 0, done.stderr
@@ -50,7 +50,7 @@ def test_two_processes_train_one_run(as_user, tiny, tmp_path, records, launcher,
     assert done.stdout.count("epoch 2/2") == 1 and "2 processes" in done.stdout
     assert "global batch 32 x 2 = 64 pictures; --lr stays 0.002, scaled linearly it would be 0.004" in done.stderr
     assert [record["epoch"] for record in records(tmp_path)] == [0, 1]
-    # the figures of two processes are those of one that tests the same checkpoint
+    # one process that tests the checkpoint finds the metrics of both
     path = tmp_path / "MNIST5k_use_slot_checkpoint.pth"
     assert as_user(f"python test.py --checkpoint {path} --device cpu --num_workers 0").returncode == 0
     alone, last = json.loads((tmp_path / "results.json").read_text()), records(tmp_path)[-1]
@@ -88,7 +88,7 @@ def test_the_area_term_is_that_of_the_global_batch(as_user, tmp_path):
     )
     done = as_user(f"python -m torch.distributed.run --nproc_per_node=2 {program}", PYTHONPATH=".")
     assert done.returncode == 0, done.stderr
-    # mean attention .4: area .16; its derivative 2 * .4 towards the local mean on both
+    # the mean attention is .4, so the area is .16 and its derivative by the local mean 2 * .4 on both
     assert done.stdout.count("[0.1600 0.8000]") == 2
 
 
@@ -103,7 +103,7 @@ def test_an_error_of_all_processes_ends_the_launch_and_is_shown_once(as_user, ti
 
 
 def start(command: str, out: Path, **environment: str) -> subprocess.Popen:
-    """Start a command line of ours as a user does, with what it prints in a file."""
+    """Start a command line as a user does, with its output in a file."""
     words = [sys.executable if word == "python" else word for word in command.split()]
     return subprocess.Popen(
         words, cwd=ROOT, stdout=out.open("w"), stderr=subprocess.STDOUT, env={**os.environ, **environment}
@@ -134,13 +134,13 @@ def test_any_number_of_processes_computes_the_same(tmp_path):
         assert other["losses"] == pytest.approx(one["losses"], rel=1e-5)
         for name, gradient in one["gradients"].items():
             torch.testing.assert_close(other["gradients"][name], gradient, rtol=1e-3, atol=1e-6, msg=name)
-        for figures in ("evaluation", "few"):
-            assert other[figures] == pytest.approx(one[figures], rel=1e-5)
+        for metrics in ("evaluation", "few"):
+            assert other[metrics] == pytest.approx(one[metrics], rel=1e-5)
         for a, b in zip(other["scores"], one["scores"], strict=True):
             assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
 
 
-def test_explanations_score_alike_over_two_processes(scripts, as_user, tiny_run, tmp_path):
+def test_explanation_metrics_do_not_depend_on_the_number_of_processes(scripts, as_user, tiny_run, tmp_path):
     flags = ("--device cpu --num_workers 0 --explain_metrics true --metric_images 5 --metric_steps 5 "
              "--infidelity_samples 5 --sensitivity_samples 2")  # fmt: skip
     rows = []
@@ -158,7 +158,7 @@ def test_explanations_score_alike_over_two_processes(scripts, as_user, tiny_run,
     assert rows[0]["images"] == 5 and rows[1] == pytest.approx(rows[0], rel=1e-3, abs=1e-6)
 
 
-def test_tasks_of_slurm_are_one_run_and_none_outlives_a_killed_one(tiny, tmp_path, records):
+def test_tasks_of_slurm_are_one_run_and_end_when_one_is_killed(tiny, tmp_path, records):
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2",
             "SLURM_JOB_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": "2"}  # fmt: skip
     command = f"python train.py {tiny} --batch_size 8 --epochs 99 --output_dir {tmp_path}/run"
@@ -179,7 +179,7 @@ def test_tasks_of_slurm_are_one_run_and_none_outlives_a_killed_one(tiny, tmp_pat
 
 
 def pid_of(launch: subprocess.Popen, rank: int) -> int | None:
-    """The process of a rank among those that torchrun has started."""
+    """Process id of a rank among the children of torchrun; None if it has not started yet."""
     for pid in Path(f"/proc/{launch.pid}/task/{launch.pid}/children").read_text().split():
         if f"RANK={rank}\0" in Path(f"/proc/{pid}/environ").read_text().partition("LOCAL_RANK")[0] + "\0":
             return int(pid)
@@ -190,7 +190,7 @@ def test_torchrun_restarts_a_run_whose_process_was_killed(tiny, tmp_path, record
     command = f"{LAUNCHERS['torchrun'].replace('run --', 'run --max-restarts=1 --', 1)} {tiny} {TWO_EPOCHS}"
     launch = start(f"{command} --output_dir {tmp_path}/run", tmp_path / "out.txt")
     try:
-        # The first process still draws the curves of the first epoch: the second one is in the second epoch, or before.
+        # Rank 0 still draws the curves of the first epoch, so rank 1 is in the second epoch at most.
         wait_for((tmp_path / "run" / "log.jsonl").is_file)
         os.kill(wait_for(lambda: pid_of(launch, 1)), signal.SIGKILL)
         assert launch.wait(timeout=200) == 0, (tmp_path / "out.txt").read_text()
@@ -204,17 +204,17 @@ def test_torchrun_restarts_a_run_whose_process_was_killed(tiny, tmp_path, record
         torch.testing.assert_close(restarted["model"][key], value, msg=key)
 
 
-def test_a_restart_takes_no_checkpoint_of_an_earlier_launch(scripts, tiny, tmp_path, tiny_run, monkeypatch, records):
-    agent = TCPStore("localhost", 0, is_master=True)  # that of torchrun, which lives through all attempts
+def test_a_restart_does_not_continue_an_earlier_launch(scripts, tiny, tmp_path, tiny_run, monkeypatch, records):
+    agent = TCPStore("localhost", 0, is_master=True)  # as torchrun has one, which outlives all attempts
     launch = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "MASTER_ADDR": "localhost",
               "MASTER_PORT": agent.port, "TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": "x"}  # fmt: skip
     for name, value in launch.items():
         monkeypatch.setenv(name, str(value))
     folder = shutil.copytree(tiny_run, tmp_path / "run")
-    told = []
+    outcomes = []
     for attempt, flags in enumerate(("--epochs 1 --lr 1e30", "--epochs 1", "--epochs 2")):
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
         code, out, _ = scripts("train", tiny, f"{flags} --img_size 16 --batch_size 200 --output_dir {folder}")
-        told.append((code, "restart" in out, "no epoch was saved before" in out, "epoch 1, which is done" in out))
-    assert told == [(2, False, False, False), (0, True, True, False), (0, True, False, True)]
+        outcomes.append((code, "restart" in out, "no epoch was saved before" in out, "continuing from epoch 1" in out))
+    assert outcomes == [(2, False, False, False), (0, True, True, False), (0, True, False, True)]
     assert [record["epoch"] for record in records(folder)] == [0, 1]

@@ -1,4 +1,4 @@
-"""What README and docs/ promise is what is there."""
+"""README and docs name flags, files, sections and commands that exist."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ README = PAGES[0].read_text()
 
 
 def flag_table() -> str:
-    """The table of flags in docs/training.md; to renew it: python -c 'from tests.test_docs import *; renew()'."""
+    """The table of flags in docs/training.md, which ``python -c 'from tests.test_docs import *; renew()'`` writes."""
     lines = []
     for group in build_parser("train")._action_groups[2:]:
         lines += [f"**{group.title}**", "", "| flag | default | meaning |", "|---|---|---|"]
@@ -40,6 +40,7 @@ def file_map() -> str:
 
 
 def renew() -> None:
+    """Write the table of flags and the map of files into their pages."""
     for page, mark, text in (("training", "flags", flag_table()), ("files", "files", file_map())):
         file, start, end = ROOT / "docs" / f"{page}.md", f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
         before, rest = file.read_text().split(start)
@@ -47,6 +48,7 @@ def renew() -> None:
 
 
 def known_flags(command: str) -> set[str]:
+    """Flags of the program that a command runs."""
     if "studies.compare" in command:
         return {"--output_dir"}
     build = benchmark.build_parser if "studies.benchmark" in command else lambda: build_parser("train")
@@ -55,7 +57,7 @@ def known_flags(command: str) -> set[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Command lines of a page that run a program of ours, continuation lines joined."""
+    """Command lines of a page that run a program of the project, with continuation lines joined."""
     text = page.read_text().replace("\\\n", " ")
     programs = r"(?:train|test|torchcam_vis)\.py|-m studies\.\w+"
     return re.findall(rf"^(?:\w+=\S+ )*(?:python3?|torchrun|srun) .*(?:{programs}).*$", text, re.M)
@@ -82,7 +84,7 @@ def test_the_commands_are_found():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_and_pictures_are_there(page):
+def test_named_files_and_pictures_exist(page):
     text = page.read_text()
     for name in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / name).exists(), name
@@ -92,7 +94,7 @@ def test_files_and_pictures_are_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_to_sections_lead_somewhere(page):
+def test_links_to_sections_exist(page):
     for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
         target = page.parent / name if name else page
         titles = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
@@ -106,7 +108,7 @@ def test_every_picture_is_shown():
         assert picture.name in text, picture
 
 
-def test_the_file_map_is_that_of_the_docstrings():
+def test_the_file_map_has_the_first_lines_of_the_docstrings():
     assert file_map() in (ROOT / "docs" / "files.md").read_text()
 
 
@@ -116,7 +118,7 @@ def test_every_recipe_is_named():
         assert recipe.stem in text, recipe
 
 
-def test_the_help_says_what_deviates():
+def test_the_help_states_deviations_from_the_published_code():
     text = re.sub(r"\s+", " ", build_parser("train").format_help())
     for part in ("the published default, cuda, is an error", "trained with 0.01", "is only compared with it"):
         assert part in text

@@ -24,7 +24,7 @@ FILES += [ROOT / f"{name}.py" for name in SCRIPTS if (ROOT / f"{name}.py").is_fi
 
 
 def modules(file: Path) -> set[str]:
-    """Modules that a file imports, with those that it imports by ``from package import module``."""
+    """Modules that a file imports, also those of ``from package import module``."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -52,7 +52,7 @@ def test_imports_run_one_way(file):
 
 
 def test_no_module_imports_itself_through_others():
-    """Within a package, too, imports have no cycle."""
+    """Imports have no cycle, within a package either."""
     names = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in FILES}
     graph = {
         name: {other for other in modules(file) if other in names and other != name} for name, file in names.items()

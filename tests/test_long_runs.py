@@ -1,4 +1,4 @@
-"""Runs that are left and taken up again, and the ways to train that change speed or memory."""
+"""Runs that are interrupted and continued, and training options that change speed or memory."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ NAME = "MNIST5k_use_slot_checkpoint.pth"
 
 
 def stop_at(monkeypatch, call):
-    """A signal arrives before this look for one."""
+    """Let a signal arrive before this call of the request to stop."""
     calls = itertools.count(1)
 
     def ask(self):
@@ -46,14 +46,14 @@ def assert_same(a, b):
         "--sched cosine --warmup_epochs 1",
     ],
 )
-def test_a_run_that_was_left_within_an_epoch_ends_as_the_uninterrupted_one(
+def test_a_run_interrupted_within_an_epoch_ends_as_the_uninterrupted_one(
     scripts, tiny, tmp_path, monkeypatch, records, extra
 ):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     flags = f"{tiny} {extra} --img_size 16 --epochs 2"
     assert scripts("train", flags, f"--output_dir {whole}")[0] == 0
     steps = 12 // (2 if "accum" in extra else 1)
-    # in the second epoch, after four steps; the look after the first epoch is one more
+    # after four steps of the second epoch; one more call comes after the first epoch
     stop_at(monkeypatch, steps + 1 + 4)
     code, out, _ = scripts("train", flags, f"--output_dir {parts}")
     pictures = 4 * 64 * (12 // steps)
@@ -71,19 +71,19 @@ def test_a_run_that_was_left_within_an_epoch_ends_as_the_uninterrupted_one(
     assert both[0][0] == both[1][0] and both[0][1] == pytest.approx(both[1][1], rel=1e-12)
 
 
-def test_a_run_left_in_its_first_epoch_can_be_tested_and_taken_up(scripts, tiny, tmp_path, monkeypatch, records):
+def test_a_run_interrupted_in_its_first_epoch_is_tested_and_continued(scripts, tiny, tmp_path, monkeypatch, records):
     stop_at(monkeypatch, 3)
     flags = f"{tiny} --img_size 16 --epochs 1 --output_dir {tmp_path}"
     assert scripts("train", flags)[0] == 75
     monkeypatch.undo()
     assert scripts("test", f"--checkpoint {tmp_path / NAME} --num_workers 0")[0] == 0
-    # with other batches the rest of the epoch is still the rest: 192 of 800 pictures are done
+    # 192 of 800 pictures are done, and another batch size does not repeat them
     code, _, _ = scripts("train", flags, "--resume auto --batch_size 152")
     assert code == 0 and [record["epoch"] for record in records(tmp_path)] == [0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_to_the_whole_group_saves_and_says_resume_me(tiny, scripts, tmp_path, number):
+def test_a_signal_to_the_process_group_saves_and_asks_to_resume(tiny, scripts, tmp_path, number):
     command = [sys.executable, "train.py", *tiny.split(), "--num_workers", "2", "--epochs", "400"]
     process = subprocess.Popen(
         [*command, "--output_dir", str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -92,7 +92,7 @@ def test_a_signal_to_the_whole_group_saves_and_says_resume_me(tiny, scripts, tmp
     for line in process.stdout:
         if line.startswith("epoch 2/400"):
             break
-    os.killpg(process.pid, number)  # the processes that load pictures get it, too
+    os.killpg(process.pid, number)  # the workers of the loaders receive it, too
     out, err = process.communicate(timeout=60)
     assert process.returncode == 75 and "Traceback" not in err, err
     assert f"{number.name}: " in out
@@ -102,7 +102,7 @@ def test_a_signal_to_the_whole_group_saves_and_says_resume_me(tiny, scripts, tmp
     assert code == 0 and "continuing from" in out
 
 
-def test_processes_of_a_launch_leave_together_and_go_on(tiny, tmp_path):
+def test_processes_of_a_launch_stop_together_and_continue(tiny, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "train.py", *tiny.split()]
     command = [*launch, "--output_dir", str(tmp_path), "--resume", "auto", "--epochs"]
     pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -118,7 +118,7 @@ def test_processes_of_a_launch_leave_together_and_go_on(tiny, tmp_path):
     assert "continuing from" in again.stdout and f"epoch {done + 1}/{done + 1}: " in again.stdout
 
 
-def test_a_sweep_that_was_left_goes_on(scripts, tiny, tmp_path, monkeypatch):
+def test_an_interrupted_sweep_continues(scripts, tiny, tmp_path, monkeypatch):
     stop_at(monkeypatch, 3)
     flags = f"{tiny} --img_size 16 --epochs 1 --lambda_value 1,2 --output_dir {tmp_path}"
     assert scripts("train", flags)[0] == 75
@@ -132,7 +132,7 @@ def losses(scripts, records, folder, *flags):
     return [record["ce"] for record in records(folder)]
 
 
-def test_recomputing_the_backbone_changes_nothing(scripts, tiny, tmp_path, records):
+def test_grad_checkpointing_changes_no_result(scripts, tiny, tmp_path, records):
     flags = (tiny, "--epochs 2 --img_size 16")
     plain = losses(scripts, records, tmp_path / "plain", *flags)
     assert losses(scripts, records, tmp_path / "again", *flags, "--grad_checkpointing true") == pytest.approx(plain)
@@ -145,7 +145,7 @@ def test_bfloat16_learns_nearly_the_same(scripts, tiny, tmp_path, records):
     assert bf16 != plain and bf16 == pytest.approx(plain, rel=0.1)
 
 
-def test_the_saved_model_is_the_average(scripts, tiny, tmp_path):
+def test_the_saved_model_is_the_ema(scripts, tiny, tmp_path):
     assert scripts("train", tiny, f"--epochs 1 --img_size 16 --ema 0.999 --output_dir {tmp_path}")[0] == 0
     state = checkpoint.load(tmp_path / NAME)
     key = "conv1x1.weight"
@@ -161,7 +161,7 @@ def test_compiled_training_learns_the_same(scripts, tiny, tmp_path, records):
     assert losses(scripts, records, tmp_path / "compiled", *flags, "--compile true") == pytest.approx(plain, rel=1e-3)
 
 
-def test_tensorboard_shows_figures_and_growing_maps(scripts, tiny, tmp_path):
+def test_tensorboard_shows_metrics_and_maps_of_each_epoch(scripts, tiny, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     flags = f"{tiny} --img_size 16 --tensorboard true --output_dir {tmp_path}"
@@ -188,4 +188,4 @@ def test_a_family_without_checkpointing_says_so(fails, tiny):
 
 
 def test_ema_of_one_is_an_error(fails, tiny):
-    assert "argument --ema: 1 is not below 1" in fails("train", tiny, "--ema 1")
+    assert "argument --ema: 1 is not a number below 1" in fails("train", tiny, "--ema 1")

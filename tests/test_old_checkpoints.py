@@ -1,7 +1,6 @@
-"""Checkpoints written before the options had their present names still load, compute the same numbers, and continue.
+"""Checkpoints of version 0.1.0, with old names of options, still load, compute the same numbers and continue.
 
-``tests/old_checkpoints`` has one of each form, written by version 0.1.0, with the outputs that it computed for four
-pictures of seeded noise.
+``tests/old_checkpoints`` has one of each form, with the outputs that version 0.1.0 computed for four pictures of noise.
 """
 
 import shutil
@@ -30,7 +29,7 @@ OLD_DIRECT = OLD_DIRECT.replace("--value_weighting", "--worth")
 
 @pytest.mark.parametrize("form", ["paper", "qknorm", "direct"])
 def test_an_old_checkpoint_computes_the_same_numbers(form):
-    torch.set_num_threads(1)  # as when the numbers were computed: sums of another order would round otherwise
+    torch.set_num_threads(1)  # as when the numbers were computed; another order of sums rounds differently
     state = checkpoint.load(FOLDER / f"{form}.pth")
     model = restore_model(state["model_config"], state["model"], img_size=(16, 16), source=form)
     images = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,7 @@
-"""The published lines, as they stand, in the order in which a reader meets them.
+"""The published command lines, unchanged and in their order, on small data.
 
-They run in a folder whose ``../data`` and ``./data/mnist`` hold small sets in each real layout, with what makes them
-short appended.
+They run in a folder whose ``../data`` and ``./data/mnist`` hold small datasets in the real layouts; flags that shorten
+the run are appended.
 """
 
 import shlex
@@ -89,7 +89,7 @@ def test_the_published_lines_run_in_their_order(scripts, tmp_path, monkeypatch, 
         code, out, err = scripts(script, line.partition(".py ")[2], SHORT, more)
         assert code == 0, f"{line}\n{err}"
         ran.append((script, "saved" in out, "explanation.png" in out))
-    # FC, positive and negative are trained, the latter two tested and drawn, and the first is drawn by other methods
+    # FC, positive and negative are trained; the slot models are tested and drawn; other methods explain FC
     assert ran == [("train", True, False)] * 3 + [("test", True, True)] * 2 + [("torchcam_vis", True, False)]
     maps = {path.name for path in (work / "saved_model" / "vis" / f"{dataset}_no_slot" / "0").iterdir()}
     methods = ("CAM", "GradCAM", "ScoreCAM", "DeepLIFT", "RISE", "IBA")

@@ -1,4 +1,4 @@
-"""The commands at the top of the README, as a user types them."""
+"""The quickstart at the top of the README, as a user types it."""
 
 import json
 import re
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def commands():
-    """The commands of the README's first line that follow the installation."""
+    """The two commands that follow the installation."""
     block = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
     return [part.strip() for part in block.strip().splitlines()[-1].split("&&") if part.strip().startswith("python t")]
 
@@ -31,7 +31,7 @@ def test_the_quickstart_trains_evaluates_and_explains(as_user, tmp_path):
     assert results["top1"] > 0.8 and results["images"] == 1000
     figures = sorted((folder / "vis").rglob("explanation.png"))
     assert len(figures) == 10 and all(Image.open(figure).size[0] > 800 for figure in figures)
-    # A map one can read is bright where the digit is: more of it on strokes than there is of them.
+    # A readable map is bright on the digit: its share there is larger than the share of pixels there.
     shares = []
     for digit in range(10):
         place = folder / "vis" / "MNIST5k_use_slot" / str(digit)
@@ -53,6 +53,6 @@ def test_the_whole_quickstart_reaches_97_percent_in_five_minutes(as_user, tmp_pa
     ):
         done = as_user(command)
         assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 300  # two on a faster machine
+    assert time.monotonic() - start < 300  # two minutes on a faster machine
     assert json.loads((tmp_path / "results.json").read_text())["top1"] >= 0.97
     shutil.rmtree(tmp_path)

@@ -1,7 +1,6 @@
-"""The README's runs on real pictures, as it states them: long (two hours on two quiet cores), on request only.
+"""The documented runs on real pictures: two hours on two idle cores, on request only.
 
-``SCOUTER_RUNS`` names a folder in which the runs stay; there they go on where they were, and finished ones are only
-evaluated.
+``SCOUTER_RUNS`` names a folder that keeps the runs; runs that are there continue, and finished ones are only evaluated.
 """
 
 import json
@@ -35,7 +34,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def accuracy(as_user, runs):
-    """Trains what is not trained yet, evaluates it, and returns its results."""
+    """Trains a run unless it is finished, evaluates it, and returns its results."""
 
     def measure(flags, folder, checkpoint):
         for command in (
@@ -91,7 +90,7 @@ def test_mnist_reaches_99_percent_in_five_epochs(accuracy, real_data, sign):
         accuracy(f"@recipes/mnist_fc.txt {common} --epochs 3", "mnist", "MNIST_no_slot_checkpoint.pth")
     name = "MNIST_use_slot_checkpoint.pth" if sign == "positive" else "MNIST_use_slot_negative_checkpoint.pth"
     faster = "--freeze_layers 0 --lr 1e-3 --sched cosine --warmup_epochs 0.5 --clip_grad 1"
-    # The published form loses a class as a positive model at this rate, and is too slow at its own: see the README.
+    # A positive model of the published form loses a class at this rate, and is too slow at its own.
     stable = "--attention qknorm" if sign == "positive" else ""
     flags = f"@recipes/mnist_{sign}.txt {common} {faster} {stable} --epochs 5"
     assert accuracy(flags, "mnist", name)["top1"] >= 0.99

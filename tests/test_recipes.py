@@ -14,12 +14,12 @@ DATASETS = {"ImageNet": "imagenet", "MNIST": "mnist", "ConText": "context", "CUB
 
 def script_and_flags(line):
     words = shlex.split(line)
-    place = next(i for i, word in enumerate(words) if word.endswith(".py"))
-    return words[place].removesuffix(".py"), words[place + 1 :]
+    index = next(i for i, word in enumerate(words) if word.endswith(".py"))
+    return words[index].removesuffix(".py"), words[index + 1 :]
 
 
 def recipe_name(line):
-    """How a listing of the recipes reads: data set, model, and what is done with it where it is not training."""
+    """Name of the recipe of a published line: dataset, kind of model, and the task unless it is training."""
     script, flags = script_and_flags(line)
     given = dict(zip(flags[::2], flags[1::2], strict=True))
     if "--dataset" not in given:
@@ -38,7 +38,7 @@ def test_a_recipe_parses_to_the_namespace_of_its_published_line(line):
     assert vars(parse_args([f"@{recipe}"], script)) == vars(parse_args(flags, script))
 
 
-def test_there_is_one_recipe_for_each_line_and_those_of_the_readme():
+def test_there_is_a_recipe_for_each_line_and_three_of_our_own():
     names = {recipe_name(line) for line in LINES}
     assert len(names) == len(LINES) == 25
     assert {path.stem for path in (ROOT / "recipes").glob("*.txt")} == {*names, "quickstart", "lite0", "direct"}

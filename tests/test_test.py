@@ -20,7 +20,7 @@ def test_a_checkpoint_alone_is_enough(scripts, trained, records):
     assert code == 0
     results = json.loads((trained / "results.json").read_text())
     last = records(trained)[-1]
-    # the figures of training are found again, whatever the size of the batches
+    # the same metrics as in training, whatever the batch size
     for key in ("top1", "top5", "loss", "ce", "attn_mean", "area"):
         assert results[key] == pytest.approx(last[f"val_{key}"], rel=1e-4)
     assert results["images"] == 200 and f"top-1 {results['top1']:.2%}" in out
@@ -33,12 +33,12 @@ def test_flags_of_training_are_never_compared(scripts, tiny, trained):
     flags = f"{tiny} --output_dir {trained} --epochs 99 --lambda_value 7 --power 1 --freeze_layers 4 --batch_size 8"
     assert scripts("test", flags)[0] == 0
     results = json.loads((trained / "results.json").read_text())
-    # the loss shown is made with the lambda and the power of the training, 1 and 2
+    # the printed loss has lambda and power of the training, 1 and 2
     assert results["loss"] == pytest.approx(results["ce"] + results["attn_mean"] ** 2, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ("--model resnet18", "--model resnet18, but the checkpoint has test_resnet"),
         ("--num_classes 10", "--num_classes 10, but the checkpoint has 2"),
@@ -55,15 +55,15 @@ def test_flags_of_training_are_never_compared(scripts, tiny, trained):
         ("--dataset Folder --dataset_dir .", "--dataset Folder has 3 channels, the model takes 1"),
     ],
 )
-def test_wrong_input_is_one_line(fails, trained, flags, told):
-    assert told in fails("test", f"--checkpoint {trained}/{NAME} --device cpu --num_workers 0 {flags}")
+def test_wrong_input_is_one_line(fails, trained, flags, message):
+    assert message in fails("test", f"--checkpoint {trained}/{NAME} --device cpu --num_workers 0 {flags}")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [(None, "no such file"), (b"words", "not a checkpoint"), ("cut", "damaged or cut short"), ("other", "do not fit")],
 )
-def test_a_checkpoint_that_is_none_is_one_line(fails, trained, content, told):
+def test_a_file_that_is_no_checkpoint_is_one_line(fails, trained, content, message):
     path = trained / NAME
     if content is None:
         path.unlink()
@@ -75,8 +75,8 @@ def test_a_checkpoint_that_is_none_is_one_line(fails, trained, content, told):
         torch.save(state, path)
     else:
         path.write_bytes(content)
-    assert told in fails("test", f"--checkpoint {path} --device cpu")
-    assert told in fails("test", f"--dataset MNIST5k --output_dir {trained} --device cpu")
+    assert message in fails("test", f"--checkpoint {path} --device cpu")
+    assert message in fails("test", f"--dataset MNIST5k --output_dir {trained} --device cpu")
 
 
 def test_vis_writes_the_published_files_and_a_figure(scripts, trained):
@@ -139,7 +139,7 @@ def test_a_numbered_name_does_not_take_that_of_another_picture(scripts, trained,
     assert sorted(p.name for p in (tmp_path / "v").iterdir()) == ["overview.png", "x", "x_2", "x_3"]
 
 
-def test_other_class_names_than_those_of_the_training_are_told(scripts, trained):
+def test_class_names_that_differ_from_the_training_are_noted(scripts, trained):
     state = torch.load(trained / NAME, weights_only=True)
     state["data_config"]["class_names"] = ["0", "seven"]
     torch.save(state, trained / NAME)

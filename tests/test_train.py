@@ -81,7 +81,7 @@ def test_the_direct_form_starts_at_class_means_once_and_resumes(scripts, tiny, t
     assert "the checkpoint has equal" in scripts("test", f"--checkpoint {path} --value_weighting mean")[2]
 
 
-def test_a_checkpoint_from_before_there_was_a_choice_of_form_goes_on(scripts, tiny, tiny_run, tmp_path):
+def test_a_checkpoint_without_options_is_of_the_published_form_and_continues(scripts, tiny, tiny_run, tmp_path):
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     path = folder / "MNIST5k_use_slot_checkpoint.pth"
     state = checkpoint.load(path)
@@ -92,7 +92,7 @@ def test_a_checkpoint_from_before_there_was_a_choice_of_form_goes_on(scripts, ti
     torch.save(state, path)
     assert "--reference min, but the checkpoint has none" in scripts("test", f"--checkpoint {path} --reference min")[2]
     err = scripts("train", tiny, f"--epochs 3 --reference min --output_dir {folder} --resume auto")[2]
-    assert "it has reference none, not min; give the flags it was trained with" in err
+    assert "it has reference none, not min; give the flags that it was trained with" in err
     assert scripts("train", tiny, f"--epochs 3 --output_dir {folder} --resume auto")[0] == 0
 
 
@@ -110,7 +110,7 @@ def test_many_classes_get_a_hint_with_the_published_form(scripts, tmp_path, pict
     assert not hinted or "published form" not in scripts("train", flags, "--attention qknorm")[2]
 
 
-def test_neither_cache_nor_memory_format_changes_what_is_learned(scripts, tiny, tmp_path, records):
+def test_cache_and_memory_format_do_not_change_the_training(scripts, tiny, tmp_path, records):
     logs = []
     for number, extra in enumerate(("", "--cache ram", "--cache ram --num_workers 2", "--channels_last true")):
         assert scripts("train", tiny, extra, f"--epochs 2 --output_dir {tmp_path / str(number)}")[0] == 0
@@ -124,7 +124,7 @@ def test_a_cache_that_does_not_fit_is_one_line(fails, tiny, monkeypatch):
 
 
 def test_mixing_two_classes_makes_training_harder_than_validation(scripts, tiny, tmp_path, records):
-    # Beside an unmixed run of the same seed, since how far either gets differs from machine to machine.
+    # Compared with an unmixed run of the same seed, since accuracy differs between machines.
     harder = []
     for number, policy in enumerate(("", "--aug_policy mixup,cutmix")):
         folder = tmp_path / str(number)
@@ -136,14 +136,14 @@ def test_mixing_two_classes_makes_training_harder_than_validation(scripts, tiny,
 
 
 def test_each_epoch_has_an_order_of_its_own(scripts, tiny, tmp_path, records):
-    # A rate this small moves no weight: only the order, and what of the last batch is dropped, can change the loss.
+    # So small a rate moves no weight: only the order, and which pictures the last batch drops, change the loss.
     flags = f"{tiny} --img_size 16 --lr 1e-30 --weight_decay 0 --epochs 2 --output_dir {tmp_path}"
     assert scripts("train", flags)[0] == 0
     first, second = (record["ce"] for record in records(tmp_path))
     assert first != second and first == pytest.approx(second, rel=0.1)
 
 
-def test_a_run_that_began_later_resumes_alike(scripts, tiny, tmp_path):
+def test_a_run_with_a_later_first_epoch_resumes_alike(scripts, tiny, tmp_path):
     flags = f"{tiny} --img_size 16 --start_epoch 1 --lr_drop 2"
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert scripts("train", flags, f"--epochs 4 --output_dir {whole}")[0] == 0
@@ -152,7 +152,7 @@ def test_a_run_that_began_later_resumes_alike(scripts, tiny, tmp_path):
     assert_same_state(load(whole), load(parts))
 
 
-def test_what_a_resumed_run_does_otherwise_is_told_and_done(scripts, tiny, tiny_run, tmp_path, records):
+def test_changed_flags_of_a_resumed_run_are_printed_and_take_effect(scripts, tiny, tiny_run, tmp_path, records):
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     code, out, _ = scripts("train", tiny, f"--epochs 3 --output_dir {folder} --resume auto --lr 1e-5 --batch_size 100")
     assert code == 0 and "changed: lr 1e-05, before 0.002; batch_size 100, before 64" in out
@@ -166,14 +166,14 @@ def test_resuming_with_other_frozen_layers_is_an_error(scripts, fails, tiny, tmp
     flags = f"{tiny} --output_dir {tmp_path} --backbone_weights {tmp_path}/w.pth --img_size 16"
     assert scripts("train", flags, "--epochs 1 --freeze_layers 1")[0] == 0
     line = fails("train", flags, "--epochs 2 --freeze_layers 0 --resume auto")
-    assert "other layers were trained (--freeze_layers 1)" in line
+    assert "the checkpoint trained other layers (--freeze_layers 1)" in line
 
 
-def test_a_break_down_on_the_last_step_saves_nothing(fails, tiny, tiny_run, tmp_path):
+def test_weights_that_diverge_in_the_last_step_are_not_saved(fails, tiny, tiny_run, tmp_path):
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     before = {p.name: p.read_bytes() for p in folder.glob("*.pth")}
     line = fails("train", tiny, f"--epochs 3 --output_dir {folder} --batch_size 800 --lr 1e30")
-    assert "the model is broken: its loss over 200 pictures is nan" in line
+    assert "the loss over 200 pictures is nan: the model's weights are not finite" in line
     assert {p.name: p.read_bytes() for p in folder.glob("*.pth")} == before
 
 
@@ -231,17 +231,17 @@ def test_use_pre_starts_from_the_plain_classifier_and_freezes(scripts, tiny, tmp
     flags = f"{tiny} --epochs 1 --output_dir {tmp_path}"
     assert scripts("train", flags, "--use_slot false")[0] == 0
     code, _, err = scripts("train", flags, "--use_pre true --freeze_layers 2 --channel 2048")
-    assert code == 0 and "--channel 2048: the feature map of this backbone has 48 channels" in err
+    assert code == 0 and "--channel 2048: ignored, the feature map of this backbone has 48 channels" in err
     plain, slot = load(tmp_path, "MNIST5k_no_slot_checkpoint.pth")["model"], load(tmp_path)["model"]
     backbone = [key for key in slot if key.startswith("backbone.")]
     assert backbone and all(torch.equal(slot[key], plain[key]) for key in backbone)
 
 
-def test_use_pre_without_the_plain_classifier_says_how_to_make_it(scripts, fails, tiny, tmp_path):
+def test_use_pre_without_the_plain_classifier_prints_the_command_that_trains_it(scripts, fails, tiny, tmp_path):
     line = fails("train", tiny, f"--epochs 1 --output_dir {tmp_path} --use_pre true")
-    assert "MNIST5k_no_slot_checkpoint.pth is not there" in line
-    made = line.partition("make it with: python train.py ")[2].removesuffix(" (see --help)")
-    assert scripts("train", made)[0] == 0
+    assert "MNIST5k_no_slot_checkpoint.pth does not exist" in line
+    command = line.partition("train it with: python train.py ")[2].removesuffix(" (see --help)")
+    assert scripts("train", command)[0] == 0
     assert scripts("train", tiny, f"--epochs 1 --output_dir {tmp_path} --use_pre true")[0] == 0
 
 
@@ -294,14 +294,14 @@ def test_a_folder_with_bad_pictures(scripts, fails, tmp_path, picture_writer):
     assert "5.png (the file is empty)" in fails("train", flags)
     code, out, err = scripts("train", flags, "--bad_images skip")
     assert code == 0 and "2 classes" in out and "pictures are left out" in err and "unequal" not in out
-    # the share that validates comes from the checkpoint, the choice of what to do with bad pictures does not
+    # --val_ratio comes from the checkpoint, --bad_images does not
     code, out, _ = scripts(
         "test", f"--checkpoint {tmp_path}/out/Folder_use_slot_checkpoint.pth --bad_images skip --num_workers 0"
     )
     assert code == 0 and " on 4 pictures of Folder" in out
 
 
-def test_classes_of_unequal_size_are_told_and_can_be_weighted(scripts, tmp_path, picture_writer):
+def test_classes_of_unequal_size_are_noted_and_can_be_weighted(scripts, tmp_path, picture_writer):
     for name, count in (("rare", 3), ("usual", 12)):
         for i in range(count):
             picture_writer(tmp_path / "data" / name / f"{i}.png", colour=(20 * i, 90, 200 if name == "rare" else 10))
@@ -310,7 +310,7 @@ def test_classes_of_unequal_size_are_told_and_can_be_weighted(scripts, tmp_path,
         "--img_size 16 --num_workers 0 --batch_size 12 --epochs 1 --device cpu --lr 1e-30 --output_dir ''"
     )
     code, out, _ = scripts("train", flags)
-    assert code == 0 and "10 training pictures of usual, 2 of rare; --class_weights balanced weighs them" in out
+    assert code == 0 and "10 training pictures of usual, 2 of rare; --class_weights balanced weights them in" in out
     code, out, _ = scripts("train", flags, "--class_weights balanced")
     assert code == 0 and "weighted in the loss" in out
 
@@ -327,7 +327,7 @@ def test_thop_prints_the_cost_and_trains_nothing(scripts, tmp_path):
     assert value(whole[3]) == value(backbone[3]) + value(head[3])
 
 
-def test_a_sweep_gives_one_table_and_goes_on_where_it_was(scripts, tiny, tmp_path):
+def test_a_sweep_writes_one_table_and_repeats_no_complete_run(scripts, tiny, tmp_path):
     flags = f"{tiny} --epochs 1 --img_size 16 --slots_per_class 1,2 --iterated_evaluation_num 2 --output_dir {tmp_path}"
     code, out, _ = scripts("train", flags)
     assert code == 0 and "slots_per_class  runs  val_top1  val_top1_std" in out
@@ -350,7 +350,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(fails, ti
     assert (folder / "MNIST5k_use_slot_checkpoint.pth").read_bytes() == before
 
 
-def test_a_set_smaller_than_a_batch_is_trained_as_one_batch(scripts, tiny, tmp_path):
+def test_a_dataset_smaller_than_a_batch_is_one_batch(scripts, tiny, tmp_path):
     code, _, err = scripts("train", tiny, f"--epochs 1 --batch_size 5000 --output_dir {tmp_path}")
     assert code == 0 and "less than a batch of 5000: each epoch is one batch of 800 pictures" in err
 
@@ -368,8 +368,8 @@ def wait_for(path, process, seconds=60):
         time.sleep(0.05)
 
 
-def test_ctrl_c_says_how_to_go_on_and_that_works(tiny, scripts, tmp_path):
-    # Tests that a shell started in the background ignore it, and the programs they start would inherit that.
+def test_ctrl_c_prints_the_command_that_continues(tiny, scripts, tmp_path):
+    # A shell lets background jobs ignore the signal, and the processes that the tests start would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start(f"train.py {tiny} --epochs 400 --output_dir {tmp_path}")
     signal.signal(signal.SIGINT, before)
@@ -387,7 +387,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(tiny, scripts, tmp_path):
 def test_a_kill_at_any_moment_leaves_a_loadable_checkpoint(tiny, tmp_path):
     process = start(f"train.py {tiny} --epochs 400 --img_size 16 --output_dir {tmp_path}")
     wait_for(tmp_path / "curves.png", process)
-    for _ in range(20):  # while it goes on saving
+    for _ in range(20):  # while it saves again and again
         load(tmp_path)
         time.sleep(0.03)
     process.kill()
@@ -399,28 +399,28 @@ BAD = [
     ("--model resnet81", "unknown model 'resnet81': did you mean resnet18"),
     ("--dataset MNIST50k", "unknown dataset 'MNIST50k': did you mean MNIST5k?"),
     ("--attention soft", "invalid choice: 'soft'"),
-    ("--num_classes 11", "--num_classes 11: MNIST5k has 10 classes here; give at most that many"),
-    ("--img_size 8", "is too small for a grid"),
+    ("--num_classes 11", "--num_classes 11: MNIST5k has 10 classes here; give 10 or fewer"),
+    ("--img_size 8", "--img_size 8x8 is too small: this backbone makes a grid of 1x1 places"),
     ("--out_stage 7", "there is no stage 7"),
-    ("--dataset CUB200", "--dataset CUB200 needs --dataset_dir"),
+    ("--dataset CUB200", "--dataset CUB200 needs its folder: --dataset_dir DIR"),
     ("--dataset CUB200 --dataset_dir /no/such", "--dataset_dir /no/such: no such folder"),
     ("--backbone_weights /no/such.pth", "/no/such.pth: no such file"),
     ("--resume /no/such.pth", "/no/such.pth: no such file"),
     ("--output_dir /dev/null/out", "the folder /dev/null/out cannot be written"),
     ("--epochs many", "'many' is not a whole number"),
     ("--loss_status 2", "invalid choice: 2"),
-    ("--sync_bn true", "--sync_bn true: PyTorch synchronises batch norm on GPUs alone, not on a cpu"),
+    ("--sync_bn true", "--sync_bn true: PyTorch synchronises batch norm on GPUs only, not on cpu"),
     ("--world_size 4", "--world_size 4, but no launcher started this process: use torchrun --nproc_per_node=4"),
     ("--device tpu9", "--device tpu9"),
-    ("--device meta", "--device meta: not there"),
+    ("--device meta", "--device meta: not available"),
     ("--lambda_value 1,2 --thop true", "--thop and --resume FILE are for a single run"),
     ("--dataset MNIST --dataset_dir /no/such", "--dataset_dir /no/such: no such folder"),
 ]
 
 
-@pytest.mark.parametrize(("flags", "told"), BAD)
-def test_wrong_input_is_one_line(fails, tiny, tmp_path, flags, told):
-    assert told in fails("train", tiny, f"--output_dir {tmp_path} {flags}")
+@pytest.mark.parametrize(("flags", "message"), BAD)
+def test_wrong_input_is_one_line(fails, tiny, tmp_path, flags, message):
+    assert message in fails("train", tiny, f"--output_dir {tmp_path} {flags}")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -1,4 +1,4 @@
-"""``python -m studies.benchmark``: how fast the parts are, beside what they are compared with, in one run.
+"""``python -m studies.benchmark``: the speed of each part of the program beside what it is compared with.
 
 A program: it imports whatever it measures, and nothing imports it.
 """

@@ -1,4 +1,4 @@
-"""Measure parts of the program beside what they are compared with: ``python -m studies.benchmark [part ...]``."""
+"""Measure the speed of parts of the program: ``python -m studies.benchmark [part ...]``."""
 
 import json
 import os
@@ -35,6 +35,7 @@ PARTS = {
 
 
 def main() -> None:
+    """Measure the parts, print their tables and write them to a file."""
     args = parse_args()
     set_up_console("benchmark")
     device = pick_device(args.device)
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Versions and hardware, without which a measurement says little."""
+    """Versions and hardware, without which a measurement means little."""
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

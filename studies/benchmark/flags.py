@@ -1,4 +1,4 @@
-"""The flags of the benchmark: those of the scripts, and its own. Imports nothing heavy."""
+"""The flags of the benchmark: those of the scripts, and its own; imports nothing heavy."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ def build_parser() -> Parser:
     parser = flags.build_parser(
         "benchmark",
         prog="python -m studies.benchmark",
-        description="Measure how fast the parts of the program are, beside what they are compared with, in one run.",
+        description="Measure the speed of each part of the program beside what it is compared with.",
     )
     add = parser.add_argument
-    text = f"parts to measure, of {', '.join(PARTS)}; all if none is given"
+    text = f"parts to measure: {', '.join(PARTS)}; all if none is given"
     add("parts", nargs="*", type=one_of(*PARTS), metavar="part", help=text)
-    add("--quick", **switch(False), help="fewer pictures and rounds")
-    add("--json", metavar="FILE", help="also write the tables to this file")
-    add("--trace", metavar="FILE", help="train, infer: also write a torch.profiler trace of the last variant")
+    add("--quick", **switch(False), help="measure with fewer pictures and rounds")
+    add("--json", metavar="FILE", help="also write the tables to this JSON file")
+    add("--trace", metavar="FILE", help="train, infer: also write a torch.profiler trace of the last variant here")
     parser.set_defaults(dataset="MNIST5k", batch_size=8, slots_per_class="1", to_k_layer=3)
     return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The checked flags; exits with one line and code 2 on one that is wrong."""
+    """Read and check the flags; a wrong one exits with one line and code 2."""
     return flags.parse_args(argv, "benchmark", parser=build_parser)

@@ -1,4 +1,4 @@
-"""The xSlot module alone, beside a transcription of the published formula: time of a step and of a forward, memory."""
+"""Slot attention alone, beside the published equations as they stand: time of a step and of a forward, memory."""
 
 import argparse
 import logging
@@ -15,13 +15,13 @@ from tools.machine import amp_dtype, autocast
 logger = logging.getLogger(__name__)
 
 SIZES = ((10, 1), (100, 1), (100, 5), (1000, 1))  # classes, slots of each
-LARGE = (1000, 5, 64)  # classes, slots of each, pictures: whose memory is measured
+LARGE = (1000, 5, 64)  # classes, slots of each, pictures of the head whose memory is measured
 PLACES, DIM, LAYERS, BATCH = 81, 64, 3, 8  # the paper's 9x9 grid and width
 ROUNDS = {True: 10, False: 60}
 
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Milliseconds of training (forward, backward) and inference of each size and variant, and times faster."""
+    """Measure a training step and a forward of each size and variant; rows of a table."""
     memory_of_large(run, device)
     rows = []
     for c, s in SIZES:
@@ -50,7 +50,7 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
 def variants(
     run: argparse.Namespace, device: torch.device, c: int, s: int
 ) -> dict[str, tuple[nn.Module, torch.dtype | None]]:
-    """What is compared, the transcription first, each with its precision."""
+    """The compared modules with their precisions, the published equations first."""
     fast = amp_dtype("auto", device)
     found: dict[str, tuple[nn.Module, torch.dtype | None]] = {
         "published equations": (PaperSlotAttention(c, s, DIM, to_k_layers=LAYERS), None)
@@ -68,11 +68,12 @@ def variants(
 
 
 def slot_attention(c: int, s: int, attention: str) -> SlotAttention:
+    """Slot attention of a form, for c classes with s slots each."""
     return SlotAttention(c, s, DIM, to_k_layers=LAYERS, attention=attention, num_positions=PLACES)
 
 
 def training(module: nn.Module, keys_in: Tensor, values: Tensor, amp: torch.dtype | None) -> Action:
-    """Forward and backward, towards the features too, as the backbone needs it."""
+    """A training step: forward and backward, with the gradient of the features, which a backbone needs."""
     keys_in, values = keys_in.clone().requires_grad_(), values.clone().requires_grad_()
 
     def step() -> None:
@@ -86,7 +87,7 @@ def training(module: nn.Module, keys_in: Tensor, values: Tensor, amp: torch.dtyp
 
 
 def inference(module: nn.Module, keys_in: Tensor, values: Tensor, amp: torch.dtype | None) -> Action:
-    """Forward without gradients."""
+    """A forward without gradients."""
 
     @torch.no_grad()
     def step() -> None:
@@ -97,7 +98,7 @@ def inference(module: nn.Module, keys_in: Tensor, values: Tensor, amp: torch.dty
 
 
 def memory_of_large(run: argparse.Namespace, device: torch.device) -> None:
-    """Say how much memory a step of the largest head takes; first of all, since the peak of a process never falls."""
+    """Print the memory of a step of the largest head; measured first, since the peak of a process never falls."""
     c, s, b = LARGE
     torch.manual_seed(run.seed)
     values = torch.rand(b, PLACES, DIM, device=device)

@@ -1,4 +1,4 @@
-"""Training on synthetic pictures by one and by several processes of this machine: pictures a second, efficiency."""
+"""Training by one and by several processes of this machine: pictures per second and efficiency."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ from torch import distributed
 from torch.multiprocessing import get_context
 
 from studies.benchmark.steps import Variant, model, training
+from tools import ToolError
 from tools.distributed import close, init, join, wrap
 from tools.machine import keep_freed_memory
 
@@ -19,7 +20,7 @@ STEPS = {True: 3, False: 10}
 
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """1, 2, 4 ... processes, a GPU each, or a core each; ``--batch_size`` is that of one process."""
+    """Measure 1, 2, 4 ... processes, each with a GPU or a core and ``--batch_size`` pictures; rows of a table."""
     most = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
     rows: list[dict[str, Any]] = []
     world = 1
@@ -32,7 +33,11 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
 
 
 def together(run: argparse.Namespace, kind: str, world: int) -> float:
-    """Pictures a second of ``world`` processes, new ones, so that each counts its own threads."""
+    """Pictures per second of ``world`` new processes, each with its own thread count.
+
+    Raises:
+        ToolError: a process failed.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -43,13 +48,14 @@ def together(run: argparse.Namespace, kind: str, world: int) -> float:
         worker.start()
     for worker in workers:
         worker.join()
-    if any(worker.exitcode for worker in workers):
-        raise RuntimeError(f"a process of {world} failed")
+    codes = {rank: worker.exitcode for rank, worker in enumerate(workers) if worker.exitcode}
+    if codes:
+        raise ToolError(f"scale: {world} processes failed, exit codes by rank {codes}: see the errors above")
     return rates.get()
 
 
 def work(run: argparse.Namespace, kind: str, rank: int, world: int, port: int, rates: Any) -> None:
-    """One process: the same steps as all others, at the same time."""
+    """Train in one process, at the same time and with the same number of steps as all others."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank),
                    "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}  # fmt: skip
     if kind == "cpu":
@@ -62,7 +68,7 @@ def work(run: argparse.Namespace, kind: str, rank: int, world: int, port: int, r
     parallel = wrap(model(run, device, variant, CLASSES, use_slot=True), device)
     train_step = training(run, device, variant, parallel, CLASSES)
     for step in range(STEPS[run.quick] + 2):
-        if step == 2:  # the first ones are slower
+        if step == 2:  # the first two are slower
             distributed.barrier()
             start = time.perf_counter()
         train_step()

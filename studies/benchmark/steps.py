@@ -1,4 +1,4 @@
-"""Whole models, slot heads beside the linear classifier on the same backbone: steps of training, and forwards."""
+"""Whole models, with a slot head and with a linear classifier on the same backbone: training steps and forwards."""
 
 import argparse
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ROUNDS = {True: 3, False: 10}
 
 
 class Variant(NamedTuple):
-    """How the models are run."""
+    """Memory format, precision and compilation that models run with."""
 
     name: str
     channels_last: bool = False
@@ -30,7 +30,7 @@ class Variant(NamedTuple):
 
 
 def variants(run: argparse.Namespace, device: torch.device) -> list[Variant]:
-    """Plain single precision, then one fast option after the other; compilation takes long and is for who asks."""
+    """Single precision, then one fast option more at a time; compilation takes long and needs ``--compile true``."""
     fast = amp_dtype("auto" if run.amp == "off" else run.amp, device)
     found = [Variant("single precision"), Variant("channels last", channels_last=True)]
     if fast is not None:
@@ -43,17 +43,17 @@ def variants(run: argparse.Namespace, device: torch.device) -> list[Variant]:
 
 
 def measure_train(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Seconds of a training step: forward, loss, backward, optimizer."""
+    """Measure a training step: forward, loss, backward, optimizer; rows of a table."""
     return list(rows(run, device, train=True))
 
 
 def measure_infer(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Seconds of a forward in evaluation."""
+    """Measure a forward in evaluation mode; rows of a table."""
     return list(rows(run, device, train=False))
 
 
 def rows(run: argparse.Namespace, device: torch.device, *, train: bool) -> Iterator[dict[str, Any]]:
-    """A row for each variant and number of classes; with --quick, variants at 10 classes and the last at all."""
+    """A row for each variant and number of classes; with ``--quick`` only the last variant has more than 10 classes."""
     chosen = variants(run, device)
     rates = {dtype: matmul_rate(device, dtype) for dtype in {variant.amp or torch.float32 for variant in chosen}}
     for variant in chosen:
@@ -85,12 +85,13 @@ def compare(
 
 
 def pictures(run: argparse.Namespace, device: torch.device, variant: Variant) -> torch.Tensor:
-    """Noise (b, 3, H, W)."""
+    """Pictures of noise (b, 3, H, W)."""
     layout = torch.channels_last if variant.channels_last else torch.contiguous_format
     return torch.randn(run.batch_size, 3, *run.img_size, device=device).to(memory_format=layout)
 
 
 def model(run: argparse.Namespace, device: torch.device, variant: Variant, c: int, *, use_slot: bool) -> nn.Module:
+    """A model of c classes with the initial weights of ``--seed``."""
     torch.manual_seed(run.seed)
     flags = argparse.Namespace(**{**vars(run), "use_slot": use_slot})
     built = build_model(**model_config(flags, num_classes=c, in_chans=3)).to(device)
@@ -99,6 +100,7 @@ def model(run: argparse.Namespace, device: torch.device, variant: Variant, c: in
 
 
 def training(run: argparse.Namespace, device: torch.device, variant: Variant, built: nn.Module, c: int) -> Action:
+    """A training step on pictures of noise."""
     images = pictures(run, device, variant)
     labels = torch.randint(c, (run.batch_size,), device=device)
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
@@ -119,6 +121,7 @@ def training(run: argparse.Namespace, device: torch.device, variant: Variant, bu
 
 
 def inference(run: argparse.Namespace, device: torch.device, variant: Variant, built: nn.Module, c: int) -> Action:
+    """A forward of pictures of noise without gradients."""
     images = pictures(run, device, variant)
     built.eval()
     if variant.compiled:
@@ -133,7 +136,7 @@ def inference(run: argparse.Namespace, device: torch.device, variant: Variant, b
 
 
 def trace(run: argparse.Namespace, device: torch.device, variant: Variant, *, train: bool) -> None:
-    """A trace of three steps of the slot model with the fewest classes, for chrome://tracing or Perfetto."""
+    """Write a trace of three steps of the slot model with the fewest classes, for chrome://tracing or Perfetto."""
     built = model(run, device, variant, CLASSES[0], use_slot=True)
     step = (training if train else inference)(run, device, variant, built, CLASSES[0])
     step()

@@ -1,4 +1,4 @@
-"""Repeated measurements of several things in turns, so that a busy moment of the machine does not hit one alone."""
+"""Repeated timing of several actions in turn, so that a busy moment of the machine does not hit one of them alone."""
 
 import resource
 import statistics
@@ -14,20 +14,20 @@ Action = Callable[[], object]
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has done what it was told; a CPU always has."""
+    """Wait until the device has finished its work; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes, the most that were in use so far: of the device, or of the process for a CPU."""
+    """Largest number of bytes in use so far: on the device, or by the process for a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Multiply-adds a second of a large matrix product, the most that the device does in practice."""
+    """Multiply-adds per second of a large matrix product: the most that the device reaches in practice."""
     side = 8192 if device.type == "cuda" else 2048
     factor = torch.randn(side, side, device=device).to(dtype)
     taken = seconds_each({"product": lambda: factor @ factor}, rounds=5, title="matrix product", device=device)
@@ -37,7 +37,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 def seconds_each(
     actions: Mapping[str, Action], *, rounds: int, title: str, device: torch.device = CPU
 ) -> dict[str, float]:  # fmt: skip
-    """Median seconds of each action on a device over some rounds, after one that is not counted."""
+    """Median seconds of each action over some rounds, after a first round that is not counted."""
     taken: dict[str, list[float]] = {name: [] for name in actions}
     for number in progress(range(rounds + 1), title):
         for name, action in actions.items():

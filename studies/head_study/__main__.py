@@ -1,4 +1,4 @@
-"""Compare classifier heads on the frozen features of a data set: ``python -m studies.head_study``."""
+"""Compare classifier heads on the frozen features of a dataset: ``python -m studies.head_study``."""
 
 from studies.head_study.flags import parse_args
 
@@ -23,8 +23,8 @@ from sloter.weights import pretrained_statistics
 from studies.head_study.features import Features, load_or_compute
 from studies.head_study.figure import save_study
 from studies.head_study.heads import loss_options
-from studies.head_study.insertion import Scorer
-from studies.head_study.sources import Place, open_source
+from studies.head_study.insertion import InsertionDeletion
+from studies.head_study.sources import DatasetChoice, open_source
 from studies.head_study.train import Setting, train_head
 from tools import ToolError
 from tools.checkpoint import read_state_dict
@@ -33,35 +33,37 @@ from tools.ending import finish
 from tools.files import save_csv, writable_folder, write_atomically
 from tools.machine import amp_dtype, keep_freed_memory, pick_device
 
-FIGURES = ("top1", "best", "attn_mean", "area", "precision", "alike", "grid", "iauc", "dauc", "full", "loss")
+METRICS = ("top1", "best", "attn_mean", "area", "precision", "alike", "grid", "iauc", "dauc", "full", "loss")
+WITHOUT_SLOTS = ("linear", "baseline")
 
 
 def main() -> None:
+    """Train and measure every head, sign, learning rate and seed; save runs, table and figure."""
     args = parse_args()
     set_up_console("head_study")
     device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
-    writable_folder(args.output_dir)
-    train, val, scorer = features_of(args, device)
+    folder = writable_folder(args.output_dir)
+    train, val, scorer = load_features(args, device)
     say(f"{len(train)} training and {len(val)} validation pictures, {train.num_classes} classes, features of "
         f"{train.grid[0]}x{train.grid[1]}x{train.maps.shape[2]}")  # fmt: skip
     runs: list[dict[str, Any]] = []
     for head, sign, lr in itertools.product(args.heads, args.signs, args.lrs):
-        if sign < 0 and head in ("linear", "baseline"):
+        if sign < 0 and head in WITHOUT_SLOTS:
             continue
         for seed in range(args.seeds):
+            title, key = f"{head} {sign:+d} lr {lr:g} seed {seed}", {"head": head, "sign": sign, "lr": lr, "seed": seed}
             try:
-                runs.append(one(args, head, sign, lr, seed, train, val, scorer, device))
-            except TrainingError as error:  # a result, too: this head does not bear this rate
-                say(f"{head} {sign:+d} lr {lr:g} seed {seed}: {error}")
-                runs.append({"head": head, "sign": sign, "lr": lr, "seed": seed, "top1": 0.0, "stable": False})
+                metrics = run_head(choose_setting(args, head, sign, lr, seed, device), train, val, scorer, device)
+            except TrainingError as error:  # a result, too: the training of this head diverges at this rate
+                say(f"{title}: {error}")
+                runs.append({**key, "top1": 0.0, "stable": False})
                 continue
-            shown = ", ".join(f"{name} {runs[-1][name]:.4f}" for name in FIGURES if name in runs[-1])
-            say(f"{head} {sign:+d} lr {lr:g} seed {seed}: {shown}")
+            say(f"{title}: {', '.join(f'{name} {metrics[name]:.4f}' for name in METRICS if name in metrics)}")
+            runs.append({**key, **metrics})
     table = summarise(runs)
     say(format_table(table))
-    folder = Path(args.output_dir)
     plain = [{name: None if value != value else value for name, value in row.items()} for row in table]  # no NaN
     write_atomically(folder / "head_study.json", (json.dumps({"runs": runs, "table": plain}, indent=2) + "\n").encode())
     save_csv(folder / "head_study.csv", table)
@@ -69,37 +71,41 @@ def main() -> None:
     say(f"saved: {folder / 'head_study.json'}, head_study.csv and head_study.png beside it")
 
 
-def one(
-    args: argparse.Namespace, head: str, sign: int, lr: float, seed: int, train: Features, val: Features,
-    scorer: Scorer | None, device: torch.device,
-) -> dict[str, Any]:  # fmt: skip
-    """Train one head, and score its maps."""
-    slots = head not in ("linear", "baseline")
+def choose_setting(
+    args: argparse.Namespace, head: str, sign: int, lr: float, seed: int, device: torch.device
+) -> Setting:  # fmt: skip
+    """The setting of one run; label smoothing and temperature that are not given are the head's own."""
     given = {name: vars(args)[name] for name in ("label_smoothing", "temperature") if vars(args)[name] is not None}
-    setting = Setting(
+    return Setting(
         head=head, sign=sign, lr=lr, epochs=args.epochs, batch_size=args.batch_size, weight_decay=args.weight_decay,
         lambda_value=args.lambda_value, power=args.power, seed=seed, amp=amp_dtype(args.amp, device),
-        changes=args.changes if slots else {}, **{**loss_options(head), **given},
+        changes={} if head in WITHOUT_SLOTS else args.changes, **{**loss_options(head), **given},
     )  # fmt: skip
-    model, figures = train_head(train, val, setting, device)
-    if scorer is not None and sign > 0:
-        figures |= scorer(model)
-    return {"head": head, "sign": sign, "lr": lr, "seed": seed, **figures}
 
 
-def features_of(args: argparse.Namespace, device: torch.device) -> tuple[Features, Features, Scorer | None]:
-    """Both splits, computed or read, and what scores maps from the pixels on, if that is wanted."""
+def run_head(
+    setting: Setting, train: Features, val: Features, scorer: InsertionDeletion | None, device: torch.device
+) -> dict[str, Any]:
+    """Train one head and measure its maps; a negative one has no insertion and deletion."""
+    model, metrics = train_head(train, val, setting, device)
+    return metrics | scorer(model) if scorer is not None and setting.sign > 0 else metrics
+
+
+def load_features(
+    args: argparse.Namespace, device: torch.device
+) -> tuple[Features, Features, InsertionDeletion | None]:  # fmt: skip
+    """Features of both splits, computed or read, and the measurement of insertion and deletion, if it is wanted."""
     weights = read_state_dict(args.backbone_weights) if args.backbone_weights else None
     backbone = create_backbone(
         args.model, num_classes=0, in_chans=3, img_size=args.img_size, pretrained=weights is None, weights=weights,
         weights_source=str(args.backbone_weights),
     )  # fmt: skip
     statistics = pretrained_statistics(args.model)
+    choices = [DatasetChoice(*choice) for choice in args.data]
+    name = "_".join(choice.name for choice in choices).lower() + (f"_frames{args.frames}" if args.frames else "")
     splits, scorer = [], None
     for split in ("train", "val"):
-        places = [Place(*place) for place in args.data]
-        source = open_source(places, split, img_size=args.img_size, bad_images="error", frames=args.frames)
-        name = "_".join(place.name for place in places).lower() + (f"_frames{args.frames}" if args.frames else "")
+        source = open_source(choices, split, img_size=args.img_size, bad_images="error", frames=args.frames)
         made_of = {"name": name, "split": split, "data": args.data, "frames": args.frames, "img_size": args.img_size,
                    "model": args.model, "weights": args.backbone_weights or "pretrained"}  # fmt: skip
         splits.append(load_or_compute(
@@ -107,19 +113,21 @@ def features_of(args: argparse.Namespace, device: torch.device) -> tuple[Feature
             statistics=statistics, batch_size=32, device=device,
         ))  # fmt: skip
         if split == "val" and args.score_images:
-            scorer = Scorer(backbone, source, statistics=statistics, images=args.score_images, device=device)
+            scorer = InsertionDeletion(
+                backbone, source, statistics=statistics, images=args.score_images, device=device
+            )  # fmt: skip
     return splits[0], splits[1], scorer
 
 
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each head, sign and rate: means over the seeds, the deviation of the accuracy, the stable share."""
+    """One row for each head, sign and rate: means over the seeds, deviation of the accuracy, share of stable runs."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
         groups[run["head"], run["sign"], run["lr"]].append(run)
     table = []
     for (head, sign, lr), members in groups.items():
         row: dict[str, Any] = {"head": head, "sign": f"{sign:+d}", "lr": f"{lr:g}", "seeds": len(members)}
-        for name in FIGURES:
+        for name in METRICS:
             values = [member[name] for member in members if name in member]
             row[name] = statistics.fmean(values) if values else float("nan")
         row["top1 std"] = statistics.stdev([m["top1"] for m in members]) if len(members) > 1 else float("nan")

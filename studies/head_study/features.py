@@ -1,4 +1,4 @@
-"""The feature maps of a data set, computed once by a frozen backbone and kept in a file."""
+"""Feature maps of a dataset, computed once by a frozen backbone and kept in a file."""
 
 import hashlib
 import json
@@ -17,15 +17,15 @@ from studies.head_study.sources import Source
 from tools.console import progress
 from tools.files import write_atomically
 
-VERSION = 1  # of what the files hold and of how composites are drawn
+VERSION = 1  # of the file format and of the framed pictures
 
 
 @dataclass(frozen=True)
 class Features:
-    """One split.
+    """The features of one split.
 
     Attributes:
-        maps: (N, n, f) float16, places row by row.
+        maps: (N, n, f) float16, the places of the grid row by row.
         labels: (N).
         boxes: for each picture (m, 4) in pixels of the resized picture; None where a picture has none.
         grid, img_size: (h, w), (H, W).
@@ -44,7 +44,7 @@ class Features:
 
 
 def cache_file(folder: Path, made_of: dict[str, Any]) -> Path:
-    """Where the features made of these settings are: another setting is another file."""
+    """The file for features that are made of these settings; a hash of them is part of its name."""
     text = json.dumps({"version": VERSION, **made_of}, sort_keys=True, default=str)
     return folder / f"{made_of['name']}_{made_of['split']}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
 
@@ -53,7 +53,7 @@ def cache_file(folder: Path, made_of: dict[str, Any]) -> Path:
 def compute_features(
     backbone: TimmModel, source: Source, *, statistics: dict[str, Any], batch_size: int, device: torch.device
 ) -> Features:
-    """The maps of all pictures of a source, and where their objects are."""
+    """Compute the feature maps of all pictures of a source, and collect their labels and boxes."""
     backbone.eval().to(device).to(memory_format=torch.channels_last)
     maps, boxes, grid = [], [], (0, 0)  # of the batches, of the pictures
     indices = list(range(len(source.labels)))
@@ -77,11 +77,11 @@ def compute_features(
 def load_or_compute(
     folder: Path, made_of: dict[str, Any], *, source: Source, backbone: TimmModel, **options: Any
 ) -> Features:
-    """The features of a file, which is written first if it is not there.
+    """Read features from their file; compute and write them first if there is none.
 
     Args:
-        folder: of the files.
-        made_of: everything that makes a difference to the features, ``name`` and ``split`` among it.
+        folder: that holds the files.
+        made_of: all settings that change the features; ``name`` and ``split`` among them name the file.
         source, backbone, options: see :func:`compute_features`.
     """
     path = cache_file(folder, made_of)
@@ -102,7 +102,7 @@ def save(path: Path, features: Features) -> None:
 
 
 def load(path: Path) -> Features:
-    """Read such a file."""
+    """Read features that :func:`save` wrote."""
     with safetensors.safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)

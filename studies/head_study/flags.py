@@ -1,102 +1,98 @@
-"""The flags of the head study; it imports nothing heavy."""
+"""The flags of the head study; imports nothing heavy."""
 
 import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from args import RENAMED
 from sloter.config import SlotConfig, options_of
-from tools.flags import Parser, boolean, comma_list, number, of_field, one_of, size
+from tools.flags import Formatter, Parser, comma_list, number, of_field, one_of, real, size, whole
 
 FRAME_PATTERNS = 8
-# Options of a slot head that the study may change, and how the value of each is read.
+HEADS = ("linear", "baseline", "paper", "qknorm", "direct")
+# Options of the slot head that the study may change, and the function that reads the value of each.
 CHANGES: dict[str, Callable[[str], Any]] = {
     field.name: one_of(*field.metadata["choices"]) if field.metadata["choices"] else of_field(field)["type"]
     for field in options_of(SlotConfig)
     if field.name not in ("slots_per_class", "loss_status")
 }
-# Old name of an option: the new one, and the old text to the new value.
-RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {"worth": ("value_weighting", str), "tau": ("logit_scale", str),
-           "floor": ("reference", lambda text: "min" if boolean(text) else "none")}  # fmt: skip
-HEADS = ("linear", "baseline", "paper", "qknorm", "direct")
 
 
 def head(text: str) -> str:
-    """One of :data:`HEADS`; ``control`` is an old name of the baseline."""
-    return one_of(*HEADS)({"baseline": "baseline"}.get(text, text))
+    """Read one of :data:`HEADS`; ``control`` is the old name of the baseline."""
+    return one_of(*HEADS)("baseline" if text == "control" else text)
+
+
+def sign(text: str) -> int:
+    """Read 1 or -1."""
+    if text not in ("1", "-1"):
+        raise argparse.ArgumentTypeError(f"{text} is neither 1 nor -1")
+    return int(text)
 
 
 def data(text: str) -> tuple[str, str | None, int | None]:
-    """``NAME[:FOLDER[:CLASSES]]``."""
+    """Read ``NAME[:FOLDER[:CLASSES]]``."""
     name, _, rest = text.partition(":")
     folder, _, classes = rest.rpartition(":") if rest.rpartition(":")[2].isdigit() else (rest, "", "")
     return name, folder or None, int(classes) if classes else None
 
 
 def change(text: str) -> tuple[str, Any]:
-    """``keyword=value`` of a slot head."""
-    name, equal, value = text.partition("=")
-    if name in RENAMED and equal:
-        name, convert = RENAMED[name]
-        value = convert(value)
-    if name not in CHANGES or not equal:
-        raise argparse.ArgumentTypeError(f"'{text}' is not KEYWORD=VALUE with a keyword of {', '.join(CHANGES)}")
+    """Read ``OPTION=VALUE`` of the slot head; old names of options are accepted."""
+    given, equal, value = text.partition("=")
+    name, read = RENAMED.get(given) or (given, CHANGES.get(given))
+    if read is None or not equal:
+        raise argparse.ArgumentTypeError(f"'{text}' is not OPTION=VALUE with an option of {', '.join(CHANGES)}")
     try:
-        return name, CHANGES[name](value)
+        return name, read(value)
     except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+        raise argparse.ArgumentTypeError(f"{given}: {error}") from None
 
 
+# fmt: off
 def build_parser() -> Parser:
     """The parser of ``python -m studies.head_study``."""
     parser = Parser(
-        prog="python -m studies.head_study",
-        description="Train classifier heads on the frozen features of a data set, and compare accuracy and maps.",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        prog="python -m studies.head_study", allow_abbrev=False, formatter_class=Formatter,
+        description="Train classifier heads on the frozen features of a dataset, and compare their accuracy and maps.",
     )
     add = parser.add_argument
     add("--data", type=data, nargs="+", required=True, metavar="NAME[:DIR[:N]]",
-        help="data set, its folder, its first N classes; several are joined, class after class")  # fmt: skip
-    add("--frames", type=number(int, low=0), default=0, metavar="N",
-        help="hang the pictures in N kinds of frames among distractors: N times as many classes")  # fmt: skip
-    add("--model", default="tf_efficientnet_lite0", help="backbone")
-    add("--backbone_weights", metavar="FILE", help="its weights; without it those of timm")
-    add("--img_size", type=size, default="224", metavar="PIXELS", help="of the pictures")
-    add("--heads", type=comma_list(head), default=",".join(HEADS), help="what is compared")
-    add("--signs", type=comma_list(int), default="1,-1", help="of slot heads: 1 positive, -1 negative")
-    add("--lrs", type=comma_list(number(float, low=0, above=True)), default="3e-3", help="learning rates")
-    add("--seeds", type=number(int, low=1), default=3, metavar="N", help="runs of each, seeds 0 to N-1")
-    add("--epochs", type=number(int, low=1), default=15, metavar="N", help="of each run")
-    add("--batch_size", type=number(int, low=1), default=32, metavar="N", help="of each step")
-    add("--weight_decay", type=number(float, low=0), default=0.01, help="of AdamW")
-    add("--label_smoothing", type=number(float, low=0), help="in training; without it 0.2 for direct, 0 for others")
-    add("--temperature", type=number(float, low=0, above=True), help="of the loss; without it 2 for direct, else 1")
-    add("--lambda_value", type=number(float, low=0), default=1.0, help="price of attention")
-    add("--power", type=number(float, low=0, above=True), default=2.0, help="of the mean attention")
-    add("--change", type=change, nargs="+", default=[], metavar="KEYWORD=VALUE",
-        help=f"what slot heads have otherwise: {', '.join(CHANGES)}")  # fmt: skip
-    add("--score_images", type=number(int, low=0), default=0, metavar="N",
-        help="insertion and deletion of so many pictures, from the pixels on")  # fmt: skip
+        help="dataset, its folder, and how many of its classes; several are joined, class after class")
+    add("--frames", **whole(0, low=0, high=FRAME_PATTERNS),
+        help="put the pictures into frames of N patterns, among distractors, which gives N times as many classes")
+    add("--model", default="tf_efficientnet_lite0", metavar="NAME", help="backbone: the name of a timm model")
+    add("--backbone_weights", metavar="FILE", help="weights of the backbone; timm's if not given")
+    add("--img_size", type=size, default="224", metavar="PIXELS", help="size to which pictures are resized")
+    add("--heads", type=comma_list(head), default=",".join(HEADS), metavar="NAME[,NAME...]",
+        help="heads to compare: the linear classifier, the baseline without attention, and three forms of slot head")
+    add("--signs", type=comma_list(sign), default="1,-1", metavar="1[,-1]",
+        help="signs of the slot heads: 1 positive, -1 negative")
+    add("--lrs", type=comma_list(number(float, above=0)), default="3e-3", metavar="LR[,LR...]", help="learning rates")
+    add("--seeds", **whole(3, low=1), help="runs of each head, sign and rate, with seeds 0 to N-1")
+    add("--epochs", **whole(15, low=1), help="epochs of each run")
+    add("--batch_size", **whole(32, low=1), help="pictures per step")
+    add("--weight_decay", **real(0.01, low=0), help="weight decay of AdamW")
+    add("--label_smoothing", **real(None, low=0, high=1),
+        help="label smoothing of the training loss; if not given, 0.2 for direct and 0 for the others")
+    add("--temperature", **real(None, above=0),
+        help="the training loss divides the logits by this; if not given, 2 for direct and 1 for the others")
+    add("--lambda_value", **real(1.0, low=0), help="weight of the attention penalty")
+    add("--power", **real(2.0, above=0), help="exponent of the mean attention in the penalty")
+    add("--change", type=change, nargs="+", default=[], metavar="OPTION=VALUE",
+        help=f"give every slot head this value of an option, of {', '.join(CHANGES)}")
+    add("--score_images", **whole(0, low=0),
+        help="also measure insertion and deletion on N pictures, for which the backbone runs again and again")
     add("--amp", choices=("off", "auto", "bf16"), default="auto", help="precision of the 1x1 convolution")
-    add("--device", help="cuda, cuda:1 or cpu; the best that is there if not given")
-    add("--features_dir", metavar="DIR", help="where features are kept; --output_dir if not given")
-    add("--output_dir", metavar="DIR", default="head_study", help="where tables go")
+    add("--device", metavar="NAME", help="cuda, cuda:1, mps or cpu; the best available if not given")
+    add("--features_dir", metavar="DIR", help="folder in which features are kept; --output_dir if not given")
+    add("--output_dir", metavar="DIR", default="head_study", help="folder for the tables and the figure")
     return parser
+# fmt: on
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The checked flags; exits with one line and code 2 on one that is wrong."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    """Read and check the flags; a wrong one exits with one line and code 2."""
+    args = build_parser().parse_args(argv)
     args.changes = dict(args.change)
-    if args.frames > FRAME_PATTERNS:
-        parser.error(f"argument --frames: {args.frames} is above {FRAME_PATTERNS}, the kinds of frames that there are")
-    if args.label_smoothing is not None and args.label_smoothing > 1:
-        parser.error(f"argument --label_smoothing: {args.label_smoothing:g} is above 1")
-    if args.changes.get("dropout", 0) >= 1:
-        parser.error(f"argument --change: dropout={args.changes['dropout']:g} leaves nothing")
-    if args.changes.get("hidden_dim", 0) % 4:
-        parser.error(f"argument --change: hidden_dim={args.changes['hidden_dim']} is not a multiple of 4")
-    if wrong := set(args.signs) - {1, -1}:
-        parser.error(f"argument --signs: {wrong.pop()} is neither 1 nor -1")
     return args

@@ -1,4 +1,4 @@
-"""The heads that are compared, all on a frozen feature map that is given instead of a picture."""
+"""The compared heads, which all take the feature map of a frozen backbone in place of a picture."""
 
 import argparse
 from pathlib import Path
@@ -14,50 +14,50 @@ from sloter.config import slot_config
 from sloter.slot_model import SlotModel, SlotOutput
 
 
-class Given(nn.Module):
-    """A backbone that has already done its work."""
+class NoBackbone(nn.Module):
+    """A backbone whose input is a feature map already."""
 
     def forward_features(self, features: Tensor) -> Tensor:
-        """(b, f, h, w) as they are."""
+        """Features (b, f, h, w), unchanged."""
         return features
 
 
 class Linear(FeatureModel):
-    """Pooling, dropout and one linear layer: the plain classifier; its maps are CAM, which Grad-CAM equals here."""
+    """The plain classifier: pooling, dropout and one linear layer; its maps are CAM, which Grad-CAM equals here."""
 
     def __init__(self, f: int, num_classes: int, *, dropout: float) -> None:
-        super().__init__(Given())
+        super().__init__(NoBackbone())
         self.dropout, self.classifier = nn.Dropout(dropout), nn.Linear(f, num_classes)
 
     def forward(self, features: Tensor) -> SlotOutput:
-        """(b, f, h, w) to logits."""
+        """Logits of features (b, f, h, w)."""
         return SlotOutput(self.classifier(self.dropout(features.mean((2, 3)))))
 
     def maps(self, features: Tensor) -> Tensor:
-        """(b, c, h, w): what each place adds to each logit, where that is positive."""
+        """Maps (b, c, h, w): the contribution of each place to each logit, cut at zero."""
         return torch.einsum("bfhw,cf->bchw", features, self.classifier.weight).clamp_min(0)
 
 
 class Baseline(FeatureModel):
-    """A 1x1 convolution, ReLU, pooling and one linear layer: as large as the slots' head, without attention."""
+    """The baseline without attention: 1x1 convolution, ReLU, pooling and one linear layer, as large as a slot head."""
 
     def __init__(self, f: int, num_classes: int, *, dim: int, dropout: float) -> None:
-        super().__init__(Given())
+        super().__init__(NoBackbone())
         self.dropout, self.conv1x1 = nn.Dropout2d(dropout), nn.Conv2d(f, dim, 1)
         self.classifier = nn.Linear(dim, num_classes)
 
     def forward(self, features: Tensor) -> SlotOutput:
-        """(b, f, h, w) to logits."""
+        """Logits of features (b, f, h, w)."""
         return SlotOutput(self.classifier(F.relu(self.conv1x1(self.dropout(features))).mean((2, 3))))
 
     def maps(self, features: Tensor) -> Tensor:
-        """(b, c, h, w): what each place adds to each logit, where that is positive."""
+        """Maps (b, c, h, w): the contribution of each place to each logit, cut at zero."""
         values = F.relu(self.conv1x1(self.dropout(features)))
         return torch.einsum("bdhw,cd->bchw", values, self.classifier.weight).clamp_min(0)
 
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-# Options of each slot head that differ from the published form; those of the direct form stand in its recipe.
+# Options of each slot head that differ from the defaults; those of the direct form are in its recipe.
 SLOT_HEADS: dict[str, dict[str, Any]] = {
     "paper": {"hidden_dim": 64, "to_k_layers": 3},
     "qknorm": {"attention": "qknorm", "hidden_dim": 64, "to_k_layers": 3},
@@ -67,7 +67,7 @@ RECIPE_HEADS = {"direct": "direct.txt"}
 
 
 def recipe_of(head: str) -> argparse.Namespace | None:
-    """The run that the recipe of a head describes; None if the head has none."""
+    """The run that a head's recipe describes; None for a head without a recipe."""
     return expand_runs(parse_args([f"@{RECIPES / RECIPE_HEADS[head]}"]))[0] if head in RECIPE_HEADS else None
 
 
@@ -78,7 +78,7 @@ def head_options(head: str) -> dict[str, Any]:
 
 
 def loss_options(head: str) -> dict[str, float]:
-    """Label smoothing and temperature of the loss that a head is trained with."""
+    """Label smoothing and temperature of a head's training loss, from its recipe; empty for the defaults."""
     recipe = recipe_of(head)
     return {name: getattr(recipe, name) for name in ("label_smoothing", "temperature")} if recipe else {}
 
@@ -86,26 +86,26 @@ def loss_options(head: str) -> dict[str, float]:
 def build_head(
     name: str, *, f: int, grid: tuple[int, int], num_classes: int, sign: int, changes: dict[str, Any]
 ) -> tuple[FeatureModel, bool]:
-    """A head, and whether its slots start at the class means.
+    """Build a head; returns it, and whether its slots start at the class means.
 
     Args:
         name: one of :data:`studies.head_study.flags.HEADS`.
         f: channels of the features.
         grid: (h, w) of the features.
         num_classes: c.
-        sign: +1 or -1; only slot heads know the latter.
-        changes: fields of :class:`sloter.config.SlotConfig` that differ from the head's own.
+        sign: +1 or -1, for slot heads.
+        changes: fields of :class:`sloter.config.SlotConfig` that replace the head's own.
     """
     if name == "linear":
         return Linear(f, num_classes, dropout=0.5), False
     if name == "baseline":
         return Baseline(f, num_classes, dim=512, dropout=0.5), False
     config = slot_config({**head_options(name), "slots_per_class": 1, "loss_status": sign, **changes})
-    head = SlotModel(Given(), config, num_classes=num_classes, in_chans=f, img_size=grid)
+    head = SlotModel(NoBackbone(), config, num_classes=num_classes, in_chans=f, img_size=grid)
     return head, config.slot_init == "means"
 
 
 def maps_of(head: FeatureModel, features: Tensor) -> Tensor:
-    """(b, c, h, w), the maps of all classes: attention of slot heads, contributions of the others."""
+    """Maps (b, c, h, w) of all classes: attention of a slot head, contributions to the logits of another."""
     own = getattr(head, "maps", None)
     return own(features) if own else head(features).attn.sum(2)

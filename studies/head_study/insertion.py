@@ -1,4 +1,6 @@
-"""Insertion and deletion of a head's maps, from the pixels on: the backbone runs anew for each changed picture."""
+"""Insertion and deletion for the maps of a head; the backbone computes the features of every changed picture."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,19 +16,19 @@ from tools.console import progress
 STEPS, SIGMA, BATCH = 20, 5.0, 64
 
 
-class Scorer:
-    """Scores heads on the same pictures, evenly spread over a split.
+class InsertionDeletion:
+    """Measures heads on the same pictures, evenly spread over a split.
 
     Args:
-        backbone: that made the features.
+        backbone: that computed the features.
         source: the split.
-        statistics: mean and deviation that the backbone expects.
-        images: how many pictures.
+        statistics: ``mean`` and ``std`` of the pictures that the backbone expects.
+        images: number of pictures.
         device: that computes.
     """
 
     def __init__(
-        self, backbone: TimmModel, source: Source, *, statistics: dict, images: int, device: torch.device
+        self, backbone: TimmModel, source: Source, *, statistics: dict[str, Any], images: int, device: torch.device
     ) -> None:
         self.backbone = backbone.eval().to(device)
         count = len(source.labels)
@@ -37,9 +39,9 @@ class Scorer:
 
     @torch.no_grad()
     def __call__(self, head: FeatureModel) -> dict[str, float]:
-        """``iauc`` and ``dauc`` of the true classes' maps, and ``full``, the probability of these in whole pictures.
+        """Mean ``iauc`` and ``dauc`` of the true classes' maps, and ``full``, the probability for whole pictures.
 
-        ``full`` is where insertion ends and deletion starts: a head that is surer or right more often has more of both.
+        Insertion ends and deletion starts at ``full``: a head that is more confident or more accurate has more of both.
         """
         head.eval()
 

@@ -1,4 +1,4 @@
-"""Training of one head on features, with the loops and the loss of the project."""
+"""Training and measurement of one head on features, with the loops and the loss of the project."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,18 +22,18 @@ from studies.head_study.features import Features
 from studies.head_study.grid_game import grid_game
 from studies.head_study.heads import build_head, maps_of
 
-WARMUP = 0.3  # of the epochs; the rate rises to its full value, as in one-cycle schedules
+WARMUP_SHARE = 0.3  # of the epochs, in which the learning rate rises to its full value, as in one-cycle schedules
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One run.
+    """The setting of one run.
 
     Attributes:
-        head: of :data:`studies.head_study.heads.HEADS`.
+        head: one of :data:`studies.head_study.flags.HEADS`.
         sign: +1 or -1.
-        lr, epochs, batch_size, weight_decay, clip_grad, lambda_value, power, label_smoothing, temperature, seed: as the
-            flags.
+        lr, epochs, batch_size, weight_decay, clip_grad, lambda_value, power, label_smoothing, temperature, seed: see
+            the flags.
         amp: precision of the 1x1 convolution, None for single precision.
         changes: see :func:`build_head`.
     """
@@ -55,7 +55,7 @@ class Setting:
 
 
 class FeatureLoader:
-    """Features as batches, as the loops see them."""
+    """Batches of features, in the form that the training and evaluation loops read."""
 
     def __init__(self, data: Features, *, batch_size: int, shuffle: bool, seed: int, device: torch.device) -> None:
         self.data, self.batch_size, self.shuffle, self.device = data, batch_size, shuffle, device
@@ -67,8 +67,8 @@ class FeatureLoader:
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.data), generator=self.generator) if self.shuffle else None
         for step in range(len(self)):
-            where: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            numbers = order[where] if order is not None else torch.arange(len(self.data))[where]
+            batch: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            numbers = order[batch] if order is not None else torch.arange(len(self.data))[batch]
             maps = self.data.maps[numbers].to(self.device).float()  # (b, n, f)
             features = maps.transpose(1, 2).unflatten(2, self.data.grid)  # (b, f, h, w)
             yield Batch(features, self.data.labels[numbers].to(self.device), numbers)
@@ -77,55 +77,62 @@ class FeatureLoader:
 def train_head(
     train: Features, val: Features, setting: Setting, device: torch.device
 ) -> tuple[FeatureModel, dict[str, Any]]:
-    """Train a head and evaluate it after each epoch.
+    """Train a head, and evaluate it in every third epoch and the last.
 
     Returns:
-        The head, and ``top1``, ``best``, ``stable`` (whether the last epoch is within five points of the best),
-        ``loss``, ``attn_mean`` and what :func:`measure_maps` finds.
+        The head, and its metrics: ``top1`` after the last epoch, ``best``, ``stable`` (the last is within five points
+        of the best), ``loss``, ``attn_mean`` and those of :func:`measure_maps`.
     """
+    head, loader = prepare_head(train, setting, device)
+    held_out = FeatureLoader(val, batch_size=256, shuffle=False, seed=0, device=device)
+    criterion = ScouterLoss(
+        lambda_value=setting.lambda_value, power=setting.power, label_smoothing=setting.label_smoothing,
+        temperature=setting.temperature,
+    )  # fmt: skip
+    update = build_update(head, setting, device, steps_per_epoch=len(loader))
+    accuracies: list[float] = []
+    for epoch in range(setting.epochs):
+        metrics = train_one_epoch(head, loader, criterion, update, epoch=epoch, epochs=setting.epochs, device=device)
+        if epoch % 3 == 2 or epoch == setting.epochs - 1:
+            val_metrics = evaluate(head, held_out, criterion, device=device, negative=setting.sign < 0, amp=setting.amp)
+            accuracies.append(val_metrics["top1"])
+    result = {"top1": accuracies[-1], "best": max(accuracies), "stable": max(accuracies) - accuracies[-1] <= 0.05,
+              "loss": metrics["loss"], "attn_mean": val_metrics["attn_mean"]}  # fmt: skip
+    return head, {**result, **measure_maps(head, val, device, negative=setting.sign < 0)}
+
+
+def prepare_head(train: Features, setting: Setting, device: torch.device) -> tuple[FeatureModel, FeatureLoader]:
+    """A head with its initial weights, and the loader of its training."""
     torch.manual_seed(setting.seed)
     f, c = train.maps.shape[2], train.num_classes
     head, means = build_head(
         setting.head, f=f, grid=train.grid, num_classes=c, sign=setting.sign, changes=setting.changes
     )
     head.to(device)
-    loader = FeatureLoader(train, batch_size=setting.batch_size, shuffle=True, seed=setting.seed, device=device)
-    in_order = FeatureLoader(train, batch_size=256, shuffle=False, seed=0, device=device)
-    held_out = FeatureLoader(val, batch_size=256, shuffle=False, seed=0, device=device)
     if means:
+        in_order = FeatureLoader(train, batch_size=256, shuffle=False, seed=0, device=device)
         set_class_means(head, in_order, num_classes=c, amp=setting.amp)  # type: ignore[arg-type]
-    criterion = ScouterLoss(
-        lambda_value=setting.lambda_value,
-        power=setting.power,
-        label_smoothing=setting.label_smoothing,
-        temperature=setting.temperature,
-    )
+    return head, FeatureLoader(train, batch_size=setting.batch_size, shuffle=True, seed=setting.seed, device=device)
+
+
+def build_update(head: FeatureModel, setting: Setting, device: torch.device, *, steps_per_epoch: int) -> OptimStep:
+    """AdamW with warm-up and a cosine schedule."""
     optimizer = build_optimizer(head, lr=setting.lr, weight_decay=setting.weight_decay)
     scheduler = build_scheduler(
-        optimizer, sched="cosine", steps_per_epoch=len(loader), epochs=setting.epochs, lr_drop=1,
-        warmup_epochs=WARMUP * setting.epochs,
+        optimizer, sched="cosine", steps_per_epoch=steps_per_epoch, epochs=setting.epochs, lr_drop=1,
+        warmup_epochs=WARMUP_SHARE * setting.epochs,
     )  # fmt: skip
-    update = OptimStep(head, optimizer, scheduler, device=device, amp=setting.amp, clip_grad=setting.clip_grad)
-    accuracies: list[float] = []
-    figures: dict[str, float] = {}
-    for epoch in range(setting.epochs):
-        figures = train_one_epoch(
-            head, loader, criterion, update, epoch=epoch, epochs=setting.epochs, device=device
-        )  # fmt: skip
-        if epoch % 3 == 2 or epoch == setting.epochs - 1:
-            val_figures = evaluate(head, held_out, criterion, device=device, negative=setting.sign < 0, amp=setting.amp)
-            accuracies.append(val_figures["top1"])
-    result = {"top1": accuracies[-1], "best": max(accuracies), "stable": max(accuracies) - accuracies[-1] <= 0.05,
-              "loss": figures["loss"], "attn_mean": val_figures["attn_mean"]}  # fmt: skip
-    return head, {**result, **measure_maps(head, val, device, negative=setting.sign < 0)}
+    return OptimStep(head, optimizer, scheduler, device=device, amp=setting.amp, clip_grad=setting.clip_grad)
 
 
 @torch.no_grad()
 def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, negative: bool) -> dict[str, float]:
-    """``area`` and, with boxes, ``precision``: of the true class, and of a negative head the mean over all others.
+    """Measure the maps of a head.
 
-    ``alike``: how far maps say the same of every class, as the cosine of the true class's map and the others' mean.
-    ``grid``: see :func:`studies.head_study.grid_game.grid_game`, with four classes or more.
+    Returns:
+        ``area`` and, with boxes, ``precision`` of the true class's map, or of the others' mean for a negative head;
+        ``alike``, the cosine of the true class's map and the others' mean, which is 1 where maps ignore the class;
+        with four classes or more, ``grid``, see :func:`studies.head_study.grid_game.grid_game`.
     """
     head.eval()
     areas, precisions, cosines = [], [], []

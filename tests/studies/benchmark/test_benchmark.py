@@ -28,7 +28,7 @@ def test_head_and_whole_models_are_compared_with_what_they_should_be(as_user, tm
     tables = json.loads(file.read_text())
     sizes = {row["classes x slots"] for row in tables["head"]}
     assert sizes == {"10x1", "100x1", "100x5", "1000x1"}
-    first = [row for row in tables["head"] if row["head"] == "transcription"]
+    first = [row for row in tables["head"] if row["head"] == "published equations"]
     assert len(first) == 4 and all(row["train, times faster"] == 1 for row in first)
     assert "GB, " in done.stderr and "a slot and picture" in done.stderr
     for part in ("train", "infer"):

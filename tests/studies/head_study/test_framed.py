@@ -26,7 +26,7 @@ def test_a_class_is_an_object_and_a_frame():
         assert label == (index % 2) * 3 + kind
 
 
-def test_a_picture_is_drawn_alike_each_time_and_otherwise_in_the_other_split():
+def test_a_picture_is_the_same_each_time_and_another_in_the_other_split():
     first, again, other = framed(0), framed(0), framed(0, split="val")
     assert torch.equal(first.pixels(1), again.pixels(1)) and not torch.equal(first.pixels(1), other.pixels(1))
     first.pixels(0)  # whatever was asked for before
@@ -34,8 +34,8 @@ def test_a_picture_is_drawn_alike_each_time_and_otherwise_in_the_other_split():
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_the_object_lies_in_the_box_and_nothing_of_it_outside(index):
-    black, white = framed(0), framed(255)  # the same but for the object itself
+def test_the_object_is_inside_the_box_and_nowhere_else(index):
+    black, white = framed(0), framed(255)  # they differ in the object alone
     changed = (black.pixels(index) != white.pixels(index)).any(0)  # (H, W)
     rows, columns = changed.nonzero().unbind(1)
     left, top, right, bottom = black.boxes(index)[0].tolist()
@@ -44,7 +44,7 @@ def test_the_object_lies_in_the_box_and_nothing_of_it_outside(index):
     assert columns.min() - left == pytest.approx(9.5, abs=3) and bottom - rows.max() == pytest.approx(9.5, abs=3)
 
 
-def test_patterns_are_shares_that_differ():
+def test_patterns_lie_in_0_to_1_and_differ():
     drawn = [pattern(np.random.default_rng(0), kind, 64, 64, 11.0) for kind in range(PATTERNS)]
     assert all(image.min() >= 0 and image.max() <= 1 for image in drawn)
     for i, one in enumerate(drawn):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from studies.head_study.features import Features
-from studies.head_study.grid_game import compose, drawn, grid_game, shares_of_own
+from studies.head_study.grid_game import compose, draw_grids, grid_game, shares_of_own
 from studies.head_study.heads import build_head
 
 
@@ -20,7 +20,7 @@ def test_four_pictures_make_a_grid_row_by_row():
     assert torch.equal(whole[0, 0], expected) and torch.equal(whole[0, 1], expected)
 
 
-def test_shares_by_hand():
+def test_shares_match_those_worked_out_by_hand():
     maps = torch.zeros(1, 4, 2, 4)  # quarters of 1x2 places
     maps[0, 0] = torch.tensor([[3.0, 3, 1, 0], [1, 0, 0, 0]])  # 6 of 8 in the first
     maps[0, 1] = torch.tensor([[0.0, 0, 2, 3], [0, 0, 0, 0]])  # all in the second
@@ -28,15 +28,16 @@ def test_shares_by_hand():
     torch.testing.assert_close(shares_of_own(maps), torch.tensor([[0.75, 1.0, 0.0, 0.25]]))
 
 
-def test_each_grid_has_four_classes_and_the_draw_is_the_same_again():
+def test_each_grid_has_four_classes_and_a_seed_repeats_it():
     labels = torch.tensor([0, 0, 1, 2, 2, 5, 7, 7, 7])
-    numbers = drawn(labels, grids=50, seed=3)
+    numbers = draw_grids(labels, grids=50, seed=3)
     assert numbers.shape == (50, 4) and all(len(row.unique()) == 4 for row in labels[numbers])
-    assert set(numbers.flatten().tolist()) == set(range(9)) and torch.equal(numbers, drawn(labels, grids=50, seed=3))
+    assert set(numbers.flatten().tolist()) == set(range(9))
+    assert torch.equal(numbers, draw_grids(labels, grids=50, seed=3))
 
 
 class Known(nn.Module):
-    """Its map of class c is channel c of the features; or of all channels together, whatever the class."""
+    """A head whose map of class c is channel c of the features or, if blind, the mean of all channels."""
 
     def __init__(self, blind):
         super().__init__()
@@ -47,15 +48,15 @@ class Known(nn.Module):
 
 
 @pytest.mark.parametrize(("blind", "share"), [(False, 1.0), (True, 0.25)])
-def test_a_head_that_knows_its_class_wins_and_one_that_does_not_has_a_quarter(blind, share):
+def test_a_map_of_the_class_wins_and_one_that_ignores_it_has_a_quarter(blind, share):
     labels = torch.arange(6).repeat(3)
     maps = torch.nn.functional.one_hot(labels, 6)[:, None].expand(-1, 4, -1).half()  # a picture has its channel alone
     val = Features(maps, labels, None, (2, 2), (8, 8), 6)
     assert grid_game(Known(blind), val, torch.device("cpu"), grids=7) == pytest.approx(share)
 
 
-def test_slots_that_know_their_class_win():
-    """Classes that share nothing but one channel; the head looks at channels as they are."""
+def test_slots_that_match_their_class_win():
+    """Classes share one channel alone, and the head copies the channels."""
     labels = torch.arange(6).repeat(3)
     own = torch.nn.functional.one_hot(labels, 6).float()
     maps = torch.cat([own, torch.ones(18, 1)], 1)[:, None].expand(-1, 4, -1).half()  # (N, n, f)
@@ -66,10 +67,10 @@ def test_slots_that_know_their_class_win():
         head.conv1x1.weight.zero_()
         head.conv1x1.weight[:7, :, 0, 0], head.conv1x1.bias[:] = torch.eye(7), 0.0
         head.slot.initial_slots.copy_(torch.eye(6, 8))
-    # cos is 1 / sqrt(2) at the own picture and 0 at the others, where the floor leaves nothing.
+    # cos is 1 / sqrt(2) at the own picture and 0 at the others, where the reference leaves nothing.
     assert grid_game(head, val, torch.device("cpu"), grids=5) == pytest.approx(1.0)
     head.slot.reference = "none"
-    value = 1 / (1 + 4 * math.exp(-4 / math.sqrt(2)))  # the sigmoid with tau 4 and a bias of -log 4
+    value = 1 / (1 + 4 * math.exp(-4 / math.sqrt(2)))  # the sigmoid with a logit scale of 4 and a bias of -log 4
     expected = value / (value + 3 * 0.2)
     assert grid_game(head, val, torch.device("cpu"), grids=5) == pytest.approx(expected, rel=1e-4)
 

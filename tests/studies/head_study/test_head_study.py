@@ -46,27 +46,33 @@ def test_other_settings_are_other_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ("--heads linear", "the following arguments are required: --data"),
         ("--data X --heads slots", "'slots' is none of linear, baseline"),
         ("--data X --signs 2", "argument --signs: 2 is neither 1 nor -1"),
-        ("--data X --change depth=2", "'depth=2' is not KEYWORD=VALUE"),
+        ("--data X --change depth=2", "'depth=2' is not OPTION=VALUE"),
         ("--data X --change iters=many", "iters: 'many' is not a whole number"),
         ("--data X --change logit_scale=0", "logit_scale: 0 is not a number above 0"),
         ("--data X --change salience=-1", "salience: -1 is not a number of at least 0"),
-        ("--data X --change dropout=1", "--change: dropout=1 leaves nothing"),
-        ("--data X --change hidden_dim=30", "--change: hidden_dim=30 is not a multiple of 4"),
+        ("--data X --change dropout=1", "--change: dropout: 1 is not a number below 1"),
+        ("--data X --change hidden_dim=30", "--change: hidden_dim: 30 is not a multiple of 4"),
         ("--data X --change floor=low", "floor: 'low' is neither true nor false"),
         ("--data X --change value_weighting=much", "'much' is none of mean, equal"),
         ("--data X --frames 9", "argument --frames: 9 is above 8"),
     ],
 )
-def test_wrong_flags_are_one_line(capsys, flags, told):
+def test_wrong_flags_are_one_line(capsys, flags, message):
     with pytest.raises(SystemExit) as ended:
         parse_args(flags.split())
     err = capsys.readouterr().err
-    assert ended.value.code == 2 and told in err and len(err.strip().splitlines()) == 1
+    assert ended.value.code == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_old_names_are_read():
+    args = parse_args(["--data", "X", "--heads", "control", "--change", "tau=4", "floor=true", "worth=equal"])
+    assert args.heads == ("baseline",) and args.lrs == (3e-3,)
+    assert args.changes == {"logit_scale": 4.0, "reference": "min", "value_weighting": "equal"}
 
 
 def test_data_are_named_with_folder_and_classes():

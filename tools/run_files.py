@@ -1,0 +1,68 @@
+"""The files that a training run writes: checkpoints, ``log.jsonl``, ``curves.png`` and TensorBoard's event files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools import checkpoint
+from tools.distributed.launch import command_line
+from tools.figures.curves import save_curves
+from tools.run_log import RunLog
+from tools.tensorboard import EventFiles
+
+
+class RunFiles:
+    """Files of one run; made on the main process alone.
+
+    Args:
+        folder: that holds them.
+        name: of the run.
+        first_epoch: the first epoch to train; what an earlier try logged from there on is replaced.
+        record: metrics of the last saved epoch, logged now if a kill came between its checkpoint and the log.
+        tensorboard: write event files too.
+    """
+
+    def __init__(
+        self, folder: str, name: str, *, first_epoch: int, record: Mapping[str, Any], tensorboard: bool
+    ) -> None:  # fmt: skip
+        self.folder, self.name = Path(folder), name
+        self.checkpoint = checkpoint.checkpoint_path(folder, name)
+        self.log = RunLog(self.folder / "log.jsonl", name, first_epoch=first_epoch)
+        self.events = EventFiles(folder, name, first_epoch=first_epoch) if tensorboard else None
+        self.log.restore(record)
+
+    def add_epoch(self, state: Mapping[str, Any], *, best: bool, lr_drop: int) -> None:
+        """Save the state after an epoch, log its metrics and draw the curves.
+
+        Every tenth epoch and every ``lr_drop`` epochs leave a numbered checkpoint, as in the published code.
+        """
+        done = state["epoch"] + 1
+        numbered = done % 10 == 0 or done % lr_drop == 0
+        checkpoint.save_epoch(self.folder, self.name, state, best=best, numbered=numbered)
+        self.log.add(state["metrics"])
+        save_curves(self.folder / "curves.png", self.log.records)
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        if self.events:
+            self.events.close()
+
+
+def how_to_continue(
+    folder: str, record: Mapping[str, Any], epochs: int, *, epoch: int | None = None, images: int = 0
+) -> str:
+    """State what is saved of an interrupted run, and the command that continues it.
+
+    Args:
+        folder: of the run; empty if nothing is saved.
+        record: metrics of the last complete epoch; empty before the first.
+        epochs: of the whole run.
+        epoch: the epoch that was saved before its end, if one was.
+        images: pictures done in that epoch.
+    """
+    if not folder or (not record and epoch is None):
+        return "nothing was saved: no epoch was complete, or --output_dir is empty"
+    again = f"{command_line()} --resume auto"  # the last flag counts
+    if epoch is None:
+        return f"epoch {record['epoch'] + 1} of {epochs} is saved; continue with: {again}"
+    return f"interrupted and saved {images} pictures into epoch {epoch + 1} of {epochs}; continue with: {again}"
