@@ -223,7 +223,7 @@ def test_a_signal_to_all_processes_saves_and_what_goes_on_ends_at_once_when_done
     os.killpg(training.process.pid, signal.SIGTERM)
     ended = ends_soon(training, "SIGTERM: ", training.out)
     assert ended.code == 75 and not errors_of(training), training.printed()
-    again = ended.out.partition("go on with: python ")[2].strip()
+    again = ended.out.partition("continue with: python ")[2].strip()
     done = checkpoint.load(tmp_path / "out" / NAME)["epoch"] + 1
     run = started(f"{again} --epochs {done + 1}")
     ended = ends_soon(run, "saved: ", run.out)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.flags import boolean, comma_list, number, numbers, size
 from tools.distributed.slurm import first_host, tasks_per_node
+from tools.flags import boolean, comma_list, number, numbers, size
 
 QUICK = settings(deadline=None, derandomize=True, database=None, max_examples=60)
 SPACE = st.sampled_from(["", " ", "  "])
