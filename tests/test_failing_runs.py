@@ -228,7 +228,7 @@ def test_a_signal_to_all_processes_saves_and_what_goes_on_ends_at_once_when_done
     run = started(f"{again} --epochs {done + 1}")
     ended = ends_soon(run, "saved: ", run.out)
     assert ended.code == 0 and not errors_of(run), run.printed()
-    assert "going on from" in ended.out and f"epoch {done + 1}/{done + 1}" in ended.out
+    assert "continuing from" in ended.out and f"epoch {done + 1}/{done + 1}" in ended.out
 
 
 def test_ctrl_c_ends_the_training_with_a_line(training):
