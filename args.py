@@ -1,9 +1,9 @@
-"""The flags of the three scripts, and the keyword arguments that are made of them.
+"""The flags of the three scripts, and the keyword arguments derived from them.
 
 This file and the scripts alone read the Namespace; everything else takes plain keyword arguments, which
-:func:`data_config`, :func:`model_config` and the other functions below make of it. An option of the slot head, of an
-explanation metric or of an attribution method is a field of its configuration, from which its flag is derived. Nothing
-heavy is imported, so that ``--help`` and a wrong flag are answered at once.
+:func:`data_config`, :func:`model_config` and the other functions below derive from it. An option of the slot head, of
+an explanation metric or of an attribution method is a field of its configuration, from which its flag is derived.
+Nothing heavy is imported, so that ``--help`` and flag errors are immediate.
 """
 
 import argparse
@@ -37,9 +37,9 @@ from tools.flags import (
 
 AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
 SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")  # flags that take a list: a run for each value
-# Flags of the model that are no options of the slot head, and their keys in a checkpoint.
+# Flags of the model that are not options of the slot head, and their keys in a checkpoint.
 ARCHITECTURE = {"model": "backbone", "num_classes": "num_classes", "use_slot": "use_slot", "out_stage": "out_stage"}
-# Old name of a flag: the new one, and the old text to the new value.
+# Old name of a flag -> its new name, and a function from the old text to the new value.
 RENAMED: dict[str, tuple[str, Callable[[str], Any]]] = {
     "worth": ("value_weighting", one_of("mean", "equal")),
     "floor": ("reference", lambda text: "min" if boolean(text) else "none"),
@@ -54,11 +54,11 @@ Add = Callable[..., Any]  # add_argument of a group of flags
 
 
 def build_parser(script: str, *, prog: str = "", description: str = "") -> Parser:
-    """The parser of a script; all scripts accept all flags, since the published lines give them to all three."""
+    """The parser of a script; all scripts accept all flags, as the published commands require."""
     parser = Parser(
         prog=prog or f"{script}.py", description=description or DESCRIPTIONS[script], fromfile_prefix_chars="@",
         allow_abbrev=False, formatter_class=Formatter,
-        epilog="Flags can also stand in a file, several per line, with # comments: @recipes/quickstart.txt",
+        epilog="Flags can also be read from a file, several per line, with # comments: @recipes/quickstart.txt",
     )  # fmt: skip
     groups: dict[str, Callable[[Add], None]] = {
         "data": _data_flags,
@@ -117,9 +117,9 @@ def _model_flags(add: Add) -> None:
     add("--freeze_layers", **whole(2, low=0),
         help="do not train the stem and the first N of the backbone's 4 stages, if it starts from trained weights")
     add("--out_stage", **whole(None, low=1),
-        help="end the backbone after stage N of 4, for a finer grid of places; if not given, it is used whole")
+        help="end the backbone after stage N of 4, for a finer grid of places; if not given, all of it is used")
     add("--channel", **whole(512, low=1),
-        help="channels of the feature map; they follow from the backbone, so the flag is only compared with it")
+        help="channels of the feature map; the backbone determines them, and another value is only reported")
     add("--use_slot", **switch(True),
         help="true: SCOUTER; false: the plain classifier (FC in the paper)")
 
@@ -138,16 +138,16 @@ def _optimisation_flags(add: Add) -> None:
     add("--weight_decay", **real(0.01, low=0),
         help="weight decay of AdamW; the published code parsed 1e-4 but trained with 0.01, the default here")
     add("--accum_steps", **whole(1, low=1),
-        help="add up the gradients of N batches for each step, as if --batch_size were N times as large (batch norm "
+        help="accumulate the gradients of N batches per step, as if --batch_size were N times as large (batch norm "
              "and attention penalty still see one batch at a time)")
     add("--ema", **real(None, metavar="DECAY", above=0, below=1),
-        help="also keep an exponential moving average of the weights, with a decay like 0.999; it is what is evaluated "
+        help="keep an exponential moving average of the weights, with a decay such as 0.999, which is then evaluated "
              "and saved as the model")
     add("--grad_checkpointing", **switch(False),
-        help="compute the backbone's activations again in the backward pass: less memory, more time; the running "
+        help="recompute the backbone's activations in the backward pass: less memory, more time; the running "
              "statistics of batch norm count each batch twice")
     add("--clip_grad", **real(None, metavar="NORM", above=0),
-        help="scale the gradient down to this norm where it is larger; if not given, it is never scaled")
+        help="scale the gradient down to this norm if it is larger; if not given, it is never scaled")
     add("--epochs", **whole(10, low=1),
         help="number of passes over the training pictures")
     add("--start_epoch", **whole(0, low=0),
@@ -167,7 +167,7 @@ def _loss_flags(add: Add) -> None:
     add("--temperature", **real(1.0, above=0),
         help="divide the logits by this in the training loss; 2 makes up for the low confidence of label smoothing")
     add("--seed", **whole(0, low=0),
-        help="seed of initial weights, picture order and augmentation; each further repeat adds 1")
+        help="seed of initial weights, picture order and augmentation; each repeat adds 1")
     add("--iterated_evaluation_num", **whole(1, low=1),
         help="repeat each run with this many seeds; a table gives mean and standard deviation")
 
@@ -182,7 +182,7 @@ def _file_flags(add: Add) -> None:
     add("--tensorboard", **switch(False),
         help="also write metrics and the maps of a few pictures after each epoch to <output_dir>/tensorboard")
     add("--checkpoint", metavar="FILE",
-        help="model to evaluate or explain (not for train.py); it brings its own model flags; if not given, the file "
+        help="model to evaluate or explain (not for train.py), which sets the model flags; if not given, the file "
              "that train.py writes with the same flags")
 
 
@@ -190,31 +190,31 @@ def _explanation_flags(add: Add) -> None:
     add("--vis", **switch(False),
         help="draw explanations; train.py ignores it")
     add("--vis_id", type=numbers, default="0", metavar="N[,N|-N...]",
-        help="numbers of the validation pictures to explain, like 0,4,10-19")
+        help="numbers of the validation pictures to explain, such as 0,4,10-19")
     add("--image", nargs="+", metavar="FILE",
-        help="explain these pictures, or all pictures of these folders, instead; nothing is evaluated then")
+        help="explain these pictures, or all pictures in these folders, instead of --vis_id, without evaluation")
     add("--classes", type=comma_list(str), metavar="NAME[,NAME...]",
         help="explain only these classes, given by name or number")
     add("--vis_dir", metavar="DIR",
-        help="folder for the drawn explanations; vis/<run> beside the checkpoint if not given")
+        help="folder for the drawn explanations; vis/<run> next to the checkpoint if not given")
     add("--grad", **switch(False),
         help="accepted without effect: the published code needed it to keep the classifier for attribution methods")
     add("--map", choices=("attention", "evidence"), default="attention",
-        help="map of a slot model to measure or to draw beside other methods; the evidence sums to the logit")
+        help="map of a slot model to measure or to draw next to other methods; the evidence sums to the logit")
     add("--explain_metrics", **switch(False),
         help="measure how good the maps are: area, precision, insertion, deletion, infidelity, sensitivity")
     add("--metric_images", **whole(None, low=1),
         help="measure the maps of N pictures, a fixed random sample; the whole split if not given")
     add("--lsc", metavar="FILE",
-        help="the class that a negative model explains for each class, as lines of class, comma, least similar class; "
-             "if not given, it follows from WordNet or else from the backbone's features")
+        help="file of the class that a negative model explains for each class, as lines 'class,least similar class'; "
+             "if not given, from WordNet or else from the backbone's features")
     _add_options(add, MetricSettings)
     add("--sensitivity_of_all", **switch(False),
         help="measure the sensitivity of SSCAM and ISCAM too, which takes long")
     add("--report", metavar="FILE",
         help="test.py: write a page with accuracy, curves, metrics and maps of 60 pictures, or of those of --vis_id")
     add("--grad_min_level", **real(0.0, low=0, high=1),
-        help="values of a drawn attribution map, scaled to 0..1, below this become 0; slot maps stay as they are")
+        help="set values of a drawn attribution map, scaled to 0..1, below this to 0; slot maps are unchanged")
     add("--cal_area_size", **switch(False),
         help="put lambda and slots per class into the checkpoint's name; the area itself is always measured")
     add("--thop", **switch(False),
@@ -223,7 +223,7 @@ def _explanation_flags(add: Add) -> None:
 
 def _method_flags(add: Add) -> None:
     add("--methods", type=comma_list(one_of(*METHOD_NAMES)), metavar="NAME[,NAME...]",
-        help=f"attribution methods, of {', '.join(METHOD_NAMES)}; all if not given")
+        help=f"attribution methods, from {', '.join(METHOD_NAMES)}; all if not given")
     add("--cam_layer", metavar="NAME",
         help="layer of the backbone whose feature map the methods explain; the last one if not given")
     _add_options(add, MethodSettings)
@@ -242,15 +242,15 @@ def _machine_flags(add: Add) -> None:
     add("--tf32", **switch(False),
         help="let GPUs multiply matrices in TensorFloat-32, which PyTorch does in convolutions anyway")
     add("--deterministic", **switch(False),
-        help="repeat results bit by bit on the same machine; an operation that cannot is an error")
+        help="bit-identical results on the same machine; an operation that cannot give them raises an error")
     add("--world_size", **whole(1, low=1),
         help="number of processes; the launcher sets it, and a different value here is reported")
     add("--sync_bn", **switch(False),
-        help="take the statistics of batch norm over the batches of all processes (GPUs only)")
+        help="compute batch-norm statistics over the batches of all processes (GPUs only)")
     add("--local_rank", "--local-rank", type=int, default=None, metavar="N",
-        help="given by old launchers, and ignored")
+        help="set by old launchers, and ignored")
     add("--dist_url", default="env://", metavar="URL",
-        help="address at which the processes meet; env:// takes it from the launcher")
+        help="rendezvous address of the processes; env:// takes it from the launcher")
 # fmt: on
 
 
@@ -268,7 +268,7 @@ def _add_options(add: Add, config: Any) -> None:
 def parse_args(
     argv: Sequence[str] | None = None, script: str = "train", *, parser: Callable[[], Parser] | None = None
 ) -> argparse.Namespace:
-    """Read and check the flags of a script; a wrong one exits with one line and code 2.
+    """Read and check the flags of a script; an invalid one exits with one line and code 2.
 
     Besides the flags the Namespace has ``given``, the names of those that were on the command line, and ``hints``, a
     line for each flag under an old name. The swept flags (:data:`SWEPT`) are tuples until :func:`expand_runs`.
@@ -276,7 +276,7 @@ def parse_args(
     Args:
         argv: the command line; None for that of this process.
         script: its name.
-        parser: makes another parser than that of the script.
+        parser: builds a parser other than that of the script.
     """
     if "RANK" in os.environ or "SLURM_PROCID" in os.environ:
         # Each process of a launch would report a lost connection with a stack of C++ frames, beside our line; torch
@@ -345,7 +345,7 @@ def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, An
 
     Args:
         run: a run.
-        first_classes: True for a dataset that takes its first N classes; for others N counts only if it was given.
+        first_classes: True for a dataset that takes its first N classes; for others N is used only if it was given.
     """
     counts = first_classes or "num_classes" in run.given
     return {
@@ -395,7 +395,7 @@ def fitted(run: argparse.Namespace, state: Mapping[str, Any], source: Any) -> ar
 
     Args:
         run: a run.
-        state: the checkpoint, of which ``model_config``, ``data_config`` and ``train_config`` count.
+        state: the checkpoint, of which ``model_config``, ``data_config`` and ``train_config`` are read.
         source: its file, for the message.
 
     Raises:
@@ -411,7 +411,7 @@ def fitted(run: argparse.Namespace, state: Mapping[str, Any], source: Any) -> ar
         "val_ratio": state["data_config"].get("val_ratio", run.val_ratio),
     }
     flags = {**vars(run), **{name: value for name, value in known.items() if name not in run.given}}
-    # The loss shown is the one that was trained; the published test lines name other values.
+    # The displayed loss is that of the training; the published test commands give other values.
     flags |= {name: trained[name] for name in ("lambda_value", "power")}
     if flags["dataset"] == known["dataset"]:
         flags["dataset_dir"] = run.dataset_dir or trained.get("dataset_dir")

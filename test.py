@@ -9,7 +9,7 @@ from typing import Any
 from args import data_config, expand_runs, fitted, machine_config, metric_settings, name_config, parse_args
 
 if __name__ == "__main__":
-    parse_args(script="test")  # before the heavy imports: --help and a wrong flag need not wait
+    parse_args(script="test")  # before the heavy imports: --help and flag errors are immediate
 
 import torch
 
@@ -41,7 +41,7 @@ REPORTED_PICTURES = 60  # drawn at random for a report without --vis_id
 
 
 def main() -> None:
-    """Evaluate, measure, draw and report, whichever the flags ask for."""
+    """Evaluate, measure, draw and report, as the flags request."""
     args = parse_args(script="test")
     device = start_script("test.py", **machine_config(args))
     run = expand_runs(args)[0]
@@ -77,7 +77,7 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
     """Raise before the evaluation where the flags would fail after it.
 
     Raises:
-        DataError: a picture or a class that is not there.
+        DataError: a picture or a class that does not exist.
         ToolError: flags that exclude each other, or a file that cannot be written.
     """
     if data is not None and draws and max(run.vis_id) >= len(data):
@@ -107,7 +107,7 @@ def named_checkpoint(run: argparse.Namespace) -> Path:
 def evaluate_split(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, lsc: list[int] | None
 ) -> dict[str, float]:
-    """Evaluate on the whole split; print the metrics, save them beside the checkpoint and return the accuracies."""
+    """Evaluate on the whole split; print the metrics, save them next to the checkpoint and return the accuracies."""
     c = data.num_classes
     confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)  # true by predicted classes
     metrics = evaluate(
@@ -141,7 +141,7 @@ def evaluate_split(
 def measure_explanations(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, top1: float, lsc: list[int] | None
 ) -> None:
-    """Measure the maps of a slot model, and write a row of ``metrics.json`` beside the checkpoint."""
+    """Measure the maps of a slot model, and write a row of ``metrics.json`` next to the checkpoint."""
     sample = data.sample(run.metric_images or len(data), seed=run.seed)
     settings = MetricSettings(**metric_settings(run))
     explained = explained_classes(run, trained, data, lsc=lsc)
@@ -192,7 +192,7 @@ def explained_classes(
 def report(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset | None, accuracy: dict[str, float]
 ) -> None:
-    """Write the report; it shows the maps of the other sign too if its checkpoint lies beside this one."""
+    """Write the report; it shows the maps of the other sign too if its checkpoint is next to this one."""
     numbers = run.vis_id
     if data is not None and "vis_id" not in run.given:
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(run.seed))

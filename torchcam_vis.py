@@ -1,4 +1,4 @@
-"""Draw and measure the maps of attribution methods for a plain classifier, beside SCOUTER's own."""
+"""Draw and measure the maps of attribution methods for a plain classifier, next to those of SCOUTER."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import args as flags
 
 if __name__ == "__main__":
-    flags.parse_args(script="torchcam_vis")  # before the heavy imports: --help and a wrong flag need not wait
+    flags.parse_args(script="torchcam_vis")  # before the heavy imports: --help and flag errors are immediate
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Explained(NamedTuple):
 
 
 def main() -> None:
-    """Draw and measure the maps of a plain classifier, whichever the flags ask for."""
+    """Draw and measure the maps of a plain classifier, as the flags request."""
     args = flags.parse_args(script="torchcam_vis")
     device = start_script("torchcam_vis.py", **flags.machine_config(args))
     run = flags.expand_runs(args)[0]
@@ -104,7 +104,7 @@ def load_data(run: argparse.Namespace, trained: TrainedModel) -> PictureDataset 
 
 
 def plain_checkpoint(run: argparse.Namespace) -> Path:
-    """The file that train.py writes with ``--use_slot false``, a flag that the published lines of this script lack."""
+    """The file that train.py writes with ``--use_slot false``; published commands of this script lack the flag."""
     name = checkpoint.run_name(**{**flags.name_config(run), "use_slot": False, "loss_status": 1})
     path = checkpoint.checkpoint_path(run.output_dir, name)
     if not path.is_file():
@@ -119,7 +119,7 @@ def build_all(
     """The explainers by name; a method that cannot explain this model is left out with a note.
 
     Raises:
-        ToolError: such a method was asked for with ``--methods``.
+        ToolError: such a method was requested with ``--methods``.
     """
     explainers = {}
     for name in chosen_methods(run):
@@ -194,7 +194,7 @@ def seconds_of_forward(model: SplitModel, images: Tensor) -> float:
 
 
 def slot_models(run: argparse.Namespace, trained: TrainedModel) -> dict[str, TrainedModel]:
-    """The positive and the negative slot model beside the plain one, if they were trained for the same classes."""
+    """Positive and negative slot model in the folder of the plain one, if they were trained for the same classes."""
     found = {}
     for name, status in (("SCOUTER positive", 1), ("SCOUTER negative", -1)):
         own = checkpoint.run_name(**{**flags.name_config(run), "use_slot": True, "loss_status": status})

@@ -8,7 +8,7 @@ from typing import Any
 import args as flags
 
 if __name__ == "__main__":
-    flags.parse_args()  # before the heavy imports: --help and a wrong flag need not wait
+    flags.parse_args()  # before the heavy imports: --help and flag errors are immediate
 
 import torch
 
@@ -97,7 +97,7 @@ def train_epochs(run: argparse.Namespace, session: Session, stop: StopRequest, f
     """Train the remaining epochs, and save after each.
 
     Raises:
-        Interrupted: a signal came; everything up to it is saved.
+        Interrupted: a signal arrived; everything up to it is saved.
     """
     for epoch in range(session.start, run.epochs):
         record = train_epoch(run, session, epoch, stop)
@@ -115,7 +115,7 @@ def train_epoch(run: argparse.Namespace, session: Session, epoch: int, stop: Sto
     """Train and evaluate one epoch; returns its record.
 
     Raises:
-        Interrupted: a signal came; the finished part of the epoch is saved.
+        Interrupted: a signal arrived; the finished part of the epoch is saved.
     """
     before = session.begin_epoch(epoch)
     try:
@@ -183,7 +183,7 @@ def make_loaders(
     run: argparse.Namespace, train_set: PictureDataset, val_set: PictureDataset, statistics: dict[str, Any],
     device: torch.device,
 ) -> Any:  # fmt: skip
-    """Cache the pictures if wanted; returns ``build_loader`` with all keywords but those of a split."""
+    """Cache the pictures if requested; returns ``build_loader`` with all keywords but those of a split."""
     if run.cache == "ram":
         workers, copies = usable_workers(run.num_workers), distributed.local_world_size()
         cache_pictures([train_set, val_set], workers=workers, copies=copies)
@@ -194,7 +194,7 @@ def make_loaders(
 
 
 def memory_format(run: argparse.Namespace) -> torch.memory_format:
-    """The layout of feature maps."""
+    """Memory format of model and batches."""
     return torch.channels_last if run.channels_last else torch.contiguous_format
 
 
@@ -242,7 +242,7 @@ def make_criterion(run: argparse.Namespace, train_set: PictureDataset) -> Scoute
 
 
 def print_cost(run: argparse.Namespace) -> None:
-    """Print parameters and multiply-adds for one picture, without weights and without training."""
+    """Print parameters and multiply-adds for one picture, without loading weights or training."""
     spec = dataset_spec(run.dataset)
     known = spec.first_classes or "num_classes" in run.given
     num_classes = run.num_classes if known else load_split(run, "train").num_classes

@@ -1,4 +1,4 @@
-"""Datasets of labelled pictures: the listing of a split, which every reader returns, and the error they raise."""
+"""Datasets of labelled pictures: the listing that every reader returns, and the error that it raises."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """Data that are missing, unreadable or unsuitable; the message is one line that says what to do."""
+    """Error of missing, unreadable or unsuitable data; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Class balance of a split: the number of pictures of each class, and a note where the numbers differ much."""
+"""Class balance of a split: number of pictures per class, and a note if they differ by a factor of two."""
 
 import torch
 
@@ -11,7 +11,7 @@ def class_counts(data: PictureDataset) -> torch.Tensor:
 
 
 def imbalance(data: PictureDataset) -> str:
-    """Name the largest and the smallest class in a note; empty unless the largest is at least twice as large."""
+    """Note that names the largest and the smallest class; empty unless the largest is at least twice as large."""
     counts = class_counts(data)
     present = counts[counts > 0]
     most, least = int(present.max()), int(present.min())

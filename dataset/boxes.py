@@ -10,8 +10,8 @@ from dataset import DataError
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
-# EXIF orientation -> for x and for y of the upright picture: the stored coordinate that it comes from (0 x, 1 y), and
-# whether it runs the other way.
+# EXIF orientation -> for x and for y of the upright picture: the stored axis that it comes from (0 x, 1 y), and whether
+# it is reversed.
 _UPRIGHT = {
     1: ((0, False), (1, False)),
     2: ((0, True), (1, False)),
@@ -49,7 +49,7 @@ def boxes_in_frame(
 
     Args:
         source: a box in pixels of the stored picture, or a Pascal VOC XML file with any number of boxes.
-        stored_size: (width, height) of the stored picture; an XML file has its own.
+        stored_size: (width, height) of the stored picture; an XML file gives its own.
         orientation: EXIF orientation of the picture, 1 if it is stored upright.
         img_size: (H, W) after resizing.
 

@@ -51,7 +51,7 @@ class PictureCache:
 
 
 def cache_pictures(datasets: Sequence[Cacheable], *, workers: int, copies: int = 1) -> None:
-    """Give each dataset of a run a cache, if all of them together fit into memory.
+    """Give each dataset of a run a cache; together they must fit into memory.
 
     Args:
         datasets: the datasets of this process.
@@ -96,5 +96,5 @@ def free_memory() -> int:
 
 
 def gigabytes(size: int) -> str:
-    """Write a number of bytes in GiB."""
+    """Format a number of bytes in GiB."""
     return f"{size / 2**30:.1f} GiB"

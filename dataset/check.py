@@ -1,4 +1,4 @@
-"""Check of picture files before a run: unusable ones, and files of the same content in two classes."""
+"""Check of picture files before a run: unusable files, and files with the same content in two classes."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ END_OF_JPEG = b"\xff\xd9"
 def picture_fault(path: Path) -> str | None:
     """Reason why a picture file cannot be used, None if it can.
 
-    Verifies the header, and the checksums of a PNG; a JPEG without end marker near its end is decoded to be sure.
+    Verifies the header, and the checksums of a PNG; a JPEG without an end marker near its end is decoded.
     """
     try:
         if path.stat().st_size == 0:
@@ -51,7 +51,7 @@ def picture_fault(path: Path) -> str | None:
 
 
 def find_unusable(paths: Sequence[Path]) -> dict[int, str]:
-    """Check picture files: index and fault of each one that cannot be used."""
+    """Index and fault of each picture file that cannot be used."""
     pool = ThreadPoolExecutor(THREADS)
     try:
         faults = list(tqdm(pool.map(picture_fault, paths), "check pictures", len(paths), leave=False, delay=2.0))
@@ -89,7 +89,7 @@ def check_pictures(listing: Listing, bad_images: str) -> Listing:
 
 
 def find_conflicting_labels(paths: Sequence[Path], labels: Sequence[int]) -> list[tuple[Path, Path]]:
-    """Find files with the same content as an earlier file but another label, as pairs with the earlier one."""
+    """Find pairs of files with the same content but different labels, the earlier file first."""
     by_size = defaultdict(list)
     for index, path in enumerate(paths):
         by_size[path.stat().st_size].append(index)

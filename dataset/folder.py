@@ -18,7 +18,7 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
-    """Give each picture file a unique title, its stem with a number where needed; a folder stands for its files.
+    """Give each picture file a unique title, its stem with a number where needed; a folder means all its picture files.
 
     Raises:
         DataError: there are no pictures in the folders.
@@ -48,7 +48,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def list_class_folders(folders: list[Path], class_names: list[str]) -> Listing:
-    """List the pictures of folders, each of which is a class, in the given order; a missing folder is an empty class.
+    """List the pictures of class folders, in the given order; a missing folder is an empty class.
 
     Raises:
         DataError: there are no pictures in any of them.
@@ -66,8 +66,8 @@ def list_class_folders(folders: list[Path], class_names: list[str]) -> Listing:
 def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
     """List a split of a user's own pictures: class folders in ``train/`` and ``val/`` (or ``test/``), or not split yet.
 
-    Class folders that are not split yet are split at random, in the same way each time: a share ``val_ratio`` of each
-    class is for validation, at least one picture, but never the only one.
+    Class folders that are not split yet are split at random with a fixed seed: a share ``val_ratio`` of each class is
+    for validation, at least one picture, but never the only one.
 
     Args:
         root: folder with ``train/`` and ``val/``, or with the class folders.

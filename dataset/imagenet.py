@@ -47,7 +47,7 @@ def list_imagenet(root: Path, split: str) -> Listing:
 
 
 def _annotations(root: Path) -> Path | None:
-    """Find ``ILSVRC/Annotations/CLS-LOC/val`` beside ``ILSVRC/Data/CLS-LOC``."""
+    """Find ``ILSVRC/Annotations/CLS-LOC/val`` next to ``ILSVRC/Data/CLS-LOC``."""
     folder = root.resolve() / ".." / ".." / "Annotations" / "CLS-LOC" / "val"
     return folder if folder.is_dir() else None
 

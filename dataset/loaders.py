@@ -71,7 +71,7 @@ def collate(
 
 
 class DeviceLoader:
-    """Loader that moves uint8 batches to the device, normalises them there and, in training, mixes them."""
+    """Loader that moves uint8 batches to the device, normalises them and, in training, applies mixup or cutmix."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class DeviceLoader:
             yield Batch(images, labels, numbers)
 
     def _start(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Start an epoch; the first one starts the workers, with signals blocked until they ignore them themselves."""
+        """Start an epoch; the first also starts the workers, with signals blocked until each worker ignores them."""
         if self.started or not self.loader.num_workers:
             return iter(self.loader)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENT_SIGNALS)  # workers inherit this

@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     number: int  # index of the picture in the dataset
 
 
-# Errors of Pillow for files that are missing, forbidden, damaged, not pictures, or absurdly large.
+# Errors that Pillow raises for files that are missing, protected, damaged, too large, or not pictures.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -46,14 +46,14 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
     Args:
         path: the file.
         in_chans: 1 for grey, 3 for RGB.
-        at_least: sufficient size (H, W); a large JPEG is then decoded at a half, a quarter or an eighth of its size.
+        at_least: smallest size (H, W) needed; a larger JPEG may be decoded at 1/2, 1/4 or 1/8 of its size.
 
     Raises:
         DataError: the file is missing or not a readable picture.
     """
     try:
         with warnings.catch_warnings():
-            # The warning is ignored, since large pictures can be used; twice its limit raises an error.
+            # Pictures above Pillow's limit can be used, so its warning is ignored; above twice the limit it raises.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 if at_least is not None:
@@ -141,7 +141,7 @@ class PictureDataset(Dataset[Sample]):
         return plain
 
     def sample(self, count: int, *, seed: int) -> "PictureDataset":
-        """Draw a dataset of at most ``count`` random pictures, in their order, without augmentation."""
+        """Draw a random subset of at most ``count`` pictures, in the order of the dataset, without augmentation."""
         chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
         return PictureDataset(
             self.listing.subset(chosen.tolist()), img_size=self.img_size, in_chans=self.in_chans,

@@ -31,7 +31,7 @@ class DatasetSpec:
     Attributes:
         list_split: reader, takes the folder and ``train`` or ``val``, and returns a listing of all classes.
         first_classes: True if ``--num_classes N`` selects the first N classes, False if all classes are always used.
-        default_dir: folder without ``--dataset_dir``; None if there is no default.
+        default_dir: folder used without ``--dataset_dir``; None if there is no default.
         needs_dir: False for data that ship with the project.
         splits_at_random: True if the reader takes ``val_ratio``.
         in_chans, mean, std: number of channels, and their statistics for values in [0, 1].
@@ -137,12 +137,12 @@ def build_validation(
     """
     spec = dataset_spec(name)
     if spec.in_chans != in_chans:
-        raise DataError(f"--dataset {name} has {spec.in_chans} channels, the model takes {in_chans}: give data like "
-                        "that it was trained on")  # fmt: skip
+        raise DataError(f"--dataset {name} has {spec.in_chans} channels, the model takes {in_chans}: give data with "
+                        "as many channels")  # fmt: skip
     val_set = build_dataset(name, "val", **config)
     for label, (old, new) in enumerate(zip(class_names or (), val_set.class_names, strict=False)):
         if old != new:
-            logger.warning("the classes are not those of the training: class %d is %s here, was %s", label, new, old)
+            logger.warning("the classes differ from those in training: class %d is %s here, was %s", label, new, old)
             break
     return val_set
 

@@ -2,10 +2,10 @@
 
 Similarity is that of Wu and Palmer (1994) in WordNet 3.0, ``2 d / (2 d + steps)``: d is the number of synsets from the
 root to the lowest common ancestor, steps the number of steps from the two synsets up to it. Where synsets have several
-hypernyms, the details are those of NLTK's ``wup_similarity`` (3.9), with the same floats: the lowest common ancestor is
-the one whose *shortest* path from the root is longest, the first by name among equals; d is the length of its *longest*
-path; the steps are those of the shortest paths to it, which may go above it and down again (from a dog to vertebrate
-through domestic animal).
+hypernyms, the details are those of NLTK's ``wup_similarity`` (3.9), with bit-identical results: the lowest common
+ancestor is the one whose *shortest* path from the root is longest, the first by name among equals; d is the length of
+its *longest* path; the steps are those of the shortest paths to it, which may go above it and down again (from a dog to
+vertebrate through domestic animal).
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def _steps_up(wnid: str) -> dict[str, int]:
 def _steps_to(wnid: str) -> dict[str, int]:
     """Steps of the shortest path to the same synsets, up and perhaps down again."""
     steps = _steps_up(wnid)
-    # The path turns at an ancestor of its end, which is an ancestor of its start, too.
+    # The path turns at an ancestor of its end that is also an ancestor of its start.
     return {end: min(steps[top] + down for top, down in _steps_up(end).items()) for end in steps}
 
 

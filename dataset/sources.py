@@ -18,7 +18,7 @@ class Source(NamedTuple):
 
 
 class Sources:
-    """Sequence of the pictures to explain, each of which is opened when it is needed.
+    """Sequence of the pictures to explain, each opened when it is needed.
 
     Args:
         in_chans: channels of the opened pictures, 1 or 3.

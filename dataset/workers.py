@@ -13,12 +13,12 @@ PR_SET_PDEATHSIG = 1  # option of prctl(2): signal to be sent when the parent en
 
 
 def usable_workers(num_workers: int) -> int:
-    """Limit the number of workers to the number of cores; more would only wait for each other."""
+    """Limit the number of workers to the number of cores; more would only compete for them."""
     return min(num_workers, os.cpu_count() or 1)
 
 
 def tie_to_parent(parent: int, worker: int) -> None:
-    """Set up a worker so that it ends with the process that it loads for, and not before.
+    """Set up a worker so that it ends when, and only when, the process that it loads for ends.
 
     Args:
         parent: id of that process.
@@ -30,7 +30,7 @@ def tie_to_parent(parent: int, worker: int) -> None:
     # torch's handlers would print a line each, but the parent reports the failure.
     for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
         signal.signal(number, signal.SIG_DFL)
-    # A batch that cannot be sent would only print a traceback, and the parent would wait for it for ever.
+    # A batch that cannot be sent would only print a traceback, and the parent would wait for it forever.
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_exit_unsent)  # type: ignore[attr-defined]
     # torch checks every 5 s, and only between two batches, whether the parent is alive; the kernel acts at any time.
     if sys.platform == "linux":
@@ -46,10 +46,10 @@ def _exit_unsent(error: Exception, batch: object) -> None:
 
 @atexit.register
 def kill_remaining_workers() -> None:
-    """Kill the workers of loaders that nobody has finished, when the process ends.
+    """Kill the workers of unfinished loaders when the process exits.
 
-    multiprocessing would ask them to end with SIGTERM, which they ignore, and then wait for them for ever. Registered
-    after multiprocessing's own function, this one runs before it.
+    multiprocessing would send SIGTERM, which workers ignore, and then wait for them forever. This function is
+    registered after multiprocessing's own exit handler and therefore runs first.
     """
     for child in multiprocessing.active_children():
         if child.daemon:

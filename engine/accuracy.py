@@ -16,6 +16,6 @@ def topk_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
-    """Counts (c, c) of a batch by true class (row) and predicted class (column), that of the highest (b, c) logit."""
+    """Confusion matrix (c, c) of a batch: true classes as rows, predicted ones (highest (b, c) logit) as columns."""
     c = logits.shape[1]
     return torch.bincount(labels * c + logits.argmax(1), minlength=c * c).view(c, c)

@@ -23,7 +23,7 @@ class Criterion(Protocol):
     """Loss that can be computed from means over a split."""
 
     def combine(self, ce: Tensor, attn_mean: Tensor) -> dict[str, Tensor]:
-        """Losses by name, ``loss`` among them, from the mean cross entropy and the mean attention."""
+        """Losses by name, including ``loss``, from the mean cross entropy and the mean attention."""
 
 
 @torch.no_grad()
@@ -38,9 +38,9 @@ def evaluate(
         loader: batches on the device.
         criterion: computes the loss from means over the split, so that it depends neither on the batch size nor on
             the number of processes.
-        device: of the batches.
-        negative: whether the maps of a slot model speak against their class; see :func:`explanation_area`.
-        explained: (c), on the device: the class that a negative model explains for each true class; see there.
+        device: device of the batches.
+        negative: whether the model is a negative one, for the area; see :func:`explanation_area`.
+        explained: (c), on the device: the class that a negative model explains for each true class.
         confusion: (c, c) zeros on the device, to which the confusion matrix is added.
         amp: precision of the forward pass, None for single precision.
 

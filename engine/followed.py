@@ -1,4 +1,4 @@
-"""The evidence for a few validation pictures, followed through the training of a slot model."""
+"""Evidence maps of a few validation pictures, followed through the training of a slot model."""
 
 from matplotlib.figure import Figure
 
@@ -8,7 +8,7 @@ from tools.figures.explanations import draw_overview
 
 
 def draw_followed(session: Session) -> Figure | None:
-    """A figure of the evidence that a slot model finds now in a few validation pictures; None without slots."""
+    """Figure of the current evidence maps of a few validation pictures; None without slots."""
     if not session.configs["model_config"]["use_slot"]:
         return None
     statistics = {key: session.configs["data_config"][key] for key in ("mean", "std")}

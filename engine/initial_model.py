@@ -19,9 +19,9 @@ def build_initial(
         config: ``model_config`` of the checkpoint.
         start: initial weights of the backbone.
         freeze_stages: see :meth:`sloter.backbone.FeatureModel.freeze`.
-        seed: of the random initial weights.
-        device: of the model.
-        memory_format: of its weights.
+        seed: seed of the random initial weights.
+        device: device of the model.
+        memory_format: memory format of its weights.
         grad_checkpointing: recompute the backbone's activations in the backward pass, to save memory.
         sync_bn: synchronise batch norm over all processes.
 

@@ -20,7 +20,7 @@ def least_similar_by_features(
     The similarity of two classes is the mean cosine similarity of the pooled features of a picture of each.
 
     Args:
-        features: pictures (b, ch, H, W) to a feature map (b, f, h, w).
+        features: maps pictures (b, ch, H, W) to a feature map (b, f, h, w).
         loader: batches of the split.
         num_classes: c; a class without pictures is never the least similar one.
     """

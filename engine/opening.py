@@ -1,4 +1,4 @@
-"""Opening lines of a training run: what is trained on which data, and what the user may want to change."""
+"""Opening lines of a training run: model, data, and hints on what to change."""
 
 import logging
 from collections.abc import Mapping

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-GAMMA = 0.1  # of the step schedule, as in torch's StepLR
-FUSED_DEVICES = ("cuda", "cpu")  # devices on which torch has AdamW as one kernel
+GAMMA = 0.1  # factor of the step schedule, as in torch's StepLR
+FUSED_DEVICES = ("cuda", "cpu")  # devices on which torch has a fused AdamW
 
 
 def step_factor(epoch: float, epochs: int, lr_drop: int) -> float:
@@ -26,7 +26,7 @@ SCHEDULES: dict[str, Callable[[float, int, int], float]] = {"step": step_factor,
 
 
 def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Build AdamW over the trainable parameters, as one kernel where torch has one."""
+    """Build AdamW over the trainable parameters, fused where torch supports it."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     fused = all(p.device.type in FUSED_DEVICES for p in parameters)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
@@ -35,7 +35,7 @@ def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torc
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, state: dict[str, Any], *, lr: float, weight_decay: float
 ) -> None:  # fmt: skip
-    """Load the state of an optimizer, except its learning rate, weight decay and kernel, which stay the current ones.
+    """Load the state of an optimizer, except learning rate, weight decay and kernel, which keep their current values.
 
     Raises:
         ValueError: the state belongs to other parameters.
@@ -54,16 +54,16 @@ def build_scheduler(
 ) -> LambdaLR:  # fmt: skip
     """Build the schedule, to be stepped after each optimizer step.
 
-    It is a function of the epoch alone and has no state to save: a resumed run builds it anew.
+    It is a function of the epoch alone and has no state to save: a resumed run rebuilds it.
 
     Args:
-        optimizer: whose learning rate it sets.
+        optimizer: optimizer to schedule.
         sched: a key of :data:`SCHEDULES`.
         steps_per_epoch: optimizer steps in an epoch.
         epochs: length of the run.
         lr_drop: epochs between drops of the step schedule.
         warmup_epochs: epochs over which the rate first rises linearly, on top of the schedule.
-        done: optimizer steps done before, in earlier epochs too.
+        done: number of optimizer steps so far, over all epochs.
 
     Raises:
         ValueError: an unknown schedule.

@@ -1,4 +1,4 @@
-"""From the loss of each batch to new weights: accumulation, precision, clipping, schedule, EMA."""
+"""Optimizer step from the losses of one or more batches: accumulation, precision, clipping, schedule, EMA."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,13 +23,13 @@ class Group(NamedTuple):
 class OptimStep:
     """Gradient accumulation, loss scaling, clipping, optimizer, schedule and EMA, in the order of a training step.
 
-    A part that is switched off is called all the same, and does nothing.
+    A disabled part is still called, and does nothing.
 
     Args:
-        model: as the training loop calls it, wrapped for several processes or not.
+        model: the model that the training loop calls, wrapped if there are several processes.
         optimizer: stepped once for each group of batches.
         scheduler: stepped with the optimizer.
-        device: of the model.
+        device: device of the model.
         amp: precision of the forward pass, None for single precision. With float16 the loss is scaled, since small
             gradients would be lost.
         clip_grad: largest norm of the whole gradient; None does not clip.
@@ -37,7 +37,7 @@ class OptimStep:
             of all its pictures, but its area loss is the mean over its batches, since the power of a mean is not the
             mean of powers.
         ema: exponential moving average of the weights of the unwrapped model.
-        done: optimizer steps done before, in earlier epochs too; the EMA warms up over them.
+        done: number of optimizer steps so far, over all epochs; the EMA warms up over them.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class OptimStep:
 
 
 def _nothing(**_: object) -> None:
-    """Do nothing, in place of a part that is switched off."""
+    """Do nothing, in place of a disabled part."""
 
 
 def ema_of(model: nn.Module, decay: float | None) -> ModelEmaV3 | None:
     """EMA of a model's weights and buffers: timm's, with a warm-up, so that it soon forgets the initial weights.
 
     Args:
-        model: unwrapped, on its device.
-        decay: of the EMA in one step, after its warm-up; None for no EMA.
+        model: the unwrapped model, on its device.
+        decay: decay of the EMA per step, after its warm-up; None for no EMA.
     """
     return None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True)

@@ -23,10 +23,10 @@ def write_report(
 
     Args:
         file: the page to write.
-        models: the slot model of the run; the one of the other sign may follow.
+        models: the slot model of the run, and optionally that of the other sign.
         sources: the pictures of the gallery.
         dataset: name of the dataset.
-        accuracy: by name, from 0 to 1; empty if nothing was evaluated.
+        accuracy: accuracies by name, from 0 to 1; empty if nothing was evaluated.
 
     Raises:
         ToolError: the folder of the page cannot be written.

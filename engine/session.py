@@ -1,4 +1,4 @@
-"""Everything that a training run consists of, and how it is saved and restored."""
+"""State of a training run, and how it is saved and restored."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from tools.distributed.random_state import random_states, restore_random_state
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Options of the training of the weights; the help of the flags of the same names explains each."""
+    """Training options; the help of the flags of the same names describes them."""
 
     epochs: int = 10
     start_epoch: int = 0
@@ -41,13 +41,13 @@ class Session:
     """State of a training run: model, data, loss, optimizer and progress.
 
     Args:
-        name: of the run.
-        model: on its device, with the initial weights of a new run.
+        name: name of the run.
+        model: the model on its device, with the initial weights of a new run.
         configs: ``model_config``, ``data_config`` and ``train_config`` of the checkpoint.
         train_loader, val_loader: batches of the two splits.
         criterion: the loss, on the device.
-        options: how weights are trained.
-        device: of the model.
+        options: training options.
+        device: device of the model.
         amp: precision of the forward pass, None for single precision.
         explained: (c), the class that a negative model explains for each true class, where it is known.
         state: a checkpoint to continue from; None starts a new run.
@@ -96,7 +96,7 @@ class Session:
 
     @property
     def is_negative(self) -> bool:
-        """Whether the model's maps speak against their class."""
+        """Whether the model is a negative one."""
         return self.configs["model_config"].get("loss_status", 1) < 0
 
     def steps_per_epoch(self) -> int:
@@ -152,7 +152,7 @@ class Session:
             self.optim_step.scaler.load_state_dict(state["scaler"])
 
     def _begin(self, epoch: int, share: float = 0.0) -> None:
-        """Build the schedule and the optimizer step that continue after ``share`` of an epoch."""
+        """Build the schedule and the optimizer step, to continue after the fraction ``share`` of an epoch."""
         options, steps = self.options, self.steps_per_epoch()
         self.start, done = epoch, round((epoch + share) * steps)
         scheduler = build_scheduler(
@@ -165,7 +165,7 @@ class Session:
         )  # fmt: skip
 
     def begin_epoch(self, epoch: int) -> EpochStopped | None:
-        """Set the order and the RNG state of an epoch; returns its first part if the run was stopped in it."""
+        """Set the order and the RNG state of an epoch; returns its progress if the run was stopped in it."""
         # Seeded anew in each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed(((self.options.seed * 1_000_003 + epoch) * 65_537 + distributed.rank()) % 2**63)
         self.train_loader.set_epoch(epoch)
@@ -189,7 +189,7 @@ def check_same_model(config: Mapping[str, Any], stored: Mapping[str, Any]) -> No
     """Raise unless a run with this model configuration can continue a checkpoint with the stored one.
 
     Raises:
-        ToolError: the configurations differ; it names the differences.
+        ToolError: the configurations differ; the message names the differences.
     """
     changed = [(key, value, stored.get(key)) for key, value in config.items()
                if key not in OPTIONS and value != stored.get(key)]  # fmt: skip

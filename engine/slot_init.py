@@ -13,7 +13,7 @@ from tools.machine import autocast
 
 
 class SlotStart(Protocol):
-    """Part of a slot model that is needed to set its initial slots."""
+    """Interface of a slot model for setting its initial slots."""
 
     training: bool
 
@@ -21,7 +21,7 @@ class SlotStart(Protocol):
         """Set training or evaluation mode."""
 
     def mean_keys(self, images: Tensor) -> Tensor:
-        """(b, ch, H, W) pictures to the means of their keys over the grid, (b, d)."""
+        """Mean keys (b, d) over the grid, of pictures (b, ch, H, W)."""
 
     def start_slots(self, means: Tensor, counts: Tensor) -> None:
         """Set the initial slots from the mean key (c, d) and the number of pictures (c) of each class."""
@@ -35,7 +35,7 @@ def set_class_means(
 
     Args:
         model: a slot model.
-        loader: batches with each picture of all processes once.
+        loader: batches in which each picture occurs once over all processes.
         num_classes: c.
         amp: precision of the forward pass, None for single precision.
     """

@@ -18,9 +18,9 @@ from tools.distributed import max_over_processes, world_size
 from tools.distributed.meters import SampleMeans
 
 LOSSES = ("loss", "ce", "attn_mean", "area_loss")
-REMEDY = "what was saved before stays; try a lower --lr, --clip_grad 1, --warmup_epochs 1 or --attention qknorm"
-SECONDS_BETWEEN_DISPLAYS = 0.5  # of the metrics in the progress bar, for which the host waits for the device
-STEPS_BETWEEN_CHECKS = 50  # of whether the loss is finite, on all processes after the same step
+REMEDY = "earlier checkpoints are kept; try a lower --lr, --clip_grad 1, --warmup_epochs 1 or --attention qknorm"
+SECONDS_BETWEEN_DISPLAYS = 0.5  # in the progress bar; each display makes the host wait for the device
+STEPS_BETWEEN_CHECKS = 50  # of whether the loss is finite; all processes check after the same step
 
 
 class EpochStopped(Exception):
@@ -28,7 +28,7 @@ class EpochStopped(Exception):
 
     Attributes:
         images: pictures of all processes trained on in this epoch so far.
-        sums: of the metrics over these pictures, by name.
+        sums: sums of the metrics over these pictures, by name.
         seconds: duration of the epoch so far.
     """
 
@@ -54,11 +54,11 @@ def train_one_epoch(
     Args:
         model: returns a :class:`SlotOutput`.
         loader: batches on the device.
-        criterion: outputs and labels to the scalars named in :data:`LOSSES`.
+        criterion: maps outputs and labels to the scalars named in :data:`LOSSES`.
         optim_step: changes the weights, given the loss of each batch.
         epoch: number of this epoch, from 0.
-        epochs: of the whole run, for the display.
-        device: of the batches.
+        epochs: number of epochs of the run, for the display.
+        device: device of the batches.
         stop: called after each change of the weights; True stops the epoch there.
         before: the first part of this epoch, if it was stopped; the loader then gives the rest.
 
@@ -131,7 +131,7 @@ class _EpochMetrics:
 
     def check(self) -> None:
         """Raise TrainingError if the loss of a step was not finite."""
-        step = int(max_over_processes(self.first_bad.clone()))  # all stop or none: a sweep goes on with its next run
+        step = int(max_over_processes(self.first_bad.clone()))  # all processes stop or none, so that a sweep can go on
         if step >= 0:
             raise TrainingError(f"the loss is not finite in epoch {self.epoch + 1}, step {step + 1}; {REMEDY}")
 

@@ -24,15 +24,15 @@ class TrainedModel:
     """Trained model, ready for evaluation and explanation.
 
     Args:
-        path: of the checkpoint.
-        state: its content, from :func:`tools.checkpoint.load`.
-        device: of the model.
+        path: path of the checkpoint.
+        state: content of the checkpoint, from :func:`tools.checkpoint.load`.
+        device: device of the model.
         img_size: (H, W) of the pictures; None for the size in training.
-        channels_last: memory format of model and batches.
+        channels_last: use channels-last memory format for model and batches.
 
     Attributes:
-        model: in evaluation mode, on the device.
-                statistics: ``mean`` and ``std`` of the training pictures, ch values each, for pixel values in [0, 1].
+        model: the model in evaluation mode, on the device.
+        statistics: ``mean`` and ``std`` of the training pictures, ch values each, for pixel values in [0, 1].
         img_size: (H, W) of the pictures.
 
     Raises:
@@ -82,7 +82,7 @@ class TrainedModel:
 
     @property
     def is_negative(self) -> bool:
-        """Whether the model's maps speak against their class."""
+        """Whether the model is a negative one."""
         return self.config["use_slot"] and self.config["loss_status"] < 0
 
     def load_split(self, dataset: str, **data_config: Any) -> PictureDataset:
@@ -147,7 +147,7 @@ class TrainedModel:
         return SplitModel(self.model.backbone, image_shape=shape, layer=layer).eval()
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """(b, ch, H, W) normalised pictures to the backbone's feature map (b, f, h, w)."""
+        """The backbone's feature map (b, f, h, w) of normalised pictures (b, ch, H, W)."""
         return grid_features(self.model.backbone, images)
 
     def cost(self) -> str:

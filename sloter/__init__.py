@@ -19,4 +19,4 @@ Shape letters, the same in every file and every einsum of this package:
 
 
 class ModelError(ValueError):
-    """A model that cannot be built as requested; the message is one line that says what to do."""
+    """Error of a model that cannot be built as requested; the message is one line that says what to do."""

@@ -14,7 +14,7 @@ from sloter.weights import REMEDIES, convert_weights, load_weights, pretrained_s
 
 
 def check_name(name: str) -> None:
-    """Raise unless timm knows this model and, where a dot follows its name, pretrained weights of that tag.
+    """Raise unless timm knows this model and, for a name ``model.tag``, pretrained weights with this tag.
 
     Raises:
         ModelError: an unknown model or tag; the message names similar models, or the valid tags.

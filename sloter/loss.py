@@ -69,7 +69,7 @@ class ScouterLoss(nn.Module):
         return self.combine(ce, self._over_processes(attn_mean))
 
     def combine(self, ce: Tensor, attn_mean: Tensor) -> dict[str, Tensor]:
-        """Combine a cross entropy and a mean attention, for instance those of a whole split; returns as ``forward``."""
+        """Combine a cross entropy and a mean attention, such as those of a split; returns the same as ``forward``."""
         area_loss = attn_mean**self.power
         return {
             "loss": ce + self.lambda_value * area_loss,

@@ -1,7 +1,7 @@
 """xSlot attention (section 3 of the paper) and its variants: the slots of each class attend to places of a grid.
 
-This is the fast form of the equations that :mod:`sloter.paper` has in one screen. The ways to normalise slot-key
-products are in :data:`NORMALISERS`, the weights of the places in a logit in :data:`VALUE_WEIGHTINGS`.
+This is the fast form of the equations in :mod:`sloter.paper`. Normalisations of slot-key products are in
+:data:`NORMALISERS`, the weights of the places in a logit in :data:`VALUE_WEIGHTINGS`.
 """
 
 import math
@@ -28,7 +28,7 @@ class Normaliser(Protocol):
         ...
 
     def queries(self, slots: Tensor, key_sum: Tensor) -> Tensor:
-        """Normalise slots (k, d) or (b, k, d), given the sum (b, 1, d) of the normalised keys; (b, k, d) or (k, d)."""
+        """Normalise slots (k, d) or (b, k, d), given the summed normalised keys (b, 1, d), to (b, k, d) or (k, d)."""
         ...
 
     def shift(self, products: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class PaperNormaliser(nn.Module):
         """Multiply each slot by its factor ``sum_k sum_n Z / sum_n Z``."""
         per_slot = slots.float() @ key_sum.transpose(1, 2)  # (b, k, 1)
         total = per_slot.sum(1, keepdim=True)  # (b, 1, 1)
-        # Against division by zero: the magnitude is kept above rounding error, with the same sign.
+        # Avoid division by zero: keep the sign, and the magnitude above rounding error.
         per_slot = per_slot.abs().clamp_min(torch.finfo(per_slot.dtype).eps).copysign(per_slot)
         return slots * (total / per_slot)  # (b, k, d)
 

@@ -1,4 +1,4 @@
-"""Both classifiers, SCOUTER and the plain one that it is compared with, and the functions that build them."""
+"""SCOUTER, the plain classifier that it is compared with, and the functions that build both."""
 
 from dataclasses import asdict
 from typing import Any, NamedTuple

@@ -28,7 +28,7 @@ def stage_index(backbone: TimmModel, stage: int) -> int:
     """Index in timm's ``feature_info`` of the entry at which a stage (1 to 4) ends.
 
     Raises:
-        ModelError: the model has no such stage, or timm gives none for it.
+        ModelError: the model has no such stage, or timm does not define it.
     """
     reductions = [entry["reduction"] for entry in _feature_info(backbone)]
     if len(set(reductions)) == 1:
@@ -96,7 +96,7 @@ def frozen_parameters(backbone: TimmModel, stages: int) -> set[str]:
     """Names of the parameters of the stem and the first ``stages`` stages, in the groups of timm's own matcher.
 
     Raises:
-        ModelError: the model has no such stage, or timm does not tell which layers it consists of.
+        ModelError: the model has no such stage, or timm does not define which layers it consists of.
     """
     body = without_classifier(backbone)
     names = [name for name, _ in body.named_parameters()]
@@ -108,7 +108,7 @@ def frozen_parameters(backbone: TimmModel, stages: int) -> set[str]:
     if end == len(info) - 1 or not later & set(order):  # the last stage, or one beyond --out_stage
         return set(names)
     if module not in order or not hasattr(body, "group_matcher"):
-        raise ModelError(f"timm does not say which layers of {type(backbone).__name__} make a stage: --freeze_layers 0")
+        raise ModelError(f"timm defines no layer groups for {type(backbone).__name__}: give --freeze_layers 0")
     group = group_parameters(body, body.group_matcher(coarse=True), reverse=True)  # parameter name -> group
     inside = [name for name in names if name.startswith(f"{module}.")]
     if not inside:  # an activation without parameters: the stage ends at the last parameter registered before it

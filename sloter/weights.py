@@ -27,7 +27,7 @@ REMEDIES = "give --pre_trained false to train from scratch, or --backbone_weight
 def pretrained_source(name: str) -> dict[str, Any]:
     """Find the pretrained weights of a model, in the local cache or on the hub.
 
-    The hub is asked once, with a short time-out: its own client would retry for most of a minute.
+    The hub is queried once, with a short time-out: its own client would retry for most of a minute.
 
     Returns:
         Keywords for ``timm.create_model``.
@@ -63,7 +63,7 @@ def pretrained_statistics(name: str) -> dict[str, tuple[float, ...]]:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Handler that does not follow redirects: the hub answers with one, whose target may refuse HEAD requests."""
+    """URL handler that does not follow redirects: the target of the hub's redirect may refuse HEAD requests."""
 
     def redirect_request(self, *args: Any) -> None:
         """Follow no redirect."""
@@ -71,7 +71,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _request_fault(address: str) -> str | None:
-    """Request the head of an address: the reason why it fails, None if it succeeds."""
+    """Reason why a HEAD request to a URL fails; None if it succeeds."""
     request = urllib.request.Request(address, method="HEAD")
     try:
         urllib.request.build_opener(_NoRedirect).open(request, timeout=HUB_TIMEOUT).close()
@@ -83,9 +83,9 @@ def _request_fault(address: str) -> str | None:
 
 
 def _download_fault(addresses: list[str]) -> str | None:
-    """Request addresses until one succeeds: the reason why none does, None if one does.
+    """Reason why HEAD requests to all of these URLs fail; None as soon as one succeeds.
 
-    The requests run in a thread, since name look-ups ignore time-outs.
+    The requests run in a thread, since DNS look-ups ignore time-outs.
     """
     faults: list[str | None] = []
 
@@ -169,7 +169,7 @@ def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Initial weights of a backbone, and what they expect.
+    """Initial weights of a backbone, with the statistics and stem that they expect.
 
     Attributes:
         keywords: keywords of :func:`sloter.slot_model.build_model` that load the weights.

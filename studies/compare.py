@@ -10,7 +10,7 @@ from tools.flags import Parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read and check the flags; a wrong one exits with one line and code 2."""
+    """Read and check the flags; an invalid one exits with one line and code 2."""
     parser = Parser(
         prog="python -m studies.compare",
         description="Put the explanation metrics of several runs into one table.",
@@ -22,7 +22,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+    parse_args()  # before the heavy imports, so that --help and flag errors are immediate
 
 from engine.explain.table import key_of, metric_cells, read_metrics, write_table
 from tools import ToolError
@@ -32,7 +32,7 @@ from tools.files import writable_folder
 
 
 def main() -> None:
-    """Read the tables, print their rows as one and write it."""
+    """Read the tables, merge their rows into one table, print and write it."""
     args = parse_args()
     set_up_console("compare")
     rows: dict[tuple[str, ...], dict[str, Any]] = {}

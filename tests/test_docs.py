@@ -120,5 +120,5 @@ def test_every_recipe_is_named():
 
 def test_the_help_states_deviations_from_the_published_code():
     text = re.sub(r"\s+", " ", build_parser("train").format_help())
-    for part in ("the published default, cuda, is an error", "trained with 0.01", "is only compared with it"):
+    for part in ("the published default, cuda, is an error", "trained with 0.01", "another value is only reported"):
         assert part in text

@@ -61,7 +61,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def save_epoch(folder: str | Path, run: str, content: Mapping[str, Any], *, best: bool, numbered: bool) -> None:
-    """Save the state after an epoch as the last checkpoint and, if asked for, as the best and a numbered one.
+    """Save the state after an epoch as the last checkpoint and, if requested, as the best and a numbered one.
 
     The number has four digits and counts from zero, as in the published code.
 
@@ -96,7 +96,7 @@ def read_file(path: str | Path) -> Any:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Named tensors of a weight file, which may keep them under ``state_dict`` or ``model``.
+    """Named tensors of a weight file, which may nest them under ``state_dict`` or ``model``.
 
     Raises:
         ToolError: see :func:`read_file`; or the file contains no state dict.
@@ -142,7 +142,7 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception, *, refused: bool = False) -> ToolError:
-    """Error for a file that cannot be read; PyTorch files start as an archive (PK) or a bare pickle (0x80)."""
+    """Error for a file that cannot be read; PyTorch files start like a zip archive (PK) or a pickle (0x80)."""
     with path.open("rb") as file:
         start = file.read(2)
     if refused and (start == b"PK" or start[:1] == b"\x80"):

@@ -1,6 +1,6 @@
 """Console: start and end of a script, and the lines, tables and progress bars that it prints.
 
-A script ends within seconds, and with a traceback only after a fault of the program itself.
+A script ends within seconds, and prints a traceback only for a bug.
 """
 
 import logging
@@ -52,7 +52,7 @@ def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], .
         main()
     except (Exception, KeyboardInterrupt) as error:
         until_closed.enter_context(ignore_stop_signals())
-        # The error still refers to the loaders; once it is gone, they would wait for each of their workers.
+        # The error keeps the loaders alive; freeing it would make them wait for each of their workers.
         end_workers()
         code = _report(error, script, errors)
         if distributed.world_size() == 1:  # another process of a group may still be saving its state
@@ -63,7 +63,7 @@ def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], .
 
 
 def _report(error: BaseException, script: str, errors: tuple[type[Exception], ...]) -> int:
-    """Print why the script ends and return its exit code; raise the error again if it is a fault of the program."""
+    """Print why the script ends and return its exit code; re-raise the error if it is a bug."""
     if isinstance(error, KeyboardInterrupt):
         return distributed.fail(f"{script}: interrupted", EXIT_INTERRUPTED)
     if isinstance(error, Interrupted):
@@ -79,7 +79,7 @@ def _report(error: BaseException, script: str, errors: tuple[type[Exception], ..
 
 
 def _user_message(error: BaseException, errors: tuple[type[Exception], ...]) -> str | None:
-    """Message for an error that the user can fix; None for a fault of the program."""
+    """Message for an error that the user can fix; None for a bug."""
     if message := _worker_message(error):
         return message
     if isinstance(error, (ToolError, *errors)):
@@ -133,7 +133,7 @@ def start_script(
     script: str, *, dist_url: str, world_size: int, device: str | None, tf32: bool, deterministic: bool,
     hints: Sequence[str] = (),
 ) -> torch.device:  # fmt: skip
-    """Set up the console, the process group, the device and the arithmetic of a script; return the device.
+    """Set up the console, the process group, the device and the numerics of a script; return the device.
 
     Args:
         script: its name, printed before notes.

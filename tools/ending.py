@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-GRACE_SECONDS = 6.0  # for cleaning up, after the line that says why a process ends
-REAP_SECONDS = 2.0  # in which killed workers are gone, unless the system itself cannot end them
+GRACE_SECONDS = 6.0  # for clean-up, after the message that says why a process ends
+REAP_SECONDS = 2.0  # for killed workers to disappear, unless the system cannot end them
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # requests to end, or to save and end
 
 
@@ -19,7 +19,7 @@ def end_workers() -> None:
     """Kill the processes that this one has started through multiprocessing, the workers of its loaders.
 
     Workers ignore a scheduler's signals and may be stuck in a file system or a decoder, so asking them to end and
-    waiting for it, as torch and multiprocessing do, may take for ever. They hold nothing that must be saved.
+    waiting for it, as torch and multiprocessing do, may take forever. They hold nothing that must be saved.
     """
     workers = multiprocessing.active_children()
     if not workers:

@@ -18,7 +18,7 @@ from tools import ToolError
 def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a temporary file for writing, which replaces ``path`` once it is complete.
 
-    After a kill at any moment, or an error while writing, the old file or the new one is there, never a part of it.
+    If the process is killed or writing fails, the old file or the new one exists, never a partial one.
 
     Args:
         path: the file to write.

@@ -1,4 +1,4 @@
-"""Command-line parser whose errors are one line, and the types of its flags; imports nothing heavy."""
+"""Command-line parser with one-line errors, and the types of its flags; imports nothing heavy."""
 
 import argparse
 import difflib
@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-# Of several processes, which all find the same wrong flag, rank 0 prints the error; the others end this much later.
+# All processes of a run find the same flag error: rank 0 prints it, and the others end this much later.
 SECONDS_FOR_RANK_0 = 5.0
 MAX_PICTURES_IN_A_RANGE = 10_000
 ROOT = Path(__file__).parents[1]
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one-line errors and with argument files of several flags per line and comments.
+    """argparse with one-line errors, and with argument files that take several flags per line and comments.
 
     Attributes:
         hints: a line for each flag that was given under its old name.

@@ -17,7 +17,7 @@ def amp_dtype(name: str, device: torch.device) -> torch.dtype | None:
 
     Args:
         name: a key of :data:`AMP`, or ``auto``: bfloat16 if the hardware multiplies it, else off.
-        device: computes the forward pass.
+        device: device of the forward pass.
 
     Raises:
         ToolError: the device does not support the precision.
@@ -47,12 +47,12 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def set_numerics(device: torch.device, *, tf32: bool, deterministic: bool) -> None:
-    """Choose the arithmetic of the whole program.
+    """Set the numerics of the whole program.
 
     Args:
         device: ``tf32`` has an effect on CUDA devices only.
         tf32: let single-precision matrix products round their factors to 10 bits (TensorFloat-32).
-        deterministic: the same flags give the same bits on the same machine; an operation that cannot promise this
+        deterministic: the same flags give the same bits on the same machine; an operation that cannot guarantee this
             raises an error.
     """
     if device.type == "cuda":
@@ -83,7 +83,7 @@ def pick_device(name: str | None) -> torch.device:
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", launch.gpu_index(torch.cuda.device_count()))
         if device.type == "cuda":
-            # Calls that name no device, random numbers among them, use the current one.
+            # Calls without a device, such as random numbers, use the current one.
             torch.cuda.set_device(device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

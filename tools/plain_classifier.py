@@ -12,10 +12,10 @@ def load_plain(folder: str, dataset: str, *, backbone: str, swept: Mapping[str, 
     """The checkpoint of the plain classifier of a dataset.
 
     Args:
-        folder: that holds it.
+        folder: folder of the checkpoint.
         dataset: its name.
-        backbone: the timm model that it must have.
-        swept: single values of the comma lists, for the command that trains it.
+        backbone: timm model that it must have.
+        swept: values of the swept flags, for the command in the message.
 
     Raises:
         ToolError: there is no such file (the message gives the command that makes it), or its backbone is another one.

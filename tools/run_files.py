@@ -12,13 +12,13 @@ from tools.tensorboard import EventFiles
 
 
 class RunFiles:
-    """Files of one run; made on the main process alone.
+    """Files of one run; created on the main process alone.
 
     Args:
-        folder: that holds them.
-        name: of the run.
-        first_epoch: the first epoch to train; what an earlier try logged from there on is replaced.
-        record: metrics of the last saved epoch, logged now if a kill came between its checkpoint and the log.
+        folder: folder of the files.
+        name: name of the run.
+        first_epoch: the first epoch to train; log records of an earlier attempt from there on are replaced.
+        record: metrics of the last saved epoch, logged now if the run was killed between checkpoint and log.
         tensorboard: write event files too.
     """
 
@@ -43,7 +43,7 @@ class RunFiles:
         save_curves(self.folder / "curves.png", self.log.records)
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Close the event files."""
         if self.events:
             self.events.close()
 
@@ -54,9 +54,9 @@ def how_to_continue(
     """State what is saved of an interrupted run, and the command that continues it.
 
     Args:
-        folder: of the run; empty if nothing is saved.
+        folder: folder of the run; empty if nothing is saved.
         record: metrics of the last complete epoch; empty before the first.
-        epochs: of the whole run.
+        epochs: number of epochs of the run.
         epoch: the epoch that was saved before its end, if one was.
         images: pictures done in that epoch.
     """

@@ -40,7 +40,7 @@ def find(folder: str, name: str, resume: str | None) -> dict[str, Any] | None:
 
 
 def _written_by_this_launch(last: Path) -> bool:
-    """Whether an earlier attempt of this launch wrote the checkpoint; one from before belongs to another run."""
+    """Whether an earlier attempt of this launch wrote the checkpoint; an older one belongs to another run."""
     written = str(last.stat().st_mtime_ns)
     if not launch.restarts():
         distributed.remember(str(last), written)

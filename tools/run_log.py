@@ -20,7 +20,7 @@ class RunLog:
 
     def __init__(self, path: Path, run: str, *, first_epoch: int) -> None:
         self.path, self.run, self.first_epoch = path, run, first_epoch
-        self.own: list[dict[str, Any]] = []  # of this attempt
+        self.own: list[dict[str, Any]] = []  # records of this attempt
 
     @property
     def records(self) -> list[dict[str, Any]]:

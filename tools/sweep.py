@@ -1,4 +1,4 @@
-"""Sweeps: runs over combinations of flags and seeds, one folder each, resumable, with one table of all."""
+"""Sweeps: runs over combinations of flags and seeds, one folder each, resumable, with one table of all runs."""
 
 import json
 import statistics
@@ -42,7 +42,7 @@ def run_all(
     root: str, runs: Sequence[SweepRun], train: Callable[[int, str], dict[str, Any]], *,
     failures: tuple[type[Exception], ...] = (),
 ) -> None:  # fmt: skip
-    """Train the runs that are not complete yet, each in its folder; print and save the table of all.
+    """Train the runs that are not complete yet, each in its folder; print and save the table of all runs.
 
     Args:
         root: the sweep's folder; empty to save nothing.
@@ -84,7 +84,7 @@ def _save(folder: str, name: str, content: Mapping[str, Any]) -> None:
 
 
 def _report(root: str, rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> None:
-    """Print the table of the sweep and save it, with the rows of all runs beside it."""
+    """Print the table of the sweep and save it, and the rows of all runs next to it."""
     table = summarise(rows, swept, [name for name in METRICS if name in rows[0]])
     say(format_table(table))
     if root and is_main():
@@ -102,7 +102,7 @@ def run_folder(root: str, swept: Mapping[str, Any], repeat: int | None) -> str:
 
 
 def finished(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Final record of a run that is complete; None for one that is not.
+    """Final record of a complete run; None for an incomplete one.
 
     Raises:
         ToolError: the folder holds a run with other settings.

@@ -17,10 +17,10 @@ from tools.console import progress, say
 from tools.figures.explanations import OverviewRow, class_maps, draw_overview, save_explanation_figure, save_map_files
 from tools.files import save_figure, writable_folder
 
-LIKELY_CLASSES = 4  # shown where --classes chooses none
+LIKELY_CLASSES = 4  # shown without --classes
 MAX_OVERVIEW_ROWS = 20
-MAX_CLASSES_IN_OVERVIEW = 10  # with more classes, only the likely ones have a column
-FOLLOWED_PICTURES = 6  # through the training, in TensorBoard
+MAX_CLASSES_IN_OVERVIEW = 10  # with more classes, only the most likely ones have a column
+FOLLOWED_PICTURES = 6  # number of pictures in TensorBoard, the same in every epoch
 
 
 def output_folder(trained: TrainedModel, vis_dir: str | None, *, files: bool) -> Path:
@@ -42,8 +42,8 @@ def draw_slot_maps(trained: TrainedModel, sources: Sources, root: Path, *, class
     Args:
         trained: a slot model.
         sources: the pictures.
-        root: folder of all of them.
-        classes: to show; None for the likely ones.
+        root: parent of these folders.
+        classes: classes to show; None for the most likely ones.
     """
     rows = []
     for source in progress(sources, "explain"):
@@ -75,14 +75,14 @@ def followed_rows(
     model: nn.Module, data: PictureDataset, statistics: Mapping[str, Sequence[float]], *, negative: bool,
     device: torch.device,
 ) -> list[OverviewRow]:  # fmt: skip
-    """Overview rows of a few pictures of a split, always the same ones, as explained by a slot model in training.
+    """Overview rows of a few fixed pictures of a split, explained by a slot model in training.
 
     Args:
         model: a slot model; it is put into evaluation mode.
         data: the validation split.
         statistics: ``mean`` and ``std`` of its pictures.
-        negative: whether the maps speak against their class.
-        device: of the model.
+        negative: whether the model is a negative one.
+        device: device of the model.
     """
     rows, names = [], data.class_names
     for number in range(0, len(data), max(len(data) // FOLLOWED_PICTURES, 1))[:FOLLOWED_PICTURES]:

@@ -32,18 +32,18 @@ def score_maps(
     """Measure the maps of every picture of every process.
 
     Args:
-        explainer: pictures and classes to maps.
+        explainer: source of the maps.
         logits: the model, (b, ch, H, W) to (b, c).
         loader: batches on the device, their pictures normalised.
         explained: (c), the class to be explained for each true class: for a negative model the least similar one.
             None explains the true class.
-        num_classes: c; for the area, maps are then scaled over all classes of the picture together, as in the paper,
-            which takes a map of every class. None scales each map by itself.
-        boxes: number of a picture to its boxes, (m, 4) in pixels of the resized picture, or None.
+        num_classes: c; maps are scaled for the area jointly over all classes of the picture, as in the paper; this
+            needs a map of every class. None scales each map by itself.
+        boxes: maps the number of a picture to its boxes, (m, 4) in pixels of the resized picture, or None.
         settings: parameters of the metrics.
         batch_size: pictures in one forward pass.
-        sensitivity: whether to measure it; it explains each picture many times.
-        title: of the progress bar.
+        sensitivity: whether to measure sensitivity, which explains each picture many times.
+        title: title of the progress bar.
 
     Returns:
         One record for each picture, sorted by its ``number``, with the :data:`COLUMNS` that apply to it.
@@ -83,12 +83,12 @@ def _maps(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Maps (b, h, w) of the explained classes, twice: scaled to [0, 1] for the area, and >= 0 for the other metrics.
 
-    Without ``num_classes`` both are the scaled map: a value that it has everywhere says nothing about any place.
+    Without ``num_classes`` both are the scaled map: a constant offset says nothing about any place.
     """
     if num_classes is None:
         maps = explainer(images, classes[:, None]).clamp_min(0)  # (b, 1, h, w)
         flat = maps.flatten(1)
-        constant = (flat.amax(1) == flat.amin(1)) & (flat.amax(1) > 0)  # marks the whole picture, not nothing
+        constant = (flat.amax(1) == flat.amin(1)) & (flat.amax(1) > 0)  # it marks the whole picture, not nothing
         maps = scaled = torch.where(constant.view(-1, 1, 1, 1), 1.0, min_max(maps))
     else:
         every = torch.arange(num_classes, device=images.device).expand(len(images), -1)  # (b, c)

@@ -7,7 +7,7 @@ from sloter.config import check_options, option
 
 @dataclass(frozen=True)
 class MetricSettings:
-    """Parameters of the explanation metrics; ``seed`` is that of the random squares and changes.
+    """Parameters of the explanation metrics; ``seed`` seeds the random squares and changes.
 
     Raises:
         ValueError: a value of the wrong type or out of bounds.
@@ -20,16 +20,16 @@ class MetricSettings:
     blur_sigma: float = option(
         5.0, "standard deviation of the blur that insertion starts from", metavar="PIXELS", above=0, high=1000
     )
-    infidelity_samples: int = option(50, "random squares that infidelity removes", metavar="N", low=1, high=100_000)
+    infidelity_samples: int = option(50, "number of squares that infidelity removes", metavar="N", low=1, high=100_000)
     infidelity_side: float = option(
-        0.25, "side of these squares, as a share of the picture's shorter side", metavar="X", above=0, high=1
+        0.25, "side of the squares, as a share of the picture's shorter side", metavar="X", above=0, high=1
     )
     sensitivity_samples: int = option(
         10, "random changes of the picture that sensitivity tries; 0 skips sensitivity", metavar="N", low=0,
         high=100_000,
     )  # fmt: skip
     sensitivity_radius: float = option(
-        0.02, "largest of these changes of a pixel, in units of the normalised picture", metavar="X", above=0, high=100
+        0.02, "largest random change of a pixel, in units of the normalised picture", metavar="X", above=0, high=100
     )
     seed: int = 0
 

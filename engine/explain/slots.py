@@ -75,11 +75,11 @@ def explain_picture(model: nn.Module, image: Tensor) -> Explanation:
 
 
 def interesting_classes(explanation: Explanation, *, count: int, negative: bool, label: int | None) -> list[int]:
-    """Choose the classes to show: the likeliest ones, the true one and, for a negative model, the least likely ones.
+    """Choose the classes to show: the most likely, the true and, for a negative model, the least likely ones.
 
     Args:
-        explanation: of the picture.
-        count: number of likeliest classes.
+        explanation: explanation of the picture.
+        count: number of most likely classes.
         negative: whether the model is negative; then a third as many of the least likely classes follow, at least one.
         label: the true class, if it is known.
     """

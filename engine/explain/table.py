@@ -1,4 +1,4 @@
-"""Table of explanation metrics: ``metrics.json``, ``metrics.csv``, a figure, and its lines on the screen."""
+"""Table of explanation metrics: ``metrics.json``, ``metrics.csv``, ``metrics.png``, and a printed table."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ def check_table(folder: Path) -> list[dict[str, Any]]:
     """Read the rows of the table of a folder; none if there is no table yet.
 
     Raises:
-        ToolError: its ``metrics.json`` is not a table; it must not be overwritten.
+        ToolError: its ``metrics.json`` is not a table; it is not overwritten.
     """
     return read_metrics(folder) if (folder / "metrics.json").exists() else []
 
@@ -59,7 +59,7 @@ def add_row(folder: Path, row: Mapping[str, Any], *, show: bool = False) -> list
     """Add a row to the table of a folder, or replace the one with the same :data:`KEY`; returns all rows.
 
     Args:
-        folder: of the checkpoint.
+        folder: folder of the checkpoint.
         row: the metrics of one checkpoint and method.
         show: print the table afterwards.
     """
@@ -91,7 +91,7 @@ def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Row of the CSV file: every column, each followed by the ends of its interval."""
+    """Row of the CSV file: every column, each followed by the bounds of its interval."""
     flat = {key: row.get(key, "") for key in (*KEY, "top1", "images", "scoring_seconds")}
     for name in COLUMNS:
         low, high = row.get("intervals", {}).get(name, ("", ""))
@@ -100,7 +100,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metric_cells(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Rows for the screen: each mean with half the width of its interval; empty columns are left out."""
+    """Rows to print: each mean with half the width of its interval; empty columns are left out."""
     shown = [name for name in COLUMNS if any(name in row for row in rows)]
     several = len({row.get("checkpoint") for row in rows}) > 1
     lines = []

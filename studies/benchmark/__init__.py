@@ -1,4 +1,4 @@
-"""``python -m studies.benchmark``: the speed of each part of the program beside what it is compared with.
+"""``python -m studies.benchmark``: speed of each part of the program and of its reference.
 
-A program: it imports whatever it measures, and nothing imports it.
+It imports whatever it measures; nothing imports it.
 """

@@ -10,7 +10,7 @@ from args import expand_runs
 from studies.benchmark.flags import parse_args
 
 if __name__ == "__main__":
-    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+    parse_args()  # before the heavy imports, so that --help and flag errors are immediate
 
 import timm
 import torch
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Versions and hardware, without which a measurement means little."""
+    """Versions and hardware that a measurement depends on."""
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -39,7 +39,7 @@ class Pipeline(Dataset[Any]):
 
 
 def decoded(data: PictureDataset, index: int) -> int:
-    """Decode a picture at its own size, and nothing more."""
+    """Decode a picture at its own size, without any other step."""
     return _full_size(data, index).width
 
 
@@ -67,7 +67,7 @@ def _full_size(data: PictureDataset, index: int) -> Image.Image:
 
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Measure each way to load the training pictures of ``--dataset``; rows of a table."""
+    """Measure each way to load the training pictures of ``--dataset``; returns rows of a table."""
     plain, cached, augmented = training_set(run), training_set(run), training_set(run)
     augmented.augment = augmentation(run.img_size, paper=True)
     workers = usable_workers(run.num_workers)

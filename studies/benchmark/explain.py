@@ -1,4 +1,4 @@
-"""Seconds for the maps of all classes of a picture: SCOUTER's one forward beside every attribution method."""
+"""Seconds for the maps of all classes of a picture: one forward pass of SCOUTER, and every attribution method."""
 
 import argparse
 import logging
@@ -22,10 +22,10 @@ from tools import ToolError
 logger = logging.getLogger(__name__)
 
 CLASSES = (10, 100)
-LONGEST = {True: 10.0, False: 60.0}  # seconds; what would take longer is extrapolated
+LONGEST = {True: 10.0, False: 60.0}  # seconds; a method that would take longer is extrapolated
 ROUNDS = {True: 1, False: 3}
-QUICK_METHODS = ("CAM", "GradCAM")  # of --quick without --methods
-# What is extrapolated runs a fraction of the usual rounds.
+QUICK_METHODS = ("CAM", "GradCAM")  # used by --quick without --methods
+# An extrapolated method runs a fraction of the usual rounds.
 FEWER_ROUNDS = {"ss_samples": 1, "is_samples": 1, "ig_steps": 5, "rise_masks": 100, "extremal_steps": 10,
                 "igos_steps": 1}  # fmt: skip
 
@@ -59,7 +59,7 @@ class Task(NamedTuple):
 
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Explain one picture of noise by models with random weights, ``--model`` at ``--img_size``; rows of a table."""
+    """Explain one picture of noise by models with random weights, ``--model`` at ``--img_size``; returns table rows."""
     image = torch.randn(1, 3, *run.img_size, device=device)
     rows: dict[str, dict[str, Any]] = {}
     for c in CLASSES:
@@ -97,15 +97,15 @@ def random_model(run: argparse.Namespace, device: torch.device, c: int, *, use_s
 
 @torch.no_grad()
 def forward(model: FeatureModel, image: Tensor) -> None:
-    """Compute the logits, and drop them."""
+    """Compute the logits, and discard them."""
     model(image)
 
 
 def method_cell(task: Task, name: str, *, forward_seconds: float) -> str:
     """Seconds that a method takes for all classes.
 
-    One that would take too long is measured for one class with fewer rounds, and extrapolated by the number of its
-    forwards; its text begins with a tilde. A method that cannot explain the model has "-".
+    A method that would take too long is measured for one class with fewer rounds, and extrapolated by its number of
+    forward passes; its text begins with a tilde. A method that cannot explain the model has "-".
     """
     run, device, settings = task.run, task.image.device, MethodSettings(**method_settings(task.run))
     try:

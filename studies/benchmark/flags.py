@@ -14,18 +14,18 @@ def build_parser() -> Parser:
     parser = flags.build_parser(
         "benchmark",
         prog="python -m studies.benchmark",
-        description="Measure the speed of each part of the program beside what it is compared with.",
+        description="Measure the speed of each part of the program and of its reference.",
     )
     add = parser.add_argument
     text = f"parts to measure: {', '.join(PARTS)}; all if none is given"
     add("parts", nargs="*", type=one_of(*PARTS), metavar="part", help=text)
     add("--quick", **switch(False), help="measure with fewer pictures and rounds")
     add("--json", metavar="FILE", help="also write the tables to this JSON file")
-    add("--trace", metavar="FILE", help="train, infer: also write a torch.profiler trace of the last variant here")
+    add("--trace", metavar="FILE", help="train, infer: write a torch.profiler trace of the last variant to this file")
     parser.set_defaults(dataset="MNIST5k", batch_size=8, slots_per_class="1", to_k_layer=3)
     return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read and check the flags; a wrong one exits with one line and code 2."""
+    """Read and check the flags; an invalid one exits with one line and code 2."""
     return flags.parse_args(argv, "benchmark", parser=build_parser)

@@ -1,4 +1,4 @@
-"""Slot attention alone, beside the published equations as they stand: time of a step and of a forward, memory."""
+"""Slot attention alone, against the published equations: time of a training step and a forward pass, memory."""
 
 import argparse
 import logging
@@ -14,14 +14,14 @@ from tools.machine import amp_dtype, autocast
 
 logger = logging.getLogger(__name__)
 
-SIZES = ((10, 1), (100, 1), (100, 5), (1000, 1))  # classes, slots of each
-LARGE = (1000, 5, 64)  # classes, slots of each, pictures of the head whose memory is measured
+SIZES = ((10, 1), (100, 1), (100, 5), (1000, 1))  # classes, slots per class
+LARGE = (1000, 5, 64)  # classes, slots per class, pictures of the head whose memory is measured
 PLACES, DIM, LAYERS, BATCH = 81, 64, 3, 8  # the paper's 9x9 grid and width
 ROUNDS = {True: 10, False: 60}
 
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Measure a training step and a forward of each size and variant; rows of a table."""
+    """Measure a training step and a forward pass of each size and variant; returns rows of a table."""
     memory_of_large(run, device)
     rows = []
     for c, s in SIZES:
@@ -73,7 +73,7 @@ def slot_attention(c: int, s: int, attention: str) -> SlotAttention:
 
 
 def training(module: nn.Module, keys_in: Tensor, values: Tensor, amp: torch.dtype | None) -> Action:
-    """A training step: forward and backward, with the gradient of the features, which a backbone needs."""
+    """A training step: forward and backward pass, with the gradient of the features, which a backbone needs."""
     keys_in, values = keys_in.clone().requires_grad_(), values.clone().requires_grad_()
 
     def step() -> None:
@@ -87,7 +87,7 @@ def training(module: nn.Module, keys_in: Tensor, values: Tensor, amp: torch.dtyp
 
 
 def inference(module: nn.Module, keys_in: Tensor, values: Tensor, amp: torch.dtype | None) -> Action:
-    """A forward without gradients."""
+    """A forward pass without gradients."""
 
     @torch.no_grad()
     def step() -> None:

@@ -20,7 +20,7 @@ STEPS = {True: 3, False: 10}
 
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Measure 1, 2, 4 ... processes, each with a GPU or a core and ``--batch_size`` pictures; rows of a table."""
+    """Measure 1, 2, 4 ... processes, each with a GPU or a core and ``--batch_size`` pictures; returns table rows."""
     most = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
     rows: list[dict[str, Any]] = []
     world = 1
@@ -59,7 +59,7 @@ def work(run: argparse.Namespace, kind: str, rank: int, world: int, port: int, r
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank),
                    "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}  # fmt: skip
     if kind == "cpu":
-        torch.set_num_threads(1)  # a core each, also when alone, so that a core is compared with a core
+        torch.set_num_threads(1)  # one core per process, even for a single one, for a fair comparison
         keep_freed_memory()
     device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
     join()

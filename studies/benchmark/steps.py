@@ -1,4 +1,4 @@
-"""Whole models, with a slot head and with a linear classifier on the same backbone: training steps and forwards."""
+"""Whole models, a slot head and a linear classifier on the same backbone: training steps and forward passes."""
 
 import argparse
 from collections.abc import Iterator
@@ -43,12 +43,12 @@ def variants(run: argparse.Namespace, device: torch.device) -> list[Variant]:
 
 
 def measure_train(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Measure a training step: forward, loss, backward, optimizer; rows of a table."""
+    """Measure a training step: forward, loss, backward, optimizer; returns rows of a table."""
     return list(rows(run, device, train=True))
 
 
 def measure_infer(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Measure a forward in evaluation mode; rows of a table."""
+    """Measure a forward pass in evaluation mode; returns rows of a table."""
     return list(rows(run, device, train=False))
 
 
@@ -121,7 +121,7 @@ def training(run: argparse.Namespace, device: torch.device, variant: Variant, bu
 
 
 def inference(run: argparse.Namespace, device: torch.device, variant: Variant, built: nn.Module, c: int) -> Action:
-    """A forward of pictures of noise without gradients."""
+    """A forward pass of pictures of noise without gradients."""
     images = pictures(run, device, variant)
     built.eval()
     if variant.compiled:

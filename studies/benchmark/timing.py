@@ -1,4 +1,4 @@
-"""Repeated timing of several actions in turn, so that a busy moment of the machine does not hit one of them alone."""
+"""Repeated timing of several actions in turn, so that other load on the machine affects all of them alike."""
 
 import resource
 import statistics

@@ -1,4 +1,4 @@
-"""``python -m studies.head_study``: classifier heads side by side on the frozen features of a dataset.
+"""``python -m studies.head_study``: comparison of classifier heads on the frozen features of a dataset.
 
-A program: it imports whatever it compares, and nothing imports it.
+It imports whatever it compares; nothing imports it.
 """

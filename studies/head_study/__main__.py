@@ -3,7 +3,7 @@
 from studies.head_study.flags import parse_args
 
 if __name__ == "__main__":
-    parse_args()  # before the heavy imports, so that --help and a wrong flag are answered at once
+    parse_args()  # before the heavy imports, so that --help and flag errors are immediate
 
 import argparse
 import itertools
@@ -74,7 +74,7 @@ def main() -> None:
 def choose_setting(
     args: argparse.Namespace, head: str, sign: int, lr: float, seed: int, device: torch.device
 ) -> Setting:  # fmt: skip
-    """The setting of one run; label smoothing and temperature that are not given are the head's own."""
+    """The setting of one run; label smoothing and temperature default to those of the head."""
     given = {name: vars(args)[name] for name in ("label_smoothing", "temperature") if vars(args)[name] is not None}
     return Setting(
         head=head, sign=sign, lr=lr, epochs=args.epochs, batch_size=args.batch_size, weight_decay=args.weight_decay,
@@ -94,7 +94,7 @@ def run_head(
 def load_features(
     args: argparse.Namespace, device: torch.device
 ) -> tuple[Features, Features, InsertionDeletion | None]:  # fmt: skip
-    """Features of both splits, computed or read, and the measurement of insertion and deletion, if it is wanted."""
+    """Features of both splits, computed or read, and the measurement of insertion and deletion, if requested."""
     weights = read_state_dict(args.backbone_weights) if args.backbone_weights else None
     backbone = create_backbone(
         args.model, num_classes=0, in_chans=3, img_size=args.img_size, pretrained=weights is None, weights=weights,

@@ -44,7 +44,7 @@ class Features:
 
 
 def cache_file(folder: Path, made_of: dict[str, Any]) -> Path:
-    """The file for features that are made of these settings; a hash of them is part of its name."""
+    """File of the features with these settings, a hash of which is part of its name."""
     text = json.dumps({"version": VERSION, **made_of}, sort_keys=True, default=str)
     return folder / f"{made_of['name']}_{made_of['split']}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
 
@@ -55,7 +55,7 @@ def compute_features(
 ) -> Features:
     """Compute the feature maps of all pictures of a source, and collect their labels and boxes."""
     backbone.eval().to(device).to(memory_format=torch.channels_last)
-    maps, boxes, grid = [], [], (0, 0)  # of the batches, of the pictures
+    maps, boxes, grid = [], [], (0, 0)  # maps of the batches, boxes of the pictures
     indices = list(range(len(source.labels)))
     for start in progress(range(0, len(indices), batch_size), "features"):
         chunk = indices[start : start + batch_size]
@@ -80,8 +80,8 @@ def load_or_compute(
     """Read features from their file; compute and write them first if there is none.
 
     Args:
-        folder: that holds the files.
-        made_of: all settings that change the features; ``name`` and ``split`` among them name the file.
+        folder: folder of the files.
+        made_of: all settings that change the features; its ``name`` and ``split`` name the file.
         source, backbone, options: see :func:`compute_features`.
     """
     path = cache_file(folder, made_of)

@@ -1,4 +1,4 @@
-"""The figure of a head study: accuracy of each head, and area and precision of its maps."""
+"""Figure of a head study: accuracy of each head, and area and precision of its maps."""
 
 from pathlib import Path
 from typing import Any

@@ -58,9 +58,9 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument
     add("--data", type=data, nargs="+", required=True, metavar="NAME[:DIR[:N]]",
-        help="dataset, its folder, and how many of its classes; several are joined, class after class")
+        help="dataset, its folder and number of classes; several are joined, with consecutive class numbers")
     add("--frames", **whole(0, low=0, high=FRAME_PATTERNS),
-        help="put the pictures into frames of N patterns, among distractors, which gives N times as many classes")
+        help="put the pictures into frames of N patterns, among distractors, for N times as many classes")
     add("--model", default="tf_efficientnet_lite0", metavar="NAME", help="backbone: the name of a timm model")
     add("--backbone_weights", metavar="FILE", help="weights of the backbone; timm's if not given")
     add("--img_size", type=size, default="224", metavar="PIXELS", help="size to which pictures are resized")
@@ -80,19 +80,19 @@ def build_parser() -> Parser:
     add("--lambda_value", **real(1.0, low=0), help="weight of the attention penalty")
     add("--power", **real(2.0, above=0), help="exponent of the mean attention in the penalty")
     add("--change", type=change, nargs="+", default=[], metavar="OPTION=VALUE",
-        help=f"give every slot head this value of an option, of {', '.join(CHANGES)}")
+        help=f"set an option of every slot head, one of {', '.join(CHANGES)}")
     add("--score_images", **whole(0, low=0),
-        help="also measure insertion and deletion on N pictures, for which the backbone runs again and again")
+        help="also measure insertion and deletion on N pictures, which runs the backbone many times")
     add("--amp", choices=("off", "auto", "bf16"), default="auto", help="precision of the 1x1 convolution")
     add("--device", metavar="NAME", help="cuda, cuda:1, mps or cpu; the best available if not given")
-    add("--features_dir", metavar="DIR", help="folder in which features are kept; --output_dir if not given")
+    add("--features_dir", metavar="DIR", help="folder for the features; --output_dir if not given")
     add("--output_dir", metavar="DIR", default="head_study", help="folder for the tables and the figure")
     return parser
 # fmt: on
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read and check the flags; a wrong one exits with one line and code 2."""
+    """Read and check the flags; an invalid one exits with one line and code 2."""
     args = build_parser().parse_args(argv)
     args.changes = dict(args.change)
     return args

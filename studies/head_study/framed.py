@@ -17,8 +17,8 @@ from torch import Tensor
 from dataset.pictures import PictureDataset
 from studies.head_study.patterns import pattern
 
-SIDE = 224  # of a drawn picture; all sizes below are in its pixels
-TARGET_PICTURES = {"train": 3000, "val": 1000}  # of a split, rounded so that all classes have the same number
+SIDE = 224  # side of a drawn picture; all sizes below are in its pixels
+TARGET_PICTURES = {"train": 3000, "val": 1000}  # pictures of a split, rounded so that all classes have the same number
 SPLITS = ("train", "val")
 Box = tuple[int, int, int, int]
 
@@ -47,7 +47,7 @@ class Framed:
                 rolled = np.roll(order, -kind * each)[:each]
                 self.items += [(int(index), kind) for index in rolled]
         self.labels = [data.listing.labels[index] * frames + kind for index, kind in self.items]
-        self._last: tuple[int, Image.Image, Box] | None = None  # callers want its pixels, then its box
+        self._last: tuple[int, Image.Image, Box] | None = None  # callers ask for its pixels, then for its box
 
     def pixels(self, index: int) -> Tensor:
         """Pixels (3, H, W), uint8."""

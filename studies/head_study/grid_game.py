@@ -1,7 +1,7 @@
 """The grid pointing game of Boehle, Fritz and Schiele (CVPR 2021), played with features.
 
-A box cannot tell a map of the class from a map of whatever is salient. Here four pictures of different classes share
-one grid, so that each of them is salient, and the map of a class should lie on its own picture.
+A box cannot distinguish a map of the class from a map of anything salient. Here four pictures of different classes
+share one grid, so that each of them is salient, and the map of a class should lie on its own picture.
 """
 
 import torch
@@ -15,9 +15,9 @@ SIDE = 2  # pictures along each edge of a grid
 
 
 def compose(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Put features (b, 4, n, f) of four pictures together to a grid (b, f, 2h, 2w), row by row.
+    """Arrange features (b, 4, n, f) of four pictures in a grid (b, f, 2h, 2w), row by row.
 
-    The backbone saw each picture alone: the game is about the head.
+    The backbone saw each picture alone: the game tests the head only.
     """
     tiles = maps.unflatten(2, grid).unflatten(1, (SIDE, SIDE))  # (b, 2, 2, h, w, f)
     return tiles.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (b, f, 2h, 2w)
@@ -45,10 +45,10 @@ def grid_game(
     Args:
         head: the head.
         val: features of the pictures.
-        device: that computes.
+        device: device of the head.
         grids: number of grids, of four pictures each.
-        seed: of the drawn pictures, the same for all heads.
-        batch_size: grids per forward.
+        seed: seed of the drawn pictures, the same for all heads.
+        batch_size: grids per forward pass.
 
     Returns:
         The mean over all pictures of all grids; None with fewer than four classes.

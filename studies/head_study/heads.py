@@ -23,7 +23,7 @@ class NoBackbone(nn.Module):
 
 
 class Linear(FeatureModel):
-    """The plain classifier: pooling, dropout and one linear layer; its maps are CAM, which Grad-CAM equals here."""
+    """The plain classifier: pooling, dropout and one linear layer; its maps are CAM, here equal to Grad-CAM."""
 
     def __init__(self, f: int, num_classes: int, *, dropout: float) -> None:
         super().__init__(NoBackbone())
@@ -34,7 +34,7 @@ class Linear(FeatureModel):
         return SlotOutput(self.classifier(self.dropout(features.mean((2, 3)))))
 
     def maps(self, features: Tensor) -> Tensor:
-        """Maps (b, c, h, w): the contribution of each place to each logit, cut at zero."""
+        """Maps (b, c, h, w): the contribution of each place to each logit, clipped at zero."""
         return torch.einsum("bfhw,cf->bchw", features, self.classifier.weight).clamp_min(0)
 
 
@@ -51,7 +51,7 @@ class Baseline(FeatureModel):
         return SlotOutput(self.classifier(F.relu(self.conv1x1(self.dropout(features))).mean((2, 3))))
 
     def maps(self, features: Tensor) -> Tensor:
-        """Maps (b, c, h, w): the contribution of each place to each logit, cut at zero."""
+        """Maps (b, c, h, w): the contribution of each place to each logit, clipped at zero."""
         values = F.relu(self.conv1x1(self.dropout(features)))
         return torch.einsum("bdhw,cd->bchw", values, self.classifier.weight).clamp_min(0)
 
@@ -67,7 +67,7 @@ RECIPE_HEADS = {"direct": "direct.txt"}
 
 
 def recipe_of(head: str) -> argparse.Namespace | None:
-    """The run that a head's recipe describes; None for a head without a recipe."""
+    """Flags in a head's recipe; None for a head without a recipe."""
     return expand_runs(parse_args([f"@{RECIPES / RECIPE_HEADS[head]}"]))[0] if head in RECIPE_HEADS else None
 
 

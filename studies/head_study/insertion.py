@@ -17,14 +17,14 @@ STEPS, SIGMA, BATCH = 20, 5.0, 64
 
 
 class InsertionDeletion:
-    """Measures heads on the same pictures, evenly spread over a split.
+    """Measurement of heads on the same pictures, evenly spread over a split.
 
     Args:
-        backbone: that computed the features.
+        backbone: backbone of the features.
         source: the split.
         statistics: ``mean`` and ``std`` of the pictures that the backbone expects.
         images: number of pictures.
-        device: that computes.
+        device: device of the backbone.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class InsertionDeletion:
     def __call__(self, head: FeatureModel) -> dict[str, float]:
         """Mean ``iauc`` and ``dauc`` of the true classes' maps, and ``full``, the probability for whole pictures.
 
-        Insertion ends and deletion starts at ``full``: a head that is more confident or more accurate has more of both.
+        Insertion ends and deletion starts at ``full``: a more confident or more accurate head is higher in both.
         """
         head.eval()
 

@@ -68,7 +68,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class DatasetChoice:
-    """A dataset of ``--data``: its name, its folder, and how many of its classes."""
+    """A dataset of ``--data``: its name, its folder, and its number of classes."""
 
     name: str
     folder: str | None

@@ -80,8 +80,8 @@ def train_head(
     """Train a head, and evaluate it in every third epoch and the last.
 
     Returns:
-        The head, and its metrics: ``top1`` after the last epoch, ``best``, ``stable`` (the last is within five points
-        of the best), ``loss``, ``attn_mean`` and those of :func:`measure_maps`.
+        The head, and its metrics: ``top1`` after the last epoch, ``best``, ``stable`` (``top1`` is within five points
+        of ``best``), ``loss``, ``attn_mean`` and those of :func:`measure_maps`.
     """
     head, loader = prepare_head(train, setting, device)
     held_out = FeatureLoader(val, batch_size=256, shuffle=False, seed=0, device=device)

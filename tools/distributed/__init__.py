@@ -1,4 +1,4 @@
-"""Calls that work the same in one process and in many; a single process is a world of size one."""
+"""Distributed calls that work in a single process, too: a world of size one."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ from tools.distributed.heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)
 
-JOIN_TIMEOUT = timedelta(minutes=5)  # in which all processes must join
-# Waits for a long phase of one process go through the store (heartbeat.py), where a dead process is found within a
-# minute, so this timeout ends only what should not happen: processes that wait for different collectives.
+JOIN_TIMEOUT = timedelta(minutes=5)  # for all processes to join
+# Processes wait for a long phase of another one through the store (heartbeat.py), where a dead process is found within
+# a minute. This timeout is only for a bug: processes that wait for different collectives.
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-_launch_store: distributed.Store | None = None  # of all attempts of the launch
-_store: distributed.Store | None = None  # of this attempt
+_launch_store: distributed.Store | None = None  # store of all attempts of the launch
+_store: distributed.Store | None = None  # store of this attempt
 _heartbeat: Heartbeat | None = None
 _main_first_calls = 0
 
@@ -33,7 +33,7 @@ def join(*, dist_url: str = "env://", world_size: int = 1) -> None:
     From here on the processes end together, and only the first one to fail prints its message.
 
     Args:
-        dist_url: address at which the processes meet.
+        dist_url: rendezvous address of the processes.
         world_size: number of processes according to --world_size; the launcher's number has priority.
 
     Raises:

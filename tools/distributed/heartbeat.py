@@ -1,9 +1,9 @@
-"""Heartbeats between the processes of a run: they find a dead process, and allow to wait for a living one for hours.
+"""Heartbeats between the processes of a run: they detect a dead process, and allow waiting hours for a live one.
 
 A collective that waits for a dead process fails at once with gloo, but only after its timeout with NCCL, and that
 timeout must be long, as one process may save for minutes while the others wait. Therefore a thread of each process
-regularly increases a counter in the store through which the processes met; a process whose counter stands still is
-dead. Waits for a process that may draw or download for hours go through the store, too, and last as long as it lives.
+regularly increases a counter in the store of the process group; a process whose counter stops is dead. Waiting for a
+process that may draw or download for hours also uses the store, and lasts as long as it lives.
 """
 
 import os
@@ -21,10 +21,10 @@ from tools import ToolError
 from tools.ending import end_workers, exit_now
 
 BEAT_SECONDS = 2.0  # between two heartbeats
-# A process is dead after so many of an observer's own beats without one of its: 40 s, long enough for a call that
-# blocks the interpreter. Beats, not seconds, since a machine that sleeps, or a suspended job, is not dead.
+# Beats of an observer without a beat of a process after which that process is dead: 40 s, longer than a call blocks the
+# interpreter. Counted in beats, not seconds, since a sleeping machine or a suspended job is not dead.
 MAX_MISSED_BEATS = 20
-MAX_MISSED_BEATS_AFTER_LOSS = 3  # once a connection broke and only the dead process must be found
+MAX_MISSED_BEATS_AFTER_LOSS = 3  # after a lost connection, when only the dead process must be found
 CAUSES = "killed, out of memory, or its machine is down"
 
 
@@ -32,11 +32,11 @@ class Heartbeat:
     """Heartbeat of this process, and its view of those of the others.
 
     Args:
-        store: the store through which the processes met; no other attempt may use the same keys.
-        rank: of this process.
+        store: store of the process group; no other attempt may use the same keys.
+        rank: rank of this process.
         world_size: number of processes.
         beat: seconds between two heartbeats.
-        joining: seconds in which all processes must join.
+        joining: timeout in seconds for all processes to join.
 
     Raises:
         ToolError: a process did not join.
@@ -71,7 +71,7 @@ class Heartbeat:
         self.wait(key)
 
     def open(self, key: str) -> None:
-        """Let the processes continue that :meth:`wait` for a key."""
+        """Release the processes that :meth:`wait` for a key."""
         self._store.set(f"{key}/open", "")
 
     def wait(self, key: str) -> None:
@@ -83,7 +83,7 @@ class Heartbeat:
 
     def fail(self, text: str, code: int) -> NoReturn:
         """End this process and all others; only the first one to fail prints its text."""
-        self._ending.acquire()  # held for ever: if the other thread ends the process already, this one waits
+        self._ending.acquire()  # held forever: if the other thread ends the process already, this one waits
         mine = f"{self.rank} {code}"
         try:
             first = self._thread_store.compare_set("failure", "", mine).decode() == mine
@@ -94,7 +94,7 @@ class Heartbeat:
         self._depart_and_end(code)
 
     def connection_lost(self, reason: str) -> NoReturn:
-        """End after a collective failed; the message is that of the failed process or, if it is dead, names it."""
+        """End after a failed collective; the message is that of the failed process or, if it is dead, names it."""
         self._lost = True
         # The watching thread ends the process as soon as it knows.
         time.sleep((2 * MAX_MISSED_BEATS_AFTER_LOSS + 1) * self.beat)

@@ -1,4 +1,4 @@
-"""Launcher of this process: its ranks, its share of the machine, its restarts and its command line."""
+"""Launcher of this process: ranks, share of the machine, restarts and command line."""
 
 import os
 import shlex
@@ -49,7 +49,7 @@ def gpu_index(gpus: int) -> int:
     """Index of this process's GPU among those that it sees.
 
     A single visible GPU was assigned to the process (``srun --gpus-per-task``, CUDA_VISIBLE_DEVICES); two processes
-    on one GPU are found when the group is formed.
+    on one GPU are detected when the group is formed.
 
     Args:
         gpus: number of visible GPUs.

@@ -11,18 +11,18 @@ from torch import distributed
 from tools.distributed import active
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-CHECK_SECONDS = 1.0  # between two exchanges of the processes about their signals
+CHECK_SECONDS = 1.0  # between two checks whether any process got a signal
 
 
 class Interrupted(Exception):
-    """End of a run that a signal asked to stop; its state is saved, and the message says how to continue."""
+    """Exception that ends a run after a signal; its state is saved, and the message says how to continue."""
 
 
 class StopRequest:
-    """Context manager in which SIGTERM and SIGUSR1 do not end the program but ask it to stop.
+    """Context manager in which SIGTERM and SIGUSR1 do not end the program but request a stop.
 
     Call it after each step: it returns whether to stop, on all processes after the same step. A signal may reach only
-    one process, or each at another moment, and a process that stopped alone would leave the others waiting.
+    one process, or each at a different time, and a process that stopped alone would leave the others waiting.
 
     Args:
         device: device of the collectives.
@@ -45,7 +45,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        """Whether to stop; every process must call it equally often."""
+        """Whether to stop; every process must call it the same number of times."""
         if not active():
             return self.signal is not None
         self._steps += 1
@@ -53,7 +53,7 @@ class StopRequest:
             return False  # an exchange waits for the device, so about one per second is enough
         now = time.monotonic()
         pace = self._steps * CHECK_SECONDS / max(now - self._checked, 1e-6)
-        # The maximum over all processes gives whether anyone got a signal, and minus the slowest pace.
+        # One maximum over all processes: whether any got a signal, and the slowest pace, negated.
         both = torch.tensor([float(self.signal is not None), -max(pace, 1.0)], device=self.device)
         distributed.all_reduce(both, distributed.ReduceOp.MAX)
         asked, slowest = both.tolist()

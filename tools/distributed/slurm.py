@@ -46,8 +46,8 @@ def is_task(env: Mapping[str, str]) -> bool:
         return False
     if "SLURM_STEP_ID" in env:
         return _tasks(env) > 1 and _number(env, "SLURM_STEP_ID") < FIRST_RESERVED_STEP
-    # The shell of a batch script has a PROCID of 0 and the NTASKS of the job, but no step. So may a task whose wrapper
-    # passes on few variables, but then it lacks those that mark a batch shell, too.
+    # The shell of a batch script has a PROCID of 0 and the NTASKS of the job, but no step. The same holds for a task
+    # whose wrapper drops variables, but it also lacks those that mark a batch shell.
     in_batch_shell = env.get("ENVIRONMENT") == "BATCH" or "SLURM_TASK_PID" in env
     return _tasks(env) > 1 and not in_batch_shell
 
@@ -74,7 +74,7 @@ def tasks_per_node(text: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\(x(\d+)\))?\s*", part)
         if not match:
-            raise ToolError(f"SLURM_STEP_TASKS_PER_NODE={text} cannot be read: unset it, set SLURM_NTASKS_PER_NODE")
+            raise ToolError(f"SLURM_STEP_TASKS_PER_NODE={text} cannot be read: unset it and set SLURM_NTASKS_PER_NODE")
         counts += [int(match[1])] * int(match[2] or 1)
     return counts
 
@@ -97,7 +97,7 @@ def _tasks_here(env: Mapping[str, str]) -> int:
 
 
 def _port(env: Mapping[str, str]) -> int:
-    """Port that all tasks compute alike and that differs between the jobs and steps of a host."""
+    """Port that all tasks compute identically and that differs between the jobs and steps of a host."""
     job, step = int(env.get("SLURM_JOB_ID") or env.get("SLURM_JOBID") or 0), int(env.get("SLURM_STEP_ID", 0))
     return FIRST_PORT + (7 * job + step) % NUM_PORTS
 

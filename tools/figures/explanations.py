@@ -70,7 +70,7 @@ def save_explanation_figure(
         picture: the model's input before normalisation.
         columns: the classes to show, most likely first.
         title: the picture's true and predicted class.
-        negative: the maps speak against their class (blue) instead of for it (red).
+        negative: the maps are evidence against their class (blue) instead of for it (red).
     """
     rows = {"attention": [c.attention for c in columns], "evidence": [c.evidence for c in columns]}
     colours = NEGATIVE if negative else POSITIVE

@@ -14,11 +14,11 @@ from tools.files import save_figure, save_picture
 
 
 def scaled_map(values: np.ndarray, floor: float = 0.0) -> np.ndarray:
-    """Map as the published code saves it: cut at zero, scaled to [0, 1], raised to a floor, scaled again.
+    """Map as the published code saves it: clipped at zero, scaled to [0, 1], clipped at a floor, scaled again.
 
     Args:
         values: (h, w).
-        floor: ``--grad_min_level``; values below it end as 0.
+        floor: ``--grad_min_level``; values below it become 0.
     """
     scaled = _min_max(np.maximum(values.astype(np.float64), 0))
     return _min_max(np.maximum(scaled, floor)).astype(np.float32)
@@ -61,7 +61,7 @@ def save_method_figure(
     Args:
         path: the PNG to write.
         picture: the model's input before normalisation.
-        rows: method to maps (t, h, w).
+        rows: maps (t, h, w) by method.
         names: names of the t classes.
         title: the picture's true and predicted class.
         colours: colour maps of the rows that share a scale, by method.

@@ -22,7 +22,7 @@ def _leaf(output: Tensor) -> Tensor:
 
 
 def build_gradient_cam(name: str, model: SplitModel) -> Explainer:
-    """Build one of :data:`GRADIENT_CAMS`, its maps cut at zero as in the papers."""
+    """Build one of :data:`GRADIENT_CAMS`, its maps clipped at zero as in the papers."""
     extractor = GRADIENT_CAMS[name]
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def build_gradient_cam(name: str, model: SplitModel) -> Explainer:
 
 
 def build_cam(model: SplitModel) -> Explainer:
-    """Build CAM: the linear classifier applied at each place, without its bias; not cut at zero.
+    """Build CAM: the linear classifier applied at each place, without its bias; not clipped at zero.
 
     Raises:
         ToolError: see :func:`pooled_linear`.
@@ -56,7 +56,7 @@ def pooled_linear(model: SplitModel) -> nn.Linear:
     """Find the linear layer that maps the mean over the grid to the logits, by trying a random feature map.
 
     Raises:
-        ToolError: the head is no such layer, or the explained layer is not the last feature map.
+        ToolError: the head is not such a layer, or the explained layer is not the last feature map.
     """
     advice = "CAM needs a classifier of global average pooling and one linear layer"
     if not model.at_tap:

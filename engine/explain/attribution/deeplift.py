@@ -1,6 +1,6 @@
 """DeepLIFT of a layer, by captum (Shrikumar et al., ICML 2017, section 3, rescale rule).
 
-It explains the difference of the logit to that of the mean picture, which is zero in normalised units.
+It explains the difference between the logit and that of the mean picture (all zeros after normalisation).
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class DeepLift:
     On the last feature map captum only sees the head, so that modules used twice before it do not matter. The rescale
     rule covers elementwise activations and max pooling. Other nonlinear modules after the layer (layer norms,
     squeeze-and-excitation gates, channel attention) enter with their gradient and leave a gap; so does a shortcut past
-    the layer, whose part of the logit is not the layer's.
+    the layer, since its share of the logit is not the layer's.
     """
 
     def __init__(self, model: SplitModel, options: MethodSettings) -> None:

@@ -1,7 +1,7 @@
 """Extremal perturbation: the smooth mask of a given area that keeps the logit highest (Fong et al., ICCV 2019).
 
-Section 3: area constraint, pyramid of blurs, smooth masks; preservation game. Optimised as by the authors: SGD with
-momentum and dampening, while the weight of the area penalty grows by a factor in each step.
+Section 3: area constraint, pyramid of blurs, smooth masks; preservation game. Optimised as in the authors' code: SGD
+with momentum and dampening, while the weight of the area penalty grows by a factor in each step.
 """
 
 import torch
@@ -14,10 +14,10 @@ from engine.explain.blur import blur
 from engine.explain.interface import Explainer
 
 # Values of the authors' code (TorchRay, attribution/extremal_perturbation.py); its pictures have 224 pixels a side.
-LEVELS = 8  # of the pyramid
-MAX_BLUR = 20 / 224  # sigma of its strongest blur, relative to the longer side
-SIGMA = 3.0  # of the mask's kernel, in cells: 21 pixels, 7 for each cell
-SHARPNESS = 20.0  # of the smooth maximum, 1/T in the paper
+LEVELS = 8  # levels of the pyramid
+MAX_BLUR = 20 / 224  # sigma of the strongest blur, relative to the longer side
+SIGMA = 3.0  # sigma of the mask's kernel, in cells of 7 pixels
+SHARPNESS = 20.0  # sharpness of the smooth maximum, 1/T in the paper
 STEPS, RATE, MOMENTUM = 800, 0.01, 0.9
 AREA_WEIGHT, GROWTH = 300.0, 1.0035
 JITTER = 1e-3
@@ -30,7 +30,7 @@ def pyramid(images: Tensor) -> Tensor:
 
 
 def perturb(levels: Tensor, masks: Tensor) -> Tensor:
-    """Pictures (p, ch, H, W), sharp where the mask (p, 1, H, W) is 1 and the more blurred the nearer it is to 0."""
+    """Pictures (p, ch, H, W), sharp where the mask (p, 1, H, W) is 1, with increasing blur towards 0."""
     position = masks * (levels.shape[1] - 1)  # between two levels
     lower = position.detach().floor().clamp(max=levels.shape[1] - 2)
     share = position - lower
@@ -45,7 +45,7 @@ def smooth_masks(cells: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     where the paper computes it at each pixel; the kernel's sigma is three cells, so the difference is small.
 
     The margin around the picture is as wide as sigma. As in the authors' code, the area includes it, since cells at
-    the border would otherwise be cheaper than others.
+    the border would otherwise cost less area than others.
     """
     radius, margin = int(2 * SIGMA), round(SIGMA)
     offset = torch.arange(-radius, radius + 1, device=cells.device, dtype=cells.dtype)
@@ -65,9 +65,9 @@ def area_penalty(masks: Tensor, kept: float, jitter: Tensor) -> Tensor:
 
     Args:
         masks: (p, 1, height, width).
-        kept: wanted number of pixels that are 1.
-        jitter: (height * width), small numbers that decide the order of equal values. A mask begins flat, and a sort
-            that leaves equal values in their order would keep the bottom of every picture.
+        kept: desired number of pixels that are 1.
+        jitter: (height * width), small numbers that break ties between equal values. A mask starts constant, and a
+            stable sort would keep the bottom of every picture.
     """
     flat = masks.flatten(1)
     order = (flat.detach() + jitter).argsort(1)
@@ -78,7 +78,7 @@ def area_penalty(masks: Tensor, kept: float, jitter: Tensor) -> Tensor:
 
 def build_extremal(model: SplitModel, options: MethodSettings, seed: int) -> Explainer:
     """Build extremal perturbation: a mask for each picture and class, at the picture's resolution."""
-    # Fewer steps than the authors' are longer, and the weight grows as much over all of them.
+    # With fewer steps than the authors' code, each is larger, and the weight grows as much in total.
     stretch = STEPS / options.extremal_steps
     rate, growth = RATE * stretch, GROWTH**stretch
 

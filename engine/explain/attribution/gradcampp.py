@@ -1,7 +1,7 @@
 """Grad-CAM++ (Chattopadhay et al., WACV 2018, section 3, eq. 19) and Smooth Grad-CAM++ (Omeiza et al., 2019).
 
-Not by torchcam, since version 0.5 gives other maps under these names: the weights of its ``GradCAMpp`` are sums of
-cubed gradients, and its ``SmoothGradCAMpp`` weights the features of the last noisy picture.
+Not taken from torchcam, whose version 0.5 gives other maps under these names: the weights of its ``GradCAMpp`` are sums
+of cubed gradients, and its ``SmoothGradCAMpp`` weights the features of the last noisy picture.
 """
 
 import torch
@@ -16,7 +16,7 @@ def channel_weights(grad: Tensor, grad_2: Tensor, grad_3: Tensor, features: Tens
     """Channel weights (b, f): sums of the positive gradients, weighted by the coefficients alpha of eq. 19.
 
     ``alpha = grad_2 / (2 grad_2 + sum(features) grad_3)``. Numerator and denominator are divided by ``grad_2``, so that
-    the small gradients of a large map need no epsilon; alpha is 0 where the gradient is.
+    the small gradients of a large map need no epsilon; alpha is 0 where the gradient is 0.
 
     Args:
         grad: (b, f, h, w), the first derivatives, or their mean over noisy pictures.
@@ -43,7 +43,7 @@ def _gradients(model: SplitModel, images: Tensor, targets: Tensor) -> tuple[Tens
 
 
 def build_gradcampp(model: SplitModel) -> Explainer:
-    """Build Grad-CAM++, cut at zero as in the paper."""
+    """Build Grad-CAM++, clipped at zero as in the paper."""
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         features, gradients = _gradients(model, images, targets)
@@ -56,7 +56,7 @@ def build_gradcampp(model: SplitModel) -> Explainer:
 def build_smoothgradcampp(model: SplitModel, options: MethodSettings, seed: int) -> Explainer:
     """Build Smooth Grad-CAM++: derivatives averaged over noisy pictures, features of the clean picture.
 
-    As in torchcam, but not in the paper, the numerator of alpha is the second derivative, as in Grad-CAM++.
+    The numerator of alpha is the second derivative, as in Grad-CAM++ and in torchcam, but not in the paper.
     """
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:

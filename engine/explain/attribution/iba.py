@@ -1,7 +1,7 @@
 """IBA: the bits of information that the class needs from each place (Schulz et al., ICLR 2020, section 3).
 
-The per-sample bottleneck: features are replaced by noise, of the mean and standard deviation that they have over the
-data, as far as the prediction of the class allows. Constants are those of the paper and of the authors' package.
+The per-sample bottleneck: features are replaced by noise with their mean and standard deviation over the data, as far
+as the prediction of the class allows. Constants are those of the paper and of the authors' package.
 """
 
 import math
@@ -19,7 +19,7 @@ from tools import ToolError
 
 ALPHA_START = 5.0  # sigmoid(5) = 0.993: nearly everything passes
 SMOOTHING = 1.0  # sigma of the blur of lambda, in places
-RATE = 1.0  # of Adam
+RATE = 1.0  # learning rate of Adam
 MIN_STD = 0.01
 MIN_ACTIVE_SHARE = 0.01  # a feature that is nonzero in fewer of the pictures carries no information
 
@@ -32,7 +32,7 @@ def feature_statistics(
     Args:
         model: the classifier.
         loader: batches of pictures.
-        pictures: largest number of them to use.
+        pictures: maximum number of pictures to use.
 
     Raises:
         ToolError: fewer than two pictures.
@@ -57,7 +57,7 @@ def feature_statistics(
 
 
 def information(features: Tensor, passing: Tensor) -> Tensor:
-    """Information in nats of standardised features of which a share passes: their divergence from the noise."""
+    """Information in nats of standardised features that pass to the share ``passing``: KL divergence from the noise."""
     variance = (1 - passing).clamp(min=1e-6).square()
     return 0.5 * ((passing * features).square() + variance - 1 - variance.log())
 
@@ -95,7 +95,7 @@ def build_iba(
         standard = (features.detach() - mean) / std  # (p, f, h, w)
         alpha = torch.full_like(standard, ALPHA_START, requires_grad=True)
         optimiser = torch.optim.Adam([alpha], lr=RATE)
-        # Pictures are only used where the whole model runs: one for each noisy copy.
+        # The model runs from the pictures, although the layer is replaced: one picture for each noisy copy.
         copies = pictures.repeat_interleave(options.iba_samples, 0) if not model.at_tap else pictures
         labels = classes.repeat_interleave(options.iba_samples)
         for _ in range(options.iba_steps):

@@ -1,4 +1,4 @@
-"""I-GOS: the coarse mask for the blur that lowers the probability most (Qi, Khorram and Fuxin, AAAI 2020, section 3).
+"""I-GOS: the coarse blur mask that lowers the probability most (Qi, Khorram and Fuxin, AAAI 2020, section 3).
 
 The objective (eq. 9) is the probability of the masked picture, plus an L1 term that keeps the mask near 1, plus the
 bilateral total variation. The descent direction is the integrated gradient from the fully blurred picture, that is,
@@ -17,19 +17,19 @@ from engine.explain.attribution.split_model import SplitModel, each_pair
 from engine.explain.blur import blur
 from engine.explain.interface import Explainer
 
-BETA = 1e-4  # of the sufficient decrease, section 4
+BETA = 1e-4  # constant of the sufficient decrease, section 4
 # Values of the authors' code (khorrams/IGOS_pp, methods.py and methods_helper.py).
-L1, TV = 1.0, 20.0  # weights of the two terms, means over the mask
-EDGE = 1.0  # square of the picture's change, in normalised units, that lowers the weight of a mask's change to 1/e
+L1, TV = 1.0, 20.0  # weights of the two terms, which are means over the mask
+EDGE = 1.0  # squared pixel difference, in normalised units, that lowers the weight of a mask difference to 1/e
 NOISE = 0.2  # standard deviation of the noise added to the pictures on the line
-LONGEST_STEP, STEP_FACTOR, SHORTEST_STEP = 8.0, 0.2, 1e-5  # of the backtracking
+LONGEST_STEP, STEP_FACTOR, SHORTEST_STEP = 8.0, 0.2, 1e-5  # step sizes of the backtracking
 BLUR = 20 / 224  # sigma of the blurred picture, relative to its longer side, as in extremal perturbation
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 
 
 def edge_weights(pictures: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Weights of a mask's changes downwards (p, 1, h-1, w) and rightwards (p, 1, h, w-1): smaller at picture edges."""
+    """Weights of a mask's vertical (p, 1, h-1, w) and horizontal (p, 1, h, w-1) differences: small at picture edges."""
     small = F.adaptive_avg_pool2d(pictures, grid)  # (p, ch, h, w)
     down, right = (small.diff(dim=dim).square().mean(1, keepdim=True) for dim in (2, 3))
     return torch.exp(-down / EDGE), torch.exp(-right / EDGE)
@@ -50,7 +50,7 @@ def backtrack(masks: Tensor, direction: Tensor, start: Tensor, objective: Object
         masks: (p, 1, h, w).
         direction: (p, 1, h, w), the gradient.
         start: (p), the objective at the masks.
-        objective: some of the masks and their indices to their objective.
+        objective: maps some of the masks and their indices to their objectives.
     """
     result = masks.clone()
     waiting = torch.arange(len(masks), device=masks.device)  # masks that have not moved yet
@@ -87,7 +87,7 @@ def build_igos(model: SplitModel, options: MethodSettings, seed: int) -> Explain
 
         everyone = torch.arange(len(pictures), device=pictures.device)
         for _ in range(options.igos_steps):
-            # The same noise for all pictures, and throughout a search, in which the objective must not change.
+            # The same noise for all pictures, and throughout a line search, which needs a fixed objective.
             noise = NOISE * torch.randn(points, *pictures.shape[1:], generator=generator).to(pictures)
             objective = functools.partial(line, noise)
             masks.requires_grad_()

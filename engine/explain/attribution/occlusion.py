@@ -1,4 +1,4 @@
-"""Occlusion: the fall of a logit when a grey square hides a place (Zeiler and Fergus, ECCV 2014, section 4.2)."""
+"""Occlusion: the drop of a logit when a grey square hides a place (Zeiler and Fergus, ECCV 2014, section 4.2)."""
 
 import torch
 from captum.attr import Occlusion
@@ -16,14 +16,14 @@ class Replay:
         self.model, self.outputs, self.call = model, list[Tensor](), 0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(b, ch, H, W) to logits (b, c); the model itself runs in the first round only."""
+        """Logits (b, c) of pictures (b, ch, H, W); the model itself runs in the first round only."""
         if self.call == len(self.outputs):
             self.outputs.append(self.model(images))
         self.call += 1
         return self.outputs[self.call - 1]
 
     def rewind(self) -> "Replay":
-        """Begin again with the first output."""
+        """Restart with the first output."""
         self.call = 0
         return self
 

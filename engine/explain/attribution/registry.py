@@ -1,7 +1,7 @@
 """Registry of the attribution methods for a plain classifier.
 
-Each is an explainer: pictures (b, ch, H, W) and classes (b, t) to raw maps (b, t, h, w), higher where more speaks for
-the class, at the method's own resolution.
+Each is an explainer: pictures (b, ch, H, W) and classes (b, t) to raw maps (b, t, h, w), higher where there is more
+evidence for the class, at the method's own resolution.
 """
 
 from collections.abc import Callable, Iterable
@@ -46,7 +46,7 @@ class Method:
 
 
 def _behind(model: SplitModel, t: int) -> float:
-    """Forward passes that t gradients of the layer cost; those of the head alone cost next to nothing."""
+    """Cost of t gradients of the layer, in forward passes; gradients of the head alone cost almost nothing."""
     return 0 if model.at_tap else 2 * t
 
 
@@ -135,7 +135,7 @@ def build_explainer(
         name: a key of :data:`METHODS`.
         model: the classifier in two parts.
         loader: batches of pictures, for methods with ``needs_loader``.
-        seed: of all random draws; the same call gives the same maps.
+        seed: seed of all random draws; the same call gives the same maps.
         options: sample counts and sizes; None for the defaults.
 
     Raises:

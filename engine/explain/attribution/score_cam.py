@@ -45,14 +45,14 @@ VARIANTS: dict[str, Callable[[MethodSettings, int], Iterator[Change]]] = {
 
 
 def masked_logits(model: SplitModel, image: Tensor, masks: Tensor, changes: Iterable[Change], size: int) -> Tensor:
-    """Logits (f, c) of the picture under each mask, means over the changes.
+    """Logits (f, c) of the picture under each mask, averaged over the changes.
 
     Args:
         model: the classifier.
         image: (ch, H, W).
         masks: (f, h, w), each from 0 to 1.
         changes: functions of the upsampled masks, one applied at a time.
-        size: masks in one forward pass.
+        size: number of masks per forward pass.
     """
     total, count = torch.zeros(len(masks), model.num_classes).to(image), 0
     for change in changes:

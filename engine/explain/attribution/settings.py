@@ -19,7 +19,7 @@ def _count(default: int, help: str) -> int:
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """Parameters of all methods; another value in the paper or in its authors' code is named."""
+    """Parameters of all methods; descriptions give the value of the paper or of the authors' code."""
 
     batch_size: int = 64
     """Perturbed pictures in one forward pass; changes time and memory, never a map."""

@@ -49,11 +49,11 @@ class SplitModel(nn.Module):
     Args:
         backbone: a timm model; its ``forward_features`` must return (b, f, h, w).
         image_shape: (ch, H, W) of the pictures; the shapes of the features are found by one forward pass of zeros.
-        layer: name of the backbone's submodule to explain; by default the tap after the last feature map.
+        layer: name of the backbone's submodule to explain; by default the tap, an identity after the last feature map.
 
     Raises:
-        ToolError: the features are no map, the layer's output is no map of more than one place, or the layer does not
-            exist or does not run exactly once.
+        ToolError: the features or the layer's output are not (b, f, h, w), the output has a single place, or the layer
+            does not exist or does not run exactly once.
     """
 
     def __init__(self, backbone: TimmModel, *, image_shape: tuple[int, int, int], layer: str | None = None) -> None:
@@ -85,15 +85,15 @@ class SplitModel(nn.Module):
         return self.layer_path == "tap"
 
     def features(self, images: Tensor) -> Tensor:
-        """(b, ch, H, W) to the last feature map (b, f, h, w)."""
+        """Last feature map (b, f, h, w) of pictures (b, ch, H, W)."""
         return self.backbone.forward_features(images)
 
     def head(self, feature_map: Tensor) -> Tensor:
-        """(b, f, h, w) to logits (b, c)."""
+        """Logits (b, c) of a last feature map (b, f, h, w)."""
         return self.backbone.forward_head(feature_map)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(b, ch, H, W) normalised pictures to logits (b, c)."""
+        """Logits (b, c) of normalised pictures (b, ch, H, W)."""
         return self.head(self.tap(self.features(images)))
 
     def _probe(self, image_shape: tuple[int, int, int]) -> tuple[tuple[int, ...], tuple[int, ...], int]:
@@ -107,7 +107,7 @@ class SplitModel(nn.Module):
             if getattr(self.backbone, "output_fmt", "NCHW") != "NCHW" or features.ndim != 4:
                 shape = tuple(features.shape)
                 raise ToolError(
-                    f"{kind} gives features of shape {shape}, no map (b, f, h, w): choose a convolutional --model"
+                    f"{kind} gives features of shape {shape}, not (b, f, h, w): choose a convolutional --model"
                 )
             with on_output(self.layer, seen.append):
                 logits = self(image)
@@ -138,10 +138,10 @@ def forward_from_leaf(model: SplitModel, images: Tensor) -> tuple[Tensor, Tensor
 
 
 def each_pair(function: Callable[[Tensor, Tensor], Tensor], images: Tensor, targets: Tensor, size: int) -> Tensor:
-    """Call a function on all pairs of a picture and one of its classes, at most ``size`` pairs at a time.
+    """Call a function on all pairs of a picture with one of its classes, at most ``size`` pairs at a time.
 
     Args:
-        function: pictures (p, ch, H, W) and classes (p) to (p, ...).
+        function: maps pictures (p, ch, H, W) and classes (p) to (p, ...).
         images: (b, ch, H, W).
         targets: (b, t).
         size: largest p.

@@ -17,7 +17,7 @@ def min_max(maps: Tensor) -> Tensor:
 def explanation_area(maps: Tensor, labels: Tensor, *, negative: bool, explained: Tensor | None = None) -> Tensor:
     """Area of the explanations of a batch: mean over the grid of the explained class's map.
 
-    Maps are scaled over all classes of a picture together. A positive model explains why the picture is of the true
+    Maps are scaled jointly over all classes of a picture. A positive model explains why the picture is of the true
     class, a negative one why it is not of another class, in the paper the least similar one.
 
     Args:

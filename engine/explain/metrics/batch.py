@@ -26,7 +26,7 @@ class MapBatch:
         images: (b, ch, H, W), normalised, so that zero is the mean colour.
         labels: (b), the true classes.
         classes: (b), the explained classes.
-        explains_others: whether the explained classes are not the true ones, as for a negative model.
+        explains_others: whether the explained classes differ from the true ones, as for a negative model.
         maps: (b, h, w), of the explained classes, not negative.
         scaled: (b, h, w), the same maps scaled to [0, 1], as :mod:`engine.explain.metrics.area` needs them.
         boxes: for each picture (m, 4) left, top, right, bottom in pixels of the resized picture, or None.

@@ -32,11 +32,11 @@ def infidelity(
     Args:
         logits: the model.
         images: (b, ch, H, W), normalised.
-        maps: (b, H, W); each of the ch channels of a pixel gets the ch-th part of its value.
+        maps: (b, H, W); each of the ch channels of a pixel gets 1/ch of its value.
         classes: (b).
         samples: number of squares.
-        side: of a square, as a share of the shorter side of the picture.
-        seed: of the positions of the squares.
+        side: side of a square, as a share of the shorter side of the picture.
+        seed: seed of the positions of the squares.
         batch_size: pictures in one forward pass.
 
     Returns:

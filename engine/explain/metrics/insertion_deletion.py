@@ -1,4 +1,4 @@
-"""Insertion and deletion (Petsiuk et al., BMVC 2018): the probability as the highest pixels are added or removed."""
+"""Insertion and deletion (Petsiuk et al., BMVC 2018): probability as the highest-ranked pixels are added or removed."""
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def replacement_curve(
         end: (b, ch, H, W), the last pictures; for insertion the pictures themselves.
         maps: (b, H, W); equal pixels are taken in reading order.
         classes: (b, q).
-        steps: equal shares of the pixels.
+        steps: number of equal shares of the pixels.
         batch_size: pictures in one forward pass.
 
     Returns:
@@ -59,8 +59,8 @@ def insertion_deletion(
         images: (b, ch, H, W), normalised.
         maps: (b, H, W).
         classes: (b, q) classes whose probability is followed.
-        steps: equal shares of the pixels; with 100, a step is one percent.
-        sigma: of the blur that insertion starts from, in pixels; 5 in Petsiuk et al. for 224 pixels.
+        steps: number of equal shares of the pixels; with 100, a step is one percent.
+        sigma: sigma of the blur that insertion starts from, in pixels; 5 in Petsiuk et al. for 224 pixels.
         batch_size: pictures in one forward pass.
 
     Returns:

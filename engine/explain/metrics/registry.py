@@ -18,7 +18,7 @@ class Metric:
     """Explanation metric.
 
     Attributes:
-        compute: a batch to (b) values for each column; any value for pictures without boxes if ``needs_boxes``.
+        compute: maps a batch to (b) values for each column; any value for pictures without boxes if ``needs_boxes``.
         columns: names of its values, in the order of the table.
         needs_boxes: whether it is defined for pictures with boxes only.
     """

@@ -13,16 +13,16 @@ def max_sensitivity(
     """Largest relative change of the map when every pixel changes a little at random.
 
     Args:
-        explainer: the method.
+        explainer: source of the maps.
         images: (b, ch, H, W), normalised.
         classes: (b).
-        samples: random changes.
+        samples: number of random changes.
         radius: largest change of each value, drawn uniformly, in units of the normalised picture.
-        seed: of the changes.
+        seed: seed of the changes.
 
     Returns:
-        (b): max over the changes d of ``|map(x + d) - map(x)| / |map(x)|`` (Frobenius norms, maps cut at zero); less is
-        better. For a map of zeros ``|map(x + d)|``, as in captum.
+        (b): max over the changes d of ``|map(x + d) - map(x)| / |map(x)|`` (Frobenius norms, maps clipped at zero);
+        less is better. For a map of zeros ``|map(x + d)|``, as in captum.
     """
     targets = classes[:, None]
     generator = torch.Generator().manual_seed(seed)

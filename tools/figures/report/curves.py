@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from tools.figures.report.parts import breakable, escape, is_finite
 
 WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 42, 350, 10, 184  # of the frame
+LEFT, RIGHT, TOP, BOTTOM = 42, 350, 10, 184  # edges of the frame
 NUM_COLOURS = 6  # series-0 ... in page.css
 MAX_POINTS_WITH_DOTS = 60  # up to which each point has a dot with its value
 # Title, factor, and the log's key and the split of each line.
@@ -89,7 +89,7 @@ def _figure(title: str, lines: Sequence[_Line]) -> str:
 
 
 def _path(line: _Line, drawn: Sequence[tuple[float, float | None]]) -> str:
-    """SVG path with gaps where the log has no number; an isolated point becomes a dot by its round cap."""
+    """SVG path with gaps where the log has no number; the round line cap makes a dot of an isolated point."""
     steps, pen_down = [], False
     for x, y in drawn:
         if y is not None:

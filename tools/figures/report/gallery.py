@@ -32,13 +32,13 @@ class ReportMap:
 
 @dataclass(frozen=True)
 class ReportCard:
-    """Picture with its true and predicted class, and maps of the interesting classes."""
+    """Picture with its true and predicted class, and maps of the classes of interest."""
 
     title: str
     picture: Image.Image
     label: str | None  # None if unknown
     prediction: str
-    probability: float  # of the prediction
+    probability: float  # probability of the prediction
     maps: Sequence[ReportMap]
 
     @property

@@ -1,4 +1,4 @@
-"""Report page of a run: configuration, accuracy, curves, scores, and pictures with their maps, in one HTML file.
+"""Report page of a run: configuration, accuracy, curves, metrics, and pictures with their maps, in one HTML file.
 
 Its Content-Security-Policy forbids the network and every script or style except the page's own, whatever the name of
 a class or a picture may be.

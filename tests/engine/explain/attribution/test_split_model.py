@@ -56,7 +56,7 @@ def test_a_layer_that_runs_twice_or_never_is_an_error(small):
 def test_features_that_are_no_map_of_channels_are_refused(name):
     backbone = timm.create_model(name, num_classes=5)
     size = backbone.default_cfg["input_size"][1]
-    with pytest.raises(ToolError, match=r"gives features of shape \(1, .*\), no map \(b, f, h, w\)") as error:
+    with pytest.raises(ToolError, match=r"gives features of shape \(1, .*\), not \(b, f, h, w\)") as error:
         SplitModel(backbone, image_shape=(3, size, size))
     assert "\n" not in str(error.value)
 
