@@ -33,6 +33,7 @@ from tools.console import run_script, say, start_script
 from tools.ending import finish
 from tools.figures.curves import save_confusion
 from tools.machine import amp_dtype, autocast
+from tools.provenance import provenance_text
 from tools.run_log import save_results
 
 logger = logging.getLogger("test")
@@ -68,7 +69,8 @@ def main() -> None:
     if draws and distributed.is_main():
         sources = Sources(trained.in_chans, data=data, numbers=run.vis_id, files=run.image)
         root = output_folder(trained, run.vis_dir, files=data is None)
-        draw_slot_maps(trained, sources, root, classes=chosen_classes(run, trained))
+        note = provenance_text(trained.provenance(data))
+        draw_slot_maps(trained, sources, root, classes=chosen_classes(run, trained), note=note)
     if run.report and distributed.is_main():
         report(run, trained, data, accuracy)
 
@@ -129,11 +131,12 @@ def evaluate_split(
     worst, best = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
     say(f"by class: {per_class[worst]:.2%} ({worst}) to {per_class[best]:.2%} ({best})")
     if distributed.is_main():
-        record = {"checkpoint": name, "dataset": run.dataset, "epoch": trained.state["epoch"], **metrics,
+        origin = trained.provenance(data)
+        record = {"checkpoint": name, **origin, "epoch": trained.state["epoch"], **metrics,
                   "lambda_value": run.lambda_value, "power": run.power, "per_class": per_class}  # fmt: skip
         save_results(trained.path.with_name("results.json"), record)
         picture = trained.path.with_name(f"{trained.run}_confusion.png")
-        save_confusion(picture, counts.numpy(), data.class_names)
+        save_confusion(picture, counts.numpy(), data.class_names, note=provenance_text(origin))
         say(f"saved: {trained.path.with_name('results.json')}, {picture}")
     return {"top1": metrics["top1"], "top5": metrics["top5"]}
 
@@ -154,8 +157,8 @@ def measure_explanations(
             batch_size=run.batch_size, sensitivity=run.sensitivity_samples > 0,
         )  # fmt: skip
     row: dict[str, Any] = {
-        "checkpoint": trained.path.name, "method": method_name(run, trained), "dataset": run.dataset, "map": run.map,
-        "img_size": list(run.img_size), "top1": top1, "explained": None if explained is None else explained.tolist(),
+        "checkpoint": trained.path.name, "method": method_name(run, trained), **trained.provenance(data),
+        "map": run.map, "top1": top1, "explained": None if explained is None else explained.tolist(),
         "scoring_seconds": time.monotonic() - start, **summary(records, settings),
     }  # fmt: skip
     if distributed.is_main():
@@ -201,7 +204,8 @@ def report(
     other = trained.beside(checkpoint.run_name(**names))
     sources = Sources(trained.in_chans, data=data, numbers=numbers, files=run.image)
     models = [trained, other] if other else [trained]
-    write_report(Path(run.report), models, sources, dataset=run.dataset, accuracy=accuracy)
+    origin = trained.provenance(data)
+    write_report(Path(run.report), models, sources, dataset=run.dataset, accuracy=accuracy, origin=origin)
 
 
 if __name__ == "__main__":

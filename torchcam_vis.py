@@ -38,6 +38,7 @@ from tools.ending import finish
 from tools.figures.explanations import NEGATIVE, POSITIVE
 from tools.figures.methods import save_method_figure, save_method_files
 from tools.files import writable_folder
+from tools.provenance import file_fingerprint, provenance_text
 
 logger = logging.getLogger("torchcam_vis")
 
@@ -141,15 +142,18 @@ def draw_all(run: argparse.Namespace, explained: Explained, data: PictureDataset
     root = output_folder(trained, run.vis_dir, files=data is None)
     sources = Sources(trained.in_chans, data=data, numbers=run.vis_id, files=run.image)
     own = slot_models(run, trained)
+    parts = [provenance_text(trained.provenance(data))]
+    parts += [f"{name} {file_fingerprint(model.path)}" for name, model in own.items()]
     for source in sources:
-        draw_picture(run, explained, own, source, writable_folder(root / source.title))
+        draw_picture(run, explained, own, source, writable_folder(root / source.title), note=", ".join(parts))
     say(f"maps of {len(explained.explainers)} methods for {len(classes)} classes of {len(sources)} picture(s): "
         f"{root / sources.titles[0] / 'methods.png'}")  # fmt: skip
 
 
 def draw_picture(
-    run: argparse.Namespace, explained: Explained, own: dict[str, TrainedModel], source: Source, folder: Path
-) -> None:
+    run: argparse.Namespace, explained: Explained, own: dict[str, TrainedModel], source: Source, folder: Path, *,
+    note: str,
+) -> None:  # fmt: skip
     """Draw the published files of a picture and a figure of all methods, which begins with the slot models ``own``."""
     trained, classes, names = explained.trained, explained.classes, explained.trained.class_names
     pixels = trained.pixels(source.picture)
@@ -161,7 +165,7 @@ def draw_picture(
     colours = {name: NEGATIVE if model.is_negative else POSITIVE for name, model in own.items()}
     save_method_figure(
         folder / "methods.png", shown, rows, [names[c] for c in classes], title=title, colours=colours,
-        floor=run.grad_min_level,
+        floor=run.grad_min_level, note=note,
     )  # fmt: skip
     say(title)
 
@@ -198,11 +202,8 @@ def slot_models(run: argparse.Namespace, trained: TrainedModel) -> dict[str, Tra
     found = {}
     for name, status in (("SCOUTER positive", 1), ("SCOUTER negative", -1)):
         own = checkpoint.run_name(**{**flags.name_config(run), "use_slot": True, "loss_status": status})
-        model = trained.beside(own)
-        if model is not None:
+        if model := trained.beside(own):
             found[name] = model
-        elif (path := checkpoint.checkpoint_path(trained.path.parent, own)).is_file():
-            logger.warning("%s is left out: it has other classes or channels than the plain model", path)
     return found
 
 
@@ -233,8 +234,8 @@ def measure_all(run: argparse.Namespace, explained: Explained, data: PictureData
             boxes=sample.boxes, settings=settings, batch_size=run.batch_size, sensitivity=sensitivity, title=name,
         )  # fmt: skip
         seconds = time.monotonic() - start
-        row = {"checkpoint": trained.path.name, "method": name, "dataset": run.dataset, "cam_layer": run.cam_layer,
-               "img_size": list(run.img_size), "method_settings": asdict(options), "scoring_seconds": seconds,
+        row = {"checkpoint": trained.path.name, "method": name, **trained.provenance(data), "cam_layer": run.cam_layer,
+               "method_settings": asdict(options), "scoring_seconds": seconds,
                **summary(records, settings)}  # fmt: skip
         if distributed.is_main():
             rows = add_row(trained.path.parent, row)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,7 @@ from tools.ending import finish
 from tools.files import writable_folder
 from tools.machine import amp_dtype
 from tools.plain_classifier import load_plain
+from tools.provenance import data_text
 from tools.run_files import RunFiles, how_to_continue
 from tools.run_log import epoch_line
 from tools.tensorboard import check_tensorboard
@@ -73,12 +75,13 @@ def main() -> None:
 
 
 def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Train one run, from its flags to its last checkpoint; returns the record of its last epoch."""
+    """Train one run to its last checkpoint; returns the record of its last epoch, with the origin of the data."""
     session, files = prepare(run, device), None
     if run.output_dir and distributed.is_main():
         files = RunFiles(
-            run.output_dir, session.name, first_epoch=session.start, record=session.record, tensorboard=run.tensorboard
-        )
+            run.output_dir, session.name, first_epoch=session.start, record=session.record, tensorboard=run.tensorboard,
+            data=data_text(session.val_loader.dataset.origin),
+        )  # fmt: skip
     try:
         with StopRequest(device) as stop:
             train_epochs(run, session, stop, files)
@@ -90,7 +93,7 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
             files.close()
     if files and session.start < run.epochs:
         say(f"saved: {files.checkpoint}, and beside it log.jsonl and curves.png")
-    return session.record
+    return {**session.record, **session.val_loader.dataset.origin}
 
 
 def train_epochs(run: argparse.Namespace, session: Session, stop: StopRequest, files: RunFiles | None) -> None:
@@ -148,13 +151,14 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     check_name(run.model)  # before the data, which may take long
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
-    train_set, val_set = load_split(run, "train"), load_split(run, "val")
+    train_set, val_set = load_split(run, "train", state), load_split(run, "val", state)
     config, statistics, model = prepare_model(run, train_set, state, device)
     loader = make_loaders(run, train_set, val_set, statistics, device)
     if isinstance(model, SlotModel) and run.slot_init == "means" and not state:
         plain = loader(dataset=train_set.plain(), train=False)
         set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
-    data = {"dataset": run.dataset, "class_names": train_set.class_names, "val_ratio": run.val_ratio, **statistics}
+    data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
+            "val_ratio": run.val_ratio, **statistics}  # fmt: skip
     negative = run.use_slot and run.loss_status < 0
     lsc = least_similar_classes(val_set, run.lsc) if negative else None
     mixing = batch_mixing(run.aug_policy or (), train_set.num_classes)
@@ -172,9 +176,16 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     return session
 
 
-def load_split(run: argparse.Namespace, split: str) -> PictureDataset:
-    """The pictures of a split; one process downloads or checks them before the others read them."""
+def load_split(run: argparse.Namespace, split: str, state: dict[str, Any] | None = None) -> PictureDataset:
+    """The pictures of a split, with the classes of a resumed run in its order.
+
+    One process downloads or checks the pictures before the others read them.
+    """
     config = flags.data_config(run, first_classes=dataset_spec(run.dataset).first_classes)
+    stored = state["data_config"] if state else {}
+    count = len(stored.get("class_names") or ())
+    if count and config["num_classes"] in (None, count):  # check_same_model refuses another number
+        config |= {name: stored.get(name) for name in ("class_names", "wnids")}
     with distributed.main_first():
         return build_dataset(run.dataset, split, augment=run.aug, policies=run.aug_policy or (), **config)
 
@@ -203,7 +214,8 @@ def prepare_model(
 ) -> tuple[dict[str, Any], dict[str, Any], FeatureModel]:
     """The configuration of the model, the statistics of its pictures, and the model with its initial weights."""
     config = flags.model_config(run, num_classes=train_set.num_classes, in_chans=train_set.in_chans)
-    start = InitialWeights() if state else choose_weights(run, in_chans=train_set.in_chans)
+    names = train_set.class_names
+    start = InitialWeights() if state else choose_weights(run, in_chans=train_set.in_chans, class_names=names)
     config["stem"] = state["model_config"]["stem"] if state else start.stem
     if state:
         check_same_model(config, state["model_config"])
@@ -222,11 +234,13 @@ def prepare_model(
     return config, {key: state["data_config"][key] for key in statistics} if state else statistics, model
 
 
-def choose_weights(run: argparse.Namespace, *, in_chans: int) -> InitialWeights:
+def choose_weights(run: argparse.Namespace, *, in_chans: int, class_names: Sequence[str]) -> InitialWeights:
     """Initial weights of the backbone: of a plain classifier, of a file, or of timm."""
     plain, file = None, None
     if run.use_pre:
-        plain = load_plain(run.pre_dir or run.output_dir, run.dataset, backbone=run.model, swept=run.swept)
+        plain = load_plain(
+            run.pre_dir or run.output_dir, run.dataset, backbone=run.model, swept=run.swept, class_names=class_names
+        )
     elif run.backbone_weights:
         file = (run.backbone_weights, checkpoint.read_state_dict(run.backbone_weights))
     return initial_weights(run.model, in_chans=in_chans, pretrained=run.pre_trained, file=file, classifier=plain)

@@ -22,6 +22,7 @@ class Listing:
         boxes: bounding box of the object in each picture (left, top, right, bottom in pixels of the stored picture),
             or a Pascal VOC XML file; None for a dataset without boxes.
         wnids: WordNet id of each class if classes are synsets.
+        class_ids: number of each class in the dataset's files, if it has one.
     """
 
     pictures: Sequence[Path] | np.ndarray
@@ -29,6 +30,7 @@ class Listing:
     class_names: list[str]
     boxes: Sequence[tuple[float, float, float, float] | Path] | None = None
     wnids: list[str] | None = None
+    class_ids: list[str] | None = None
 
     def subset(self, indices: Sequence[int]) -> "Listing":
         """Select pictures by index; class names stay the same."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dataset import DataError, Listing
+from dataset.classes import distinct_names
 
 
 def _read_table(path: Path) -> dict[int, str]:
@@ -18,31 +19,50 @@ def _read_table(path: Path) -> dict[int, str]:
 
 
 def list_cub200(root: Path, split: str) -> Listing:
-    """List a split of CUB-200 by its ``train_test_split.txt``, with boxes; class ids 1..N become labels 0..N-1.
+    """List a split of CUB-200 by its ``train_test_split.txt``, with boxes; labels are positions in ``classes.txt``.
 
     Args:
         root: the folder with ``images.txt``.
         split: ``train`` or ``val``.
 
     Raises:
-        DataError: a text file is missing or damaged.
+        DataError: a text file is missing or damaged, or a picture has a class that is not in ``classes.txt``.
     """
     names = _read_table(root / "classes.txt")
     files = _read_table(root / "images.txt")
     labels = _read_table(root / "image_class_labels.txt")
     wanted = "1" if split == "train" else "0"
     chosen = [key for key, value in _read_table(root / "train_test_split.txt").items() if value.strip() == wanted]
-    boxes = _read_boxes(root / "bounding_boxes.txt")
+    boxes, ids = _read_boxes(root / "bounding_boxes.txt"), sorted(names)
     for name, table in (("images.txt", files), ("image_class_labels.txt", labels), ("bounding_boxes.txt", boxes)):
         missing = [key for key in chosen if key not in table]
         if missing:
             raise DataError(f"{root / name} has no line for picture {missing[0]}: extract the archive again")
     return Listing(
         [root / "images" / files[key] for key in chosen],
-        [int(labels[key]) - 1 for key in chosen],
-        [names[key].partition(".")[2].replace("_", " ") for key in sorted(names)],
+        _labels(root, {key: labels[key] for key in chosen}, ids),
+        distinct_names([_name(names[key]) for key in ids], ids),
         [boxes[key] for key in chosen],
+        class_ids=[str(key) for key in ids],
     )
+
+
+def _name(text: str) -> str:
+    """Name of a class, ``Black footed Albatross`` of ``001.Black_footed_Albatross``."""
+    number, dot, name = text.strip().partition(".")
+    return (name if dot and number.isdigit() else text.strip()).replace("_", " ")
+
+
+def _labels(root: Path, class_of: dict[int, str], ids: list[int]) -> list[int]:
+    """Label of each picture, the position of its class id among those of ``classes.txt``."""
+    label_of = {str(own): label for label, own in enumerate(ids)}
+    for picture, text in class_of.items():
+        if text.strip() not in label_of:
+            raise DataError(
+                f"{root / 'image_class_labels.txt'}: picture {picture} has the class {text.strip()}, which is not in "
+                "classes.txt: add its line there, or remove the picture"
+            )
+    return [label_of[text.strip()] for text in class_of.values()]
 
 
 def _read_boxes(path: Path) -> dict[int, tuple[float, float, float, float]]:

@@ -70,21 +70,25 @@ def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
     for validation, at least one picture, but never the only one.
 
     Args:
-        root: folder with ``train/`` and ``val/``, or with the class folders.
+        root: folder with ``train/`` and ``val/``, or with the class folders; for ``val``, ``val/`` alone is enough.
         split: ``train`` or ``val``.
         val_ratio: share of each class for validation, if the folders are not split yet.
 
     Raises:
         DataError: folders or pictures are missing, or ``val/`` has classes that ``train/`` does not have.
     """
+    held_out = next((root / name for name in ("val", "test") if (root / name).is_dir()), root / "val")
     if not (root / "train").is_dir():
+        if split == "val" and held_out.is_dir() and any(path.is_dir() for path in held_out.iterdir()):
+            folders = class_folders(held_out)  # a test set for a trained model
+            return list_class_folders(folders, [f.name for f in folders])
         folders = class_folders(root)
         return _stratified_split(list_class_folders(folders, [f.name for f in folders]), split, val_ratio)
     names = [folder.name for folder in class_folders(root / "train")]
     if split == "train":
         folder = root / "train"
     else:
-        folder = next((root / name for name in ("val", "test") if (root / name).is_dir()), root / "val")
+        folder = held_out
         extra = [found.name for found in class_folders(folder) if found.name not in names]
         if extra:
             raise DataError(

@@ -1,13 +1,18 @@
 """Reader of ImageNet (ILSVRC 2012): ``train/<wnid>/``, and ``val/<wnid>/`` or the flat ``val/`` of the download."""
 
 import csv
+import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from timm.data import ImageNetInfo
 
 from dataset import DataError, Listing
+from dataset.classes import distinct_names, few
 from dataset.folder import class_folders, list_class_folders, picture_files
+
+logger = logging.getLogger(__name__)
 
 SOLUTION = "LOC_val_solution.csv"
 
@@ -25,15 +30,14 @@ def list_imagenet(root: Path, split: str) -> Listing:
         DataError: folders or pictures are missing, or a picture of a flat ``val`` has no label.
     """
     wnids = [folder.name for folder in class_folders(root / "train")]
-    info = ImageNetInfo()
-    known = set(info.label_names())
-    names = [info.label_name_to_description(wnid).split(",")[0] if wnid in known else wnid for wnid in wnids]
+    names = _names(wnids)
     if split == "train":
         return replace(list_class_folders([root / "train" / wnid for wnid in wnids], names), wnids=wnids)
     if any((root / "val" / wnid).is_dir() for wnid in wnids):
         missing = [wnid for wnid in wnids if not (root / "val" / wnid).is_dir()]
         if missing:
-            raise DataError(f"{root / 'val'} has no folder {missing[0]}, but {root / 'train'} has: add or remove it")
+            logger.warning("%s has no folder %s, but %s has: a class without pictures", root / "val",
+                           few(missing), root / "train")  # fmt: skip
         listing = list_class_folders([root / "val" / wnid for wnid in wnids], names)
     else:
         listing = _list_flat_val(root, wnids, names)
@@ -44,6 +48,14 @@ def list_imagenet(root: Path, split: str) -> Listing:
     paths = [annotations / f"{Path(picture).stem}.xml" for picture in listing.pictures]
     # If the file of one picture is missing, no picture has boxes: a listing has boxes for all pictures or for none.
     return replace(listing, boxes=paths if all(p.is_file() for p in paths) else None)
+
+
+def _names(wnids: list[str]) -> list[str]:
+    """First word of each synset, with its wnid if several synsets of ImageNet have it; the wnid of an unknown one."""
+    info = ImageNetInfo()
+    word_of = {wnid: info.label_name_to_description(wnid).split(",")[0] for wnid in info.label_names()}
+    shared = [word for word, count in Counter(word_of.values()).items() if count > 1]
+    return distinct_names([word_of.get(wnid, wnid) for wnid in wnids], wnids, ambiguous=shared)
 
 
 def _annotations(root: Path) -> Path | None:

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -86,6 +86,10 @@ class PictureDataset(Dataset[Sample]):
         in_chans: 1 for grey, 3 for RGB.
         num_classes: number of outputs of a classifier, at least the number of classes.
         augment: random transform of a resized picture (ch, H, W) uint8; None for no augmentation.
+
+    Attributes:
+        origin: ``dataset``, ``folder``, ``split``, number of ``pictures`` and fingerprint of ``classes`` of the split;
+            empty for pictures that do not come from :func:`dataset.registry.build_dataset`.
     """
 
     def __init__(
@@ -101,8 +105,11 @@ class PictureDataset(Dataset[Sample]):
         self.in_chans, self.num_classes = in_chans, num_classes
         self.class_names = [*listing.class_names]
         # Outputs without a class need a name, too: their maps can be drawn.
-        self.class_names += [str(label) for label in range(len(self.class_names), num_classes)]
+        named = set(listing.class_names)
+        self.class_names += [str(label) if str(label) not in named else f"output {label}"
+                             for label in range(len(self.class_names), num_classes)]  # fmt: skip
         self.cache: PictureCache | None = None
+        self.origin: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.listing.labels)

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from dataset import DataError, Listing
 from dataset.check import check_pictures
+from dataset.classes import classes_called, few, fingerprint, matched
 from dataset.context import list_context
 from dataset.cub200 import list_cub200
 from dataset.folder import list_folder
@@ -87,6 +89,9 @@ def build_dataset(
     policies: Sequence[str] = (),
     val_ratio: float = 0.2,
     bad_images: str = "error",
+    class_names: Sequence[str] | None = None,
+    wnids: Sequence[str] | None = None,
+    complete: bool = True,
 ) -> PictureDataset:
     """Build a split of a dataset.
 
@@ -100,9 +105,13 @@ def build_dataset(
         policies: further augmentation of training pictures, keys of :data:`dataset.transforms.POLICIES`.
         val_ratio: share of each class for validation, for class folders that are not split yet.
         bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
+        class_names: names of the outputs of a trained model, in whose order the classes are then, whatever
+            ``num_classes`` is; None for the dataset's own order.
+        wnids: WordNet id of each of these outputs, if it is known.
+        complete: the data must have every class of ``class_names``.
 
     Raises:
-        DataError: an unknown dataset, missing or unusable data, or a number of classes that does not fit the data.
+        DataError: an unknown dataset, missing or unusable data, or classes that do not fit the data.
     """
     spec = dataset_spec(name)
     folder = dataset_dir or spec.default_dir
@@ -112,19 +121,36 @@ def build_dataset(
         raise DataError(f"--dataset_dir {dataset_dir}: no such folder")
     options = {"val_ratio": val_ratio} if spec.splits_at_random else {}
     listing = spec.list_split(Path(folder) if folder else None, split, **options)
-    listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)
+    if class_names is None:
+        listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)
+    else:
+        listing = matched(listing, class_names, selects=spec.first_classes, complete=complete, wnids=wnids)
+        num_classes = len(class_names)
     if not isinstance(listing.pictures, np.ndarray):
         listing = check_pictures(listing, bad_images)
     transform = augmentation(img_size, paper=augment, policies=policies) if split == "train" else None
-    return PictureDataset(
+    data = PictureDataset(
         listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=transform
     )  # fmt: skip
+    data.origin = {
+        "dataset": name, "folder": _folder_name(folder) if folder and spec.needs_dir else "", "split": split,
+        "pictures": len(data), "classes": fingerprint(sorted(data.class_names)),
+    }  # fmt: skip
+    return data
+
+
+def _folder_name(folder: str) -> str:
+    """Name of a folder, as valid text."""
+    return os.fsencode(Path(folder).resolve().name).decode("utf-8", "replace")
 
 
 def build_validation(
     name: str, *, in_chans: int, class_names: Sequence[str] | None, **config: Any
 ) -> PictureDataset:  # fmt: skip
-    """Build the validation split of a dataset for a trained model, and warn if its classes are not the model's.
+    """Build the validation split of a dataset for a trained model; its labels are the model's outputs.
+
+    A split with some of the model's classes is used as it is, with a warning; without names in the checkpoint, classes
+    are taken in the order of the dataset, with a warning too.
 
     Args:
         name: key of :data:`DATASETS`.
@@ -137,13 +163,17 @@ def build_validation(
     """
     spec = dataset_spec(name)
     if spec.in_chans != in_chans:
-        raise DataError(f"--dataset {name} has {spec.in_chans} channels, the model takes {in_chans}: give data with "
-                        "as many channels")  # fmt: skip
-    val_set = build_dataset(name, "val", **config)
-    for label, (old, new) in enumerate(zip(class_names or (), val_set.class_names, strict=False)):
-        if old != new:
-            logger.warning("the classes differ from those in training: class %d is %s here, was %s", label, new, old)
-            break
+        raise DataError(f"--dataset {name} has {spec.in_chans} channels, the model takes {in_chans}: give data like "
+                        "that it was trained on")  # fmt: skip
+    val_set = build_dataset(name, "val", class_names=class_names, complete=False, **config)
+    if class_names is None:
+        logger.warning("the checkpoint has no class names: its outputs are taken for the classes in the order of the "
+                       "data (%s)", few(val_set.class_names))  # fmt: skip
+    present = set(val_set.listing.labels)
+    absent = [name for label, name in enumerate(val_set.class_names) if label not in present]
+    if absent:
+        logger.warning("evaluated on %d of the %d classes of the model: there are no pictures of %s",
+                       len(present), val_set.num_classes, few(absent))  # fmt: skip
     return val_set
 
 
@@ -174,13 +204,17 @@ def least_similar_classes(data: PictureDataset, lsc: str | None) -> list[int] | 
 
 
 def class_number(name: str, names: Sequence[str]) -> int:
-    """Index of the class with this name or index.
+    """Index of the class with this name, synset or index.
 
     Raises:
-        DataError: there is no such class.
+        DataError: there is no such class, or there are several.
     """
-    if name in names:
-        return list(names).index(name)
+    found = classes_called(name, names)
+    if len(found) > 1:
+        raise DataError(f"--classes {name}: {len(found)} classes have this name; give one of "
+                        f"{', '.join(f'{label} ({names[label]})' for label in found)}")  # fmt: skip
+    if found:
+        return found[0]
     if re.fullmatch("[0-9]+", name) and int(name) < len(names):
         return int(name)
     raise DataError(f"--classes {name}: the model has no such class; it has {', '.join(names[:10])}"
@@ -199,7 +233,8 @@ def _choose_classes(
             raise DataError(f"--num_classes {num_classes}: {name} has {found} classes here; give {found} or fewer")
         chosen = [i for i, label in enumerate(listing.labels) if label < num_classes]
         names, wnids = listing.class_names[:num_classes], listing.wnids and listing.wnids[:num_classes]
-        return replace(listing.subset(chosen), class_names=names, wnids=wnids), num_classes
+        ids = listing.class_ids and listing.class_ids[:num_classes]
+        return replace(listing.subset(chosen), class_names=names, wnids=wnids, class_ids=ids), num_classes
     if num_classes < found:
         raise DataError(f"--num_classes {num_classes}: {name} has {found} categories here; leave the flag out, or give "
                         f"{found} or more")  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset import DataError
+from dataset.classes import classes_called
 
 TABLE = Path(__file__).parent / "wordnet" / "hypernyms.txt"
 
@@ -162,9 +163,10 @@ def read_lsc(path: Path, class_names: Sequence[str]) -> list[int]:
 
 def _class_index(text: str, class_names: Sequence[str], source: str) -> int:
     """Index of the class with this name or index."""
-    named = [index for index, name in enumerate(class_names) if name == text]
+    named = classes_called(text, class_names)
     if len(named) > 1:
-        raise DataError(f"{source}: {text!r} is the name of classes {named[0]} and {named[1]}: give the index")
+        raise DataError(f"{source}: {text!r} is the name of classes {named[0]} and {named[1]}: give the index, or the "
+                        "synset or number of the class")  # fmt: skip
     if named:
         return named[0]
     if text in map(str, range(len(class_names))):

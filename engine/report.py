@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dataset.sources import Source, Sources
 from engine.explain.drawing import LIKELY_CLASSES
@@ -13,11 +14,13 @@ from tools.console import progress, say
 from tools.figures.report.gallery import ReportCard, ReportMap
 from tools.figures.report.page import Report, save_report
 from tools.files import writable_folder
+from tools.provenance import file_fingerprint, mixed, provenance_text, same_data
 from tools.run_log import read_records
 
 
 def write_report(
-    file: Path, models: Sequence[TrainedModel], sources: Sources, *, dataset: str, accuracy: dict[str, float]
+    file: Path, models: Sequence[TrainedModel], sources: Sources, *, dataset: str, accuracy: dict[str, float],
+    origin: dict[str, Any],
 ) -> None:  # fmt: skip
     """Write one HTML file with the settings, metrics and curves of a run and a gallery of its models' maps.
 
@@ -26,7 +29,8 @@ def write_report(
         models: the slot model of the run, and optionally that of the other sign.
         sources: the pictures of the gallery.
         dataset: name of the dataset.
-        accuracy: accuracies by name, from 0 to 1; empty if nothing was evaluated.
+        accuracy: by name, from 0 to 1; empty if nothing was evaluated.
+        origin: of data and checkpoint, from :meth:`TrainedModel.provenance`.
 
     Raises:
         ToolError: the folder of the page cannot be written.
@@ -34,13 +38,17 @@ def write_report(
     first = models[0]
     cards = [report_card(models, source) for source in progress(sources, "report")]
     try:
-        rows = metric_cells(read_metrics(first.path.parent))
+        measured = read_metrics(first.path.parent)
+        rows, faults = metric_cells(measured), mixed(measured)
+        if measured and not all(same_data(row, origin) for row in measured):
+            faults.append("scores of other data than those of this page are among them")
     except ToolError:
-        rows = []  # no metrics yet
+        rows, faults = [], []  # no metrics yet
     title = f"{first.run}: {first.config['backbone']} on {dataset}"
     records = read_records(first.path.parent / "log.jsonl")
+    data = provenance_text(origin) + "".join(f", {m.run} {file_fingerprint(m.path)}" for m in models[1:])
     writable_folder(file.parent)
-    save_report(file, Report(title, first.state["train_config"], accuracy, rows, records, cards))
+    save_report(file, Report(title, first.state["train_config"], accuracy, rows, records, cards, data, faults))
     say(f"report of {len(cards)} picture(s): {file}")
 
 

@@ -1,5 +1,6 @@
 """Model of a checkpoint, with its class names, picture statistics, data and explanations."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dataset.classes import differing_names, distinct_names, few, fingerprint, outputs_of
 from dataset.loaders import DeviceLoader, build_loader, normalised_picture
 from dataset.pictures import PictureDataset
 from dataset.registry import build_validation
@@ -18,6 +20,9 @@ from engine.explain.slots import Explanation, explain_picture, slot_explainer
 from sloter.backbone import grid_features
 from sloter.slot_model import PlainClassifier, SlotModel, restore_model
 from tools import ToolError, checkpoint, distributed
+from tools.provenance import file_fingerprint
+
+logger = logging.getLogger(__name__)
 
 
 class TrainedModel:
@@ -31,9 +36,10 @@ class TrainedModel:
         channels_last: use channels-last memory format for model and batches.
 
     Attributes:
-        model: the model in evaluation mode, on the device.
+        model: in evaluation mode, on the device.
         statistics: ``mean`` and ``std`` of the training pictures, ch values each, for pixel values in [0, 1].
         img_size: (H, W) of the pictures.
+        order: output of each class of :attr:`class_names`; None if they are in the same order.
 
     Raises:
         ModelError: see :func:`sloter.slot_model.restore_model`.
@@ -50,7 +56,8 @@ class TrainedModel:
         model = restore_model(self.config, state["model"], img_size=self.img_size, source=str(path))
         self.model: SlotModel | PlainClassifier = model.to(device).to(memory_format=self.memory_format)
         self.statistics = {key: state["data_config"][key] for key in ("mean", "std")}
-        self._names = state["data_config"].get("class_names")
+        self._names: list[str] | None = state["data_config"].get("class_names")
+        self.order: Tensor | None = None  # (c)
 
     @classmethod
     def open(
@@ -68,7 +75,8 @@ class TrainedModel:
     @property
     def class_names(self) -> list[str]:
         """Names of the outputs: the checkpoint's, else those of :meth:`load_split`, else numbers."""
-        return self._names or [str(label) for label in range(self.config["num_classes"])]
+        names = self._names or [str(label) for label in range(self.config["num_classes"])]
+        return distinct_names(names, range(len(names)))
 
     @property
     def run(self) -> str:
@@ -86,7 +94,7 @@ class TrainedModel:
         return self.config["use_slot"] and self.config["loss_status"] < 0
 
     def load_split(self, dataset: str, **data_config: Any) -> PictureDataset:
-        """Load the validation split of a dataset, with as many classes as the model has outputs.
+        """Load the validation split of a dataset, with the model's outputs as labels, matched by the classes' names.
 
         Args:
             dataset: its name.
@@ -96,9 +104,22 @@ class TrainedModel:
             DataError: see :func:`dataset.registry.build_validation`.
         """
         with distributed.main_first():
-            data = build_validation(dataset, in_chans=self.in_chans, class_names=self._names, **data_config)
-        self._names = self._names or data.class_names  # checkpoints of the published code have none
+            data = build_validation(
+                dataset, in_chans=self.in_chans, class_names=self._names,
+                wnids=self.state["data_config"].get("wnids"), **data_config,
+            )  # fmt: skip
+        self._names = data.class_names  # old checkpoints have none, or the same name twice
         return data
+
+    def provenance(self, data: PictureDataset | None) -> dict[str, Any]:
+        """Origin of a result: the data, the size of the pictures, and the fingerprint of the checkpoint.
+
+        Args:
+            data: the whole split; None for pictures of the user.
+        """
+        own = {"dataset": "own pictures", "classes": fingerprint(sorted(self.class_names))}
+        return {**(data.origin if data else own), "img_size": list(self.img_size),
+                "checkpoint_id": file_fingerprint(self.path)}  # fmt: skip
 
     def loader(
         self, data: PictureDataset, *, batch_size: int, num_workers: int = 0, shared: bool = True
@@ -125,11 +146,15 @@ class TrainedModel:
             ToolError: the model is a plain classifier, which has no maps of its own.
         """
         self.check_explains_itself()
-        return explain_picture(self.model, self.normalised(self.pixels(picture)))
+        explanation = explain_picture(self.model, self.normalised(self.pixels(picture)))
+        return explanation if self.order is None else explanation.of_outputs(self.order)
 
     def explainer(self, kind: str) -> Explainer:
         """Explainer that gives the slot maps; ``kind`` is a key of :data:`engine.explain.slots.MAPS`."""
-        return slot_explainer(self.model, kind)
+        explain, order = slot_explainer(self.model, kind), self.order
+        if order is None:
+            return explain
+        return lambda images, targets: explain(images, order.to(targets.device)[targets])
 
     def check_explains_itself(self) -> None:
         """Raise unless the model has slots.
@@ -155,11 +180,32 @@ class TrainedModel:
         return cost_of(self.model, torch.zeros(1, self.in_chans, *self.img_size, device=self.device))
 
     def beside(self, run: str) -> "TrainedModel | None":
-        """Model of another run in the same folder, at its own picture size; None if there is none that fits."""
+        """Model of another run in the same folder, at its own picture size; None if there is none that fits.
+
+        Its maps are for the classes of this model, matched by name; a model of other classes is left out with a note.
+        """
         path = checkpoint.checkpoint_path(self.path.parent, run)
         if not path.is_file():
             return None
         state = checkpoint.load(path)
-        if any(state["model_config"][key] != self.config[key] for key in ("num_classes", "in_chans")):
+        if (chans := state["model_config"]["in_chans"]) != self.in_chans:
+            logger.warning("%s is left out: it takes %d channels, %s %d", path, chans, self.path, self.in_chans)
             return None
-        return TrainedModel(path, state, device=self.device)
+        other = TrainedModel(path, state, device=self.device)
+        names, own = other._names, self.state["data_config"].get("class_names")
+        if names is None or own is None:
+            order = [*range(len(self.class_names))] if len(other.class_names) == len(self.class_names) else None
+            if order:
+                logger.warning("%s beside %s: one of them has no class names, so their classes are matched by their "
+                               "order", path, self.path)  # fmt: skip
+        else:
+            order = outputs_of(other.class_names, distinct_names(own, range(len(own))))
+        if order is None:
+            only, missing = differing_names(other.class_names, self.class_names)
+            logger.warning("%s is left out: its classes are not those of %s: it has %s, which the other does not, and "
+                           "lacks %s", path, self.path, few(only) or "none", few(missing) or "none")  # fmt: skip
+            return None
+        if order != sorted(order):
+            other.order = torch.tensor(order)
+        other._names = self._names
+        return other

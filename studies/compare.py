@@ -1,6 +1,7 @@
 """Put the explanation metrics of several runs into one table: ``python -m studies.compare FOLDER ...``."""
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ from tools import ToolError
 from tools.console import format_table, run_script, say, set_up_console
 from tools.ending import finish
 from tools.files import writable_folder
+from tools.provenance import mixed
+
+logger = logging.getLogger("compare")
 
 
 def main() -> None:
@@ -48,6 +52,8 @@ def main() -> None:
     if not rows:
         raise ToolError(f"{', '.join(args.tables)}: no rows; test.py --explain_metrics true writes some")
     say(format_table([{k: v for k, v in row.items() if k != "checkpoint"} for row in metric_cells([*rows.values()])]))
+    for fault in mixed([*rows.values()]):
+        logger.warning(fault)
     if args.output_dir:
         folder = writable_folder(args.output_dir)
         write_table(folder, [*rows.values()])

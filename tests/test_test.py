@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -26,7 +27,15 @@ def test_a_checkpoint_alone_is_enough(scripts, trained, records):
     assert results["images"] == 200 and f"top-1 {results['top1']:.2%}" in out
     assert set(results["per_class"]) == {"0", "1"}  # of equal size: their mean is the whole
     assert sum(results["per_class"].values()) / 2 == pytest.approx(results["top1"])
-    assert Image.open(trained / "MNIST5k_use_slot_confusion.png").size[0] > 400
+    figure = Image.open(trained / "MNIST5k_use_slot_confusion.png")
+    assert figure.size[0] > 400
+    own = hashlib.sha256((trained / NAME).read_bytes()).hexdigest()[:12]
+    said = {name: results[name] for name in ("dataset", "folder", "split", "pictures", "img_size", "checkpoint_id")}
+    assert said == {"dataset": "MNIST5k", "folder": "", "split": "val", "pictures": 200, "img_size": [32, 32],
+                    "checkpoint_id": own}  # fmt: skip
+    line = f"MNIST5k, val, 200 pictures, classes {results['classes']}"
+    assert figure.info["Description"].replace("\n", " ") == f"{line}, 32 x 32 pixels, checkpoint {own}"
+    assert last["data"] == line and Image.open(trained / "curves.png").info["Description"].startswith("MNIST5k")
 
 
 def test_flags_of_training_are_never_compared(scripts, tiny, trained):
@@ -82,6 +91,9 @@ def test_a_file_that_is_no_checkpoint_is_one_line(fails, trained, content, messa
 def test_vis_writes_the_published_files_and_a_figure(scripts, trained):
     code, out, _ = scripts("test", f"--checkpoint {trained}/{NAME} --vis true --vis_id 0-1,7 --num_workers 0")
     assert code == 0 and "3 picture(s)" in out
+    for name in ("overview.png", "7/explanation.png"):
+        figure = Image.open(trained / "vis" / "MNIST5k_use_slot" / name)
+        assert figure.info["Description"].startswith("MNIST5k, val, 200 pictures")
     folders = trained / "vis" / "MNIST5k_use_slot"
     assert sorted(p.name for p in folders.iterdir()) == ["0", "1", "7", "overview.png"]
     assert sorted(p.name for p in (folders / "7").iterdir()) == [
@@ -139,12 +151,40 @@ def test_a_numbered_name_does_not_take_that_of_another_picture(scripts, trained,
     assert sorted(p.name for p in (tmp_path / "v").iterdir()) == ["overview.png", "x", "x_2", "x_3"]
 
 
-def test_class_names_that_differ_from_the_training_are_noted(scripts, trained):
+def test_class_names_that_differ_from_the_training_are_refused(fails, trained):
     state = torch.load(trained / NAME, weights_only=True)
     state["data_config"]["class_names"] = ["0", "seven"]
     torch.save(state, trained / NAME)
-    code, _, err = scripts("test", f"--checkpoint {trained}/{NAME} --num_workers 0")
-    assert code == 0 and "class 1 is 1 here, was seven" in err
+    line = fails("test", f"--checkpoint {trained}/{NAME} --num_workers 0")
+    assert "the data have 1, 2, 3, 4, 5 and 4 more, which the model does not; the model has seven, which" in line
+
+
+def test_the_order_of_the_outputs_decides_which_class_is_which(scripts, trained):
+    """A model with its two outputs exchanged, and their names with them, is the same model."""
+    flags = f"--checkpoint {trained}/{NAME} --num_workers 0 --device cpu"
+    assert scripts("test", flags)[0] == 0
+    before = json.loads((trained / "results.json").read_text())
+    state = torch.load(trained / NAME, weights_only=True)
+    state["data_config"]["class_names"] = ["1", "0"]
+    state["model"]["slot.initial_slots"] = state["model"]["slot.initial_slots"].flip(0)
+    torch.save(state, trained / NAME)
+    assert scripts("test", flags)[0] == 0
+    after = json.loads((trained / "results.json").read_text())
+    for key in ("top1", "ce", "area"):
+        assert after[key] == pytest.approx(before[key], rel=1e-5)
+    assert after["per_class"] == pytest.approx(before["per_class"]) and list(after["per_class"]) == ["1", "0"]
+
+
+def test_a_resumed_run_keeps_the_order_of_its_outputs(scripts, fails, tiny, trained):
+    state = torch.load(trained / NAME, weights_only=True)
+    state["data_config"]["class_names"] = ["1", "0"]
+    torch.save(state, trained / NAME)
+    flags = f"{tiny} --epochs 3 --output_dir {trained} --resume auto"
+    assert scripts("train", flags)[0] == 0
+    assert torch.load(trained / NAME, weights_only=True)["data_config"]["class_names"] == ["1", "0"]
+    state["data_config"]["class_names"] = ["0", "seven"]
+    torch.save(state, trained / NAME)
+    assert "the model has seven, which the data do not" in fails("train", flags)
 
 
 def test_thop_prints_the_cost(scripts, trained):

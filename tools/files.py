@@ -3,15 +3,19 @@
 import csv
 import io
 import os
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from tools import ToolError
+
+CHARACTERS_PER_INCH = 20  # of a note below a figure
 
 
 @contextmanager
@@ -61,9 +65,9 @@ def writable_folder(folder: str | Path) -> Path:
 
 
 def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows with the same keys as CSV."""
+    """Write rows as CSV; a row has an empty cell for a key that it lacks."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue().encode())
@@ -75,7 +79,23 @@ def save_picture(path: Path, picture: Image.Image) -> None:
         picture.save(file, format="PNG")
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG at 120 pixels per inch."""
+def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
+    """Write a figure as PNG at 120 pixels per inch.
+
+    Args:
+        path: the file.
+        figure: what is drawn.
+        note: line below it that says which data it shows; it is the file's ``Description``, too.
+    """
+    if note:
+        width, height = figure.get_size_inches()
+        note = textwrap.fill(note, max(int(width * CHARACTERS_PER_INCH), 20))
+        strip = 0.1 * (note.count("\n") + 1) + 0.1  # whole pixels, so that what is above stays as it is
+        figure.set_size_inches(width, height + strip)
+        share = strip / (height + strip)
+        engine = figure.get_layout_engine()
+        if isinstance(engine, ConstrainedLayoutEngine):
+            engine.set(rect=(0, share, 1, 1 - share))
+        figure.text(0.5, share / 2, note, ha="center", va="center", fontsize=6, color="0.4", parse_math=False)
     with atomic_file(path, durable=False) as file:
-        figure.savefig(file, dpi=120, format="png")
+        figure.savefig(file, dpi=120, format="png", metadata={"Description": note} if note else None)

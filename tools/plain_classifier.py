@@ -1,21 +1,25 @@
 """The plain classifier whose backbone a slot model starts from (``--use_pre``)."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tools import ToolError, checkpoint
+from tools.console import say
 from tools.distributed.launch import command_line
 
 
-def load_plain(folder: str, dataset: str, *, backbone: str, swept: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint of the plain classifier of a dataset.
+def load_plain(
+    folder: str, dataset: str, *, backbone: str, swept: Mapping[str, Any], class_names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The checkpoint of the plain classifier of a dataset; prints a line if its classes are others.
 
     Args:
         folder: folder of the checkpoint.
         dataset: its name.
-        backbone: timm model that it must have.
-        swept: values of the swept flags, for the command in the message.
+        backbone: the timm model that it must have.
+        swept: single values of the comma lists, for the command that trains it.
+        class_names: of the slot model, whose backbone alone comes from the classifier.
 
     Raises:
         ToolError: there is no such file (the message gives the command that makes it), or its backbone is another one.
@@ -28,4 +32,8 @@ def load_plain(folder: str, dataset: str, *, backbone: str, swept: Mapping[str, 
     state = checkpoint.load(path)
     if (stored := state["model_config"]["backbone"]) != backbone:
         raise ToolError(f"--use_pre true: {path} has the backbone {stored}, not {backbone}")
+    other = sorted(set(state["data_config"].get("class_names") or class_names) ^ set(class_names))
+    if class_names and other:
+        say(f"--use_pre true: {path} has other classes (they differ in {', '.join(other[:5])}"
+            f"{', ...' if len(other) > 5 else ''}); its backbone alone is taken")  # fmt: skip
     return state

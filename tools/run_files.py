@@ -20,16 +20,20 @@ class RunFiles:
         first_epoch: the first epoch to train; log records of an earlier attempt from there on are replaced.
         record: metrics of the last saved epoch, logged now if the run was killed between checkpoint and log.
         tensorboard: write event files too.
+        data: that the run is of, for the log and the figure of its curves.
     """
 
     def __init__(
-        self, folder: str, name: str, *, first_epoch: int, record: Mapping[str, Any], tensorboard: bool
+        self, folder: str, name: str, *, first_epoch: int, record: Mapping[str, Any], tensorboard: bool,
+        data: str = "",
     ) -> None:  # fmt: skip
         self.folder, self.name = Path(folder), name
         self.checkpoint = checkpoint.checkpoint_path(folder, name)
         self.log = RunLog(self.folder / "log.jsonl", name, first_epoch=first_epoch)
         self.events = EventFiles(folder, name, first_epoch=first_epoch) if tensorboard else None
-        self.log.restore(record)
+        self.data = {"data": data} if data else {}
+        if record:
+            self.log.restore({**record, **self.data})
 
     def add_epoch(self, state: Mapping[str, Any], *, best: bool, lr_drop: int) -> None:
         """Save the state after an epoch, log its metrics and draw the curves.
@@ -39,7 +43,7 @@ class RunFiles:
         done = state["epoch"] + 1
         numbered = done % 10 == 0 or done % lr_drop == 0
         checkpoint.save_epoch(self.folder, self.name, state, best=best, numbered=numbered)
-        self.log.add(state["metrics"])
+        self.log.add({**state["metrics"], **self.data})
         save_curves(self.folder / "curves.png", self.log.records)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tools import VERSION
 from tools.files import write_atomically
+from tools.provenance import same_data
 
 
 class RunLog:
@@ -67,14 +68,19 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def save_results(path: Path, record: Mapping[str, Any]) -> None:
-    """Write ``results.json``: this record, and under ``earlier`` the last record of each other checkpoint."""
+    """Write ``results.json``: this record, and under ``earlier`` the last of each other checkpoint, data or size."""
     earlier: list[dict[str, Any]] = []
     try:
         before = json.loads(path.read_text())
         earlier = [before, *before.pop("earlier", [])]
     except (OSError, ValueError, AttributeError, TypeError):
         pass  # no file yet, or not one of ours
-    earlier = [entry for entry in earlier if entry.get("checkpoint") != record["checkpoint"]]
+    earlier = [entry for entry in earlier if not _replaces(record, entry)]
     record = {**record, "version": VERSION}
     content = {**record, "earlier": earlier} if earlier else dict(record)
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _replaces(record: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    same = all(record.get(name) == earlier.get(name) for name in ("checkpoint", "img_size"))
+    return same and same_data(record, earlier)

@@ -11,6 +11,7 @@ from tools import ToolError
 from tools.console import format_table, say
 from tools.distributed import barrier, is_main
 from tools.files import save_csv, writable_folder, write_atomically
+from tools.provenance import data_text
 
 DONE = "done.json"
 SETTINGS = "settings.json"
@@ -89,8 +90,14 @@ def _report(root: str, rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) 
     say(format_table(table))
     if root and is_main():
         save_csv(Path(root, "sweep_runs.csv"), rows)
-        save_csv(Path(root, "sweep.csv"), table)
+        save_csv(Path(root, "sweep.csv"), [{**entry, "data": _data(entry, rows, swept)} for entry in table])
         say(f"this table: {Path(root, 'sweep.csv')}; every run: {Path(root, 'sweep_runs.csv')}")
+
+
+def _data(entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> str:
+    """Data of the runs that an entry of the table summarises."""
+    own = [row for row in rows if all(row[name] == entry[name] for name in swept)]
+    return "; ".join(dict.fromkeys(filter(None, map(data_text, own))))
 
 
 def run_folder(root: str, swept: Mapping[str, Any], repeat: int | None) -> str:

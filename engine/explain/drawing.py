@@ -36,27 +36,32 @@ def caption(title: str, names: Sequence[str], probabilities: Tensor, label: int 
     return f"picture {title}: {known}predicted {names[best]} (p = {probabilities[best]:.3f})"
 
 
-def draw_slot_maps(trained: TrainedModel, sources: Sources, root: Path, *, classes: list[int] | None) -> None:
+def draw_slot_maps(
+    trained: TrainedModel, sources: Sources, root: Path, *, classes: list[int] | None, note: str = ""
+) -> None:
     """Draw the explanations of pictures, each in a folder of its own, and an overview of the first ones.
 
     Args:
         trained: a slot model.
         sources: the pictures.
-        root: parent of these folders.
-        classes: classes to show; None for the most likely ones.
+        root: folder of all of them.
+        classes: to show; None for the likely ones.
+        note: data and checkpoint, for a line below each figure.
     """
     rows = []
     for source in progress(sources, "explain"):
-        rows.append(_draw_picture(trained, source, writable_folder(root / source.title), classes))
+        rows.append(_draw_picture(trained, source, writable_folder(root / source.title), classes, note))
     line = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / 'explanation.png'}"
     if len(rows) > 1:
         shown = rows[:MAX_OVERVIEW_ROWS]
-        save_figure(root / "overview.png", draw_overview(shown, negative=trained.is_negative))
+        save_figure(root / "overview.png", draw_overview(shown, negative=trained.is_negative), note=note)
         line += f" and so on, {len(shown)} in {root / 'overview.png'}"
     say(line)
 
 
-def _draw_picture(trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None) -> OverviewRow:
+def _draw_picture(
+    trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None, note: str
+) -> OverviewRow:  # fmt: skip
     names, negative, pixels = trained.class_names, trained.is_negative, trained.pixels(source.picture)
     explanation = explain_picture(trained.model, trained.normalised(pixels))
     picture = to_pil_image(pixels)
@@ -64,7 +69,9 @@ def _draw_picture(trained: TrainedModel, source: Source, folder: Path, classes: 
     columns = partial(class_maps, explanation, names, label=source.label)
     shown = classes or interesting_classes(explanation, count=LIKELY_CLASSES, negative=negative, label=source.label)
     title = caption(source.title, names, explanation.probabilities, source.label)
-    save_explanation_figure(folder / "explanation.png", picture, columns(shown), title=title, negative=negative)
+    save_explanation_figure(
+        folder / "explanation.png", picture, columns(shown), title=title, negative=negative, note=note
+    )
     say(title)
     predicted = names[int(explanation.probabilities.argmax())]
     every = list(range(len(names))) if len(names) <= MAX_CLASSES_IN_OVERVIEW else shown

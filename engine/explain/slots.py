@@ -55,6 +55,12 @@ class Explanation:
     attention: Tensor  # (c, h, w)
     evidence: Tensor  # (c, h, w)
 
+    def of_outputs(self, order: Tensor) -> "Explanation":
+        """Explanation for the outputs ``order`` (c) in this order."""
+        return Explanation(
+            self.logits[order], self.probabilities[order], self.attention[order], self.evidence[order]
+        )  # fmt: skip
+
 
 @torch.no_grad()
 def explain_picture(model: nn.Module, image: Tensor) -> Explanation:

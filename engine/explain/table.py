@@ -12,12 +12,13 @@ from tools import VERSION, ToolError
 from tools.console import format_table, say
 from tools.figures.metrics import save_metric_figure
 from tools.files import save_csv, write_atomically
+from tools.provenance import DATA, data_text, mixed
 
 logger = logging.getLogger(__name__)
 
 PAPER_COLUMNS = ("area", "precision", "iauc", "dauc", "infidelity", "sensitivity")
 COLUMNS = (*PAPER_COLUMNS, *(column for column in registry.COLUMNS if column not in PAPER_COLUMNS))
-KEY = ("checkpoint", "method", "dataset", "cam_layer", "img_size")  # two rows differ in one of these
+KEY = ("checkpoint", "method", *DATA, "cam_layer", "img_size")  # two rows differ in one of these
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -77,6 +78,8 @@ def add_row(folder: Path, row: Mapping[str, Any], *, show: bool = False) -> list
 def show_table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the table of a folder and the files that it is saved in."""
     say(format_table(metric_cells(rows)))
+    for fault in mixed(rows):
+        logger.warning(fault)
     say(f"saved: {folder / 'metrics.json'}, metrics.csv and metrics.png beside it")
 
 
@@ -91,8 +94,8 @@ def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Row of the CSV file: every column, each followed by the bounds of its interval."""
-    flat = {key: row.get(key, "") for key in (*KEY, "top1", "images", "scoring_seconds")}
+    """Row of the CSV file: every column, each followed by the ends of its interval."""
+    flat = {key: row.get(key, "") for key in (*KEY, "checkpoint_id", "top1", "images", "scoring_seconds")}
     for name in COLUMNS:
         low, high = row.get("intervals", {}).get(name, ("", ""))
         flat |= {name: row.get(name, ""), f"{name}_low": low, f"{name}_high": high}
@@ -100,12 +103,17 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metric_cells(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Rows to print: each mean with half the width of its interval; empty columns are left out."""
+    """Rows for the screen: each mean with half the width of its interval; empty columns are left out.
+
+    Rows of different data say which.
+    """
     shown = [name for name in COLUMNS if any(name in row for row in rows)]
     several = len({row.get("checkpoint") for row in rows}) > 1
+    other_data = len({data_text(row) for row in rows}) > 1
     lines = []
     for row in rows:
         line = {"checkpoint": str(row.get("checkpoint", ""))} if several else {}
+        line |= {"data": data_text(row) or "unknown data"} if other_data else {}
         line |= {"method": str(row["method"]), "images": str(row.get("images", ""))}
         lines.append({**line, **{name: _cell(row, name) for name in shown}})
     return lines

@@ -65,10 +65,21 @@ def main() -> None:
     table = summarise(runs)
     say(format_table(table))
     plain = [{name: None if value != value else value for name, value in row.items()} for row in table]  # no NaN
-    write_atomically(folder / "head_study.json", (json.dumps({"runs": runs, "table": plain}, indent=2) + "\n").encode())
-    save_csv(folder / "head_study.csv", table)
-    save_study(folder / "head_study.png", runs)
+    origin = {"data": origin_text(args, len(val), train.num_classes)}
+    content = {**origin, "runs": runs, "table": plain}
+    write_atomically(folder / "head_study.json", (json.dumps(content, indent=2) + "\n").encode())
+    save_csv(folder / "head_study.csv", [{**row, **origin} for row in table])
+    save_study(folder / "head_study.png", runs, note=origin["data"])
     say(f"saved: {folder / 'head_study.json'}, head_study.csv and head_study.png beside it")
+
+
+def origin_text(args: argparse.Namespace, pictures: int, classes: int) -> str:
+    """Data of a study in a few words, for its files and its figure."""
+    names = " + ".join(f"{name} in {Path(folder).resolve().name}/" if folder else name for name, folder, _ in args.data)
+    frames = f" in frames of {args.frames} patterns" if args.frames else ""
+    return (
+        f"{names}{frames}, val, {pictures} pictures, {classes} classes, {args.img_size[0]} x {args.img_size[1]} pixels"
+    )
 
 
 def choose_setting(

@@ -9,8 +9,11 @@ from matplotlib.figure import Figure
 from tools.files import save_figure
 
 
-def save_study(path: Path, runs: list[dict[str, Any]]) -> None:
-    """Draw, on the left, accuracy by learning rate and, on the right, precision of the maps by their area."""
+def save_study(path: Path, runs: list[dict[str, Any]], *, note: str = "") -> None:
+    """Draw, on the left, accuracy by learning rate and, on the right, precision of the maps by their area.
+
+    ``note`` is a line about the data.
+    """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, key in enumerate(dict.fromkeys((run["head"], run["sign"]) for run in runs)):
@@ -29,4 +32,4 @@ def save_study(path: Path, runs: list[dict[str, Any]]) -> None:
     for ax in (left, right):
         ax.grid(alpha=0.3)
     left.legend(fontsize=8)
-    save_figure(path, figure)
+    save_figure(path, figure, note=note)

@@ -107,6 +107,19 @@ def test_cub200_without_a_line_is_an_error(cub):
         build("CUB200", dataset_dir=str(cub))
 
 
+def test_cub200_with_class_ids_that_do_not_count_from_one(cub):
+    names = ["2 002.Black_Swan", "3 003.Kite", "5 005.Kite"]
+    (cub / "classes.txt").write_text("\n".join(reversed(names)) + "\n")
+    lines = (cub / "image_class_labels.txt").read_text().split("\n")[:-1]
+    ids = {"1": "2", "2": "3", "3": "5"}
+    (cub / "image_class_labels.txt").write_text("\n".join(f"{k} {ids[c]}" for k, c in map(str.split, lines)) + "\n")
+    data = build("CUB200", dataset_dir=str(cub))
+    assert data.listing.labels == [0, 1, 2] and data.class_names == ["Black Swan", "Kite (3)", "Kite (5)"]
+    (cub / "classes.txt").write_text("\n".join(names[:2]) + "\n")
+    with pytest.raises(DataError, match=r"picture 5 has the class 5, which is not in classes\.txt"):
+        build("CUB200", dataset_dir=str(cub))
+
+
 def test_cub200_without_a_picture_is_an_error(cub):
     (cub / "images" / "001.Black_Swan" / "p_1.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of 3 pictures cannot be used: .*p_1.jpg \(No such file or directory\)"):

@@ -14,10 +14,11 @@ from tools.files import save_figure
 MAX_CLASSES_WITH_NAMES, MAX_CLASSES_WITH_COUNTS = 50, 25  # in a confusion matrix
 
 
-def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str]) -> None:
+def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str], *, note: str = "") -> None:
     """Draw a confusion matrix (c, c) of true by predicted classes, coloured by the share of the true class.
 
     Counts are written for up to ``MAX_CLASSES_WITH_COUNTS`` classes, names for up to ``MAX_CLASSES_WITH_NAMES``.
+    ``note`` says which data they are of.
     """
     c = len(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -33,7 +34,7 @@ def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str]) -> None
     for row, column in np.argwhere(counts) if c <= MAX_CLASSES_WITH_COUNTS else ():
         colour = "white" if shares[row, column] > 0.5 else "black"
         ax.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
-    save_figure(path, figure)
+    save_figure(path, figure, note=note)
 
 
 def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -55,4 +56,4 @@ def save_curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
     axes[0].legend(fontsize=7, handlelength=4)
-    save_figure(path, figure)
+    save_figure(path, figure, note="; ".join(dict.fromkeys(r["data"] for r in records if r.get("data"))))

@@ -59,7 +59,7 @@ class ClassMap:
 
 
 def save_explanation_figure(
-    path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool
+    path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool, note: str = ""
 ) -> None:  # fmt: skip
     """Draw a picture and, for each class, its attention above its evidence.
 
@@ -70,7 +70,8 @@ def save_explanation_figure(
         picture: the model's input before normalisation.
         columns: the classes to show, most likely first.
         title: the picture's true and predicted class.
-        negative: the maps are evidence against their class (blue) instead of for it (red).
+        negative: the maps speak against their class (blue) instead of for it (red).
+        note: see :func:`tools.files.save_figure`.
     """
     rows = {"attention": [c.attention for c in columns], "evidence": [c.evidence for c in columns]}
     colours = NEGATIVE if negative else POSITIVE
@@ -95,7 +96,7 @@ def save_explanation_figure(
         bar.ax.tick_params(labelsize=7)
     for ax in axes.flat:
         ax.set_axis_off()
-    save_figure(path, figure)
+    save_figure(path, figure, note=note)
 
 
 def _legend(ax: Any, negative: bool) -> None:
@@ -158,8 +159,12 @@ def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
 
 
 def shortened(text: str) -> str:
-    """Title, cut to the length that fits above a small picture."""
-    return text if len(text) <= MAX_TITLE_LENGTH else f"{text[: MAX_TITLE_LENGTH - 1]}…"
+    """Title, cut to the length that fits above a small picture; what tells apart two classes of one name is kept."""
+    if len(text) <= MAX_TITLE_LENGTH:
+        return text
+    name, bracket, qualifier = text.rpartition(" (")
+    kept = bracket + qualifier if qualifier.endswith(")") and len(qualifier) < MAX_TITLE_LENGTH - 4 else ""
+    return f"{(name if kept else text)[: MAX_TITLE_LENGTH - 1 - len(kept)]}…{kept}"
 
 
 def overlay(ax: Any, picture: Image.Image, values: np.ndarray, colours: Any, scale: Normalize) -> Any:

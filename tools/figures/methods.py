@@ -51,7 +51,7 @@ def save_method_files(
 
 def save_method_figure(
     path: Path, picture: Image.Image, rows: Mapping[str, np.ndarray], names: Sequence[str], *, title: str,
-    colours: Mapping[str, object] | None = None, floor: float = 0.0,
+    colours: Mapping[str, object] | None = None, floor: float = 0.0, note: str = "",
 ) -> None:  # fmt: skip
     """Draw the maps of all methods (rows) for all classes (columns) over the picture in pale grey.
 
@@ -66,6 +66,7 @@ def save_method_figure(
         title: the picture's true and predicted class.
         colours: colour maps of the rows that share a scale, by method.
         floor: see :func:`scaled_map`.
+        note: see :func:`tools.files.save_figure`.
     """
     width, height = 1 + len(names), len(rows)
     figure = Figure(figsize=(1.3 * width + 0.3, 1.3 * height + 0.7), layout="constrained")
@@ -78,7 +79,7 @@ def save_method_figure(
     for ax in axes.flat:
         ax.axis("off")
     figure.suptitle(title, fontsize=10)
-    save_figure(path, figure)
+    save_figure(path, figure, note=note)
 
 
 def _draw_row(axes: Any, picture: Image.Image, maps: np.ndarray, *, colours: object | None, floor: float) -> None:

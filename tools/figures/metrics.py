@@ -8,6 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from tools.files import save_figure
+from tools.provenance import data_text, provenance_text
 
 
 def save_metric_figure(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -17,6 +18,7 @@ def save_metric_figure(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     drawn = [panel for panel in panels if any(panel[0] in row and panel[1] in row for row in rows)]
     figure = Figure(figsize=(5.6 * max(len(drawn), 1) + 2.2, 5), layout="constrained")
     axes = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
+    several = len({data_text(row) for row in rows}) > 1
     colours = matplotlib.colormaps["tab20"]
     for ax, (x, y, title) in zip(axes, drawn, strict=False):
         for number, row in enumerate(rows):
@@ -24,14 +26,23 @@ def save_metric_figure(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                 own = str(row["method"]).startswith("SCOUTER")
                 # A negative model is measured on an absent class; if the true class is measured, too, it is drawn.
                 h, v = (f"{name}_true" if f"{name}_true" in row else name for name in (x, y))
-                ax.errorbar(row[h], row[v], xerr=_error_bar(row, h), yerr=_error_bar(row, v), label=row["method"],
+                ax.errorbar(row[h], row[v], xerr=_error_bar(row, h), yerr=_error_bar(row, v),
+                            label=f"{row['method']}{_data(row) if several else ''}",
                             color=colours(number % 20), fmt="*" if own else "o", markersize=12 if own else 6,
                             linewidth=0.8)  # fmt: skip
         ax.set(xlabel=x, ylabel=y, title=title)
         ax.grid(alpha=0.3)
     if drawn:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    save_figure(path, figure)
+    shared = {
+        key: rows[0].get(key) for key in ("img_size", "checkpoint_id") if len({str(r.get(key)) for r in rows}) == 1
+    }
+    note = f"rows of {len({data_text(row) for row in rows})} different data" if several else data_text(rows[0])
+    save_figure(path, figure, note=", ".join(filter(None, [note, provenance_text(shared)])))
+
+
+def _data(row: Mapping[str, Any]) -> str:
+    return f"\n({data_text(row) or 'unknown data'})".replace("$", r"\$")  # else matplotlib reads a formula
 
 
 def _error_bar(row: Mapping[str, Any], name: str) -> list[list[float]] | None:

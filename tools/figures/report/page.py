@@ -28,6 +28,8 @@ class Report:
     metric_rows: Sequence[Mapping[str, object]]
     curves: Sequence[Mapping[str, object]]  # records of log.jsonl
     cards: Sequence[ReportCard]
+    data: str = ""  # data and checkpoint, below the title
+    faults: Sequence[str] = ()  # of the table of scores, above it
 
 
 def save_report(path: Path, report: Report) -> None:
@@ -45,7 +47,7 @@ def save_report(path: Path, report: Report) -> None:
         "Configuration": _configuration(report.configuration),
         "Accuracy": _accuracy(report.accuracy),
         "Curves": curves(report.curves),
-        "Scores": _metrics(report.metric_rows),
+        "Scores": _metrics(report.metric_rows, report.faults),
         "Pictures": gallery(report.cards),
     }
     sections = {name: content for name, content in sections.items() if content}
@@ -54,6 +56,7 @@ def save_report(path: Path, report: Report) -> None:
         "page.html",
         policy=_policy(style, script),
         title=escape(report.title),
+        data=f"<p>{escape(report.data)}</p>" if report.data else "",
         style=style,
         script=script,
         skip='<a class="skip" href="#pictures">Skip to the pictures</a>' if "Pictures" in sections else "",
@@ -108,7 +111,7 @@ def _accuracy(accuracy: Mapping[str, float]) -> str:
     return f'<dl class="tiles">{tiles}</dl>' if tiles else ""
 
 
-def _metrics(rows: Sequence[Mapping[str, object]]) -> str:
+def _metrics(rows: Sequence[Mapping[str, object]], faults: Sequence[str] = ()) -> str:
     """Table of the rows in their order; columns are all their keys in the order of first appearance."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if not columns:
@@ -125,7 +128,9 @@ def _metrics(rows: Sequence[Mapping[str, object]]) -> str:
         f"<tr>{''.join(cell(c, plain(row.get(c)), 'row' if c == columns[0] else '') for c in columns)}</tr>"
         for row in rows
     )
+    notes = "".join(f"<p>{escape(fault)}</p>" for fault in faults)
     return (
-        '<div class="panel scroll" tabindex="0" role="region" aria-label="Table of scores"><table class="metrics">'
+        f'{notes}<div class="panel scroll" tabindex="0" role="region" aria-label="Table of scores">'
+        '<table class="metrics">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
