@@ -17,12 +17,14 @@ from typing import Any
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
 from engine.explain.settings import MetricSettings
 from sloter.config import SlotConfig, differences, options_of
+from sloter.original_names import names_model
 from tools import ToolError
 from tools.flags import (
     Formatter,
     Parser,
     Renamed,
     boolean,
+    boolean_or,
     comma_list,
     number,
     numbers,
@@ -94,8 +96,9 @@ def _data_flags(add: Add) -> None:
         help="share of each class that a Folder without a split keeps for validation")
     add("--bad_images", choices=("error", "skip"), default="error",
         help="pictures that cannot be read: error names them and stops, skip leaves them out and counts them")
-    add("--aug", **switch(False),
-        help="augment training pictures as in the paper: flips, affine transform, blur, each with probability 0.5")
+    add("--aug", type=boolean_or("paper"), default=False, metavar="BOOL|paper",
+        help="augment training pictures; true: flips, affine transform, blur, each with probability 0.5; paper: the "
+             "same with the distribution of the published code (axes scaled apart, shifts right only, random order)")
     add("--aug_policy", type=comma_list(one_of(*AUG_POLICIES)), metavar="NAME[,NAME...]",
         help="more augmentation: trivial (TrivialAugment), erasing (random erasing), mixup, cutmix; a mixed picture "
              "counts in the training accuracy as the class with the larger share")
@@ -107,15 +110,19 @@ def _data_flags(add: Add) -> None:
 
 def _model_flags(add: Add) -> None:
     add("--model", default="resnet18", metavar="NAME",
-        help="backbone: the name of any timm model that gives a feature map")
+        help="backbone: the name of any timm model that gives a feature map; a tag (resnet18.a1_in1k) also chooses "
+             "the pretrained weights; a bare name of the published code means the weights that it had there")
     add("--pre_trained", **switch(True),
-        help="start the backbone from timm's pretrained weights, which are downloaded once")
+        help="start the backbone from the pretrained weights of --model, which are downloaded once")
     add("--backbone_weights", metavar="FILE",
         help="start the backbone from this .safetensors or .pth file instead")
     add("--use_pre", **switch(False),
-        help="start the backbone from the trained plain classifier, <dataset>_no_slot_checkpoint.pth in --pre_dir")
+        help="start the backbone from the trained plain classifier, <dataset>_no_slot_checkpoint.pth in --pre_dir; "
+             "--freeze_layers applies to it, whatever --pre_trained is")
     add("--freeze_layers", **whole(2, low=0),
-        help="do not train the stem and the first N of the backbone's 4 stages, if it starts from trained weights")
+        help="do not train the stem and the first N of the backbone's 4 stages, nor change their batch-norm statistics,"
+             " if it starts from trained weights: of --pre_trained, --backbone_weights or --use_pre (in the published "
+             "code of --pre_trained alone, so --use_pre true --pre_trained false froze nothing; here 0 does that)")
     add("--out_stage", **whole(None, low=1),
         help="end the backbone after stage N of 4, for a finer grid of places; if not given, all of it is used")
     add("--channel", **whole(512, low=1),
@@ -421,6 +428,8 @@ def fitted(run: argparse.Namespace, state: Mapping[str, Any], source: Any) -> ar
 def contradiction(run: argparse.Namespace, config: Mapping[str, Any]) -> str | None:
     """The first given flag that a stored model configuration contradicts, as a sentence; None if there is none."""
     for flag, key in ARCHITECTURE.items():
+        if flag == "model" and names_model(run.model, config[key]):
+            continue
         if flag in run.given and key in config and getattr(run, flag) != config[key]:
             return f"--{flag} {getattr(run, flag)}, but the checkpoint has {config[key]}"
     if not config["use_slot"]:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,12 +29,13 @@ from engine.initial_model import build_initial
 from engine.opening import announce
 from engine.session import Session, TrainingOptions, check_same_model
 from engine.slot_init import set_class_means
-from engine.train import EpochStopped, train_one_epoch
+from engine.train import REMEDY, EpochStopped, train_one_epoch
 from sloter import ModelError
 from sloter.backbone import FeatureModel, check_name
 from sloter.loss import ScouterLoss, balanced_weights
+from sloter.model_names import architecture
 from sloter.slot_model import SlotModel, build_model
-from sloter.weights import InitialWeights, initial_weights
+from sloter.weights import InitialWeights, continued_weights, initial_weights
 from tools import ToolError, checkpoint, distributed, run_folder, sweep
 from tools.console import run_script, say, start_script
 from tools.distributed.preemption import Interrupted, StopRequest
@@ -136,7 +138,7 @@ def train_epoch(run: argparse.Namespace, session: Session, epoch: int, stop: Sto
     distributed.share_buffers(session.evaluated)
     val = evaluate(
         session.evaluated, session.val_loader, session.criterion, device=session.device, negative=session.is_negative,
-        explained=session.explained, amp=session.amp,
+        explained=session.explained, amp=session.amp, remedy=REMEDY,
     )  # fmt: skip
     record = {"epoch": epoch, **metrics, **{f"val_{k}": v for k, v in val.items() if k != "images"}}
     say(epoch_line(record, run.epochs, top5=len(session.class_names) > 5))
@@ -152,18 +154,19 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
     train_set, val_set = load_split(run, "train", state), load_split(run, "val", state)
-    config, statistics, model = prepare_model(run, train_set, state, device)
-    loader = make_loaders(run, train_set, val_set, statistics, device)
+    config, start, model = prepare_model(run, train_set, state, device)
+    loader = make_loaders(run, train_set, val_set, start.statistics, device)
     if isinstance(model, SlotModel) and run.slot_init == "means" and not state:
         plain = loader(dataset=train_set.plain(), train=False)
         set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
-            "val_ratio": run.val_ratio, **statistics}  # fmt: skip
+            "val_ratio": run.val_ratio}  # fmt: skip
+    configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source}
     negative = run.use_slot and run.loss_status < 0
     lsc = least_similar_classes(val_set, run.lsc) if negative else None
     mixing = batch_mixing(run.aug_policy or (), train_set.num_classes)
     session = Session(
-        name, model, configs={"model_config": config, "data_config": data, "train_config": flags.plain_settings(run)},
+        name, model, configs=configs | {"train_config": flags.plain_settings(run)},
         train_loader=loader(dataset=train_set, train=True, mixing=mixing),
         val_loader=loader(dataset=val_set, train=False), criterion=make_criterion(run, train_set).to(device),
         options=TrainingOptions(**flags.training_options(run)), device=device, amp=amp,
@@ -211,12 +214,12 @@ def memory_format(run: argparse.Namespace) -> torch.memory_format:
 
 def prepare_model(
     run: argparse.Namespace, train_set: PictureDataset, state: dict[str, Any] | None, device: torch.device
-) -> tuple[dict[str, Any], dict[str, Any], FeatureModel]:
-    """The configuration of the model, the statistics of its pictures, and the model with its initial weights."""
+) -> tuple[dict[str, Any], InitialWeights, FeatureModel]:
+    """The configuration of the model, its initial weights with the statistics of its pictures, and the model."""
     config = flags.model_config(run, num_classes=train_set.num_classes, in_chans=train_set.in_chans)
-    names = train_set.class_names
-    start = InitialWeights() if state else choose_weights(run, in_chans=train_set.in_chans, class_names=names)
-    config["stem"] = state["model_config"]["stem"] if state else start.stem
+    in_chans, names = train_set.in_chans, train_set.class_names
+    start = continued_weights(run.model, state) if state else choose_weights(run, in_chans=in_chans, class_names=names)
+    config |= {"stem": start.stem, "backbone": start.backbone}
     if state:
         check_same_model(config, state["model_config"])
     has_weights = bool(run.use_pre or run.backbone_weights or run.pre_trained)
@@ -231,16 +234,18 @@ def prepare_model(
         logger.warning("--channel %d: ignored, the feature map of this backbone has %d channels", run.channel, f)
     spec = dataset_spec(run.dataset)
     statistics = {"mean": spec.mean, "std": spec.std} | start.statistics
-    return config, {key: state["data_config"][key] for key in statistics} if state else statistics, model
+    if state:
+        statistics = {key: state["data_config"][key] for key in statistics}
+    return config, replace(start, statistics=statistics), model
 
 
 def choose_weights(run: argparse.Namespace, *, in_chans: int, class_names: Sequence[str]) -> InitialWeights:
     """Initial weights of the backbone: of a plain classifier, of a file, or of timm."""
     plain, file = None, None
     if run.use_pre:
-        plain = load_plain(
-            run.pre_dir or run.output_dir, run.dataset, backbone=run.model, swept=run.swept, class_names=class_names
-        )
+        names = (run.model, architecture(run.model, pretrained=True))
+        folder = run.pre_dir or run.output_dir
+        plain = load_plain(folder, run.dataset, backbones=names, swept=run.swept, class_names=class_names)
     elif run.backbone_weights:
         file = (run.backbone_weights, checkpoint.read_state_dict(run.backbone_weights))
     return initial_weights(run.model, in_chans=in_chans, pretrained=run.pre_trained, file=file, classifier=plain)
@@ -260,7 +265,9 @@ def print_cost(run: argparse.Namespace) -> None:
     spec = dataset_spec(run.dataset)
     known = spec.first_classes or "num_classes" in run.given
     num_classes = run.num_classes if known else load_split(run, "train").num_classes
-    model = build_model(**flags.model_config(run, num_classes=num_classes, in_chans=spec.in_chans)).eval()
+    config = flags.model_config(run, num_classes=num_classes, in_chans=spec.in_chans)
+    downloaded = run.pre_trained and not (run.use_pre or run.backbone_weights)
+    model = build_model(**config | {"backbone": architecture(run.model, pretrained=downloaded)}).eval()
     if run.pre_trained or run.backbone_weights or run.use_pre:
         model.freeze(run.freeze_layers)
     say(cost_of(model, torch.zeros(1, spec.in_chans, *run.img_size)))

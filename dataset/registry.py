@@ -85,7 +85,7 @@ def build_dataset(
     dataset_dir: str | None,
     num_classes: int | None,
     img_size: tuple[int, int],
-    augment: bool = False,
+    augment: bool | str = False,
     policies: Sequence[str] = (),
     val_ratio: float = 0.2,
     bad_images: str = "error",
@@ -101,7 +101,7 @@ def build_dataset(
         dataset_dir: folder of the data; None for the dataset's default.
         num_classes: number of outputs of the classifier; None for the number of classes found.
         img_size: (H, W) of the samples.
-        augment: apply the paper's augmentation to training pictures.
+        augment: augmentation of training pictures, see :func:`dataset.transforms.augmentation`.
         policies: further augmentation of training pictures, keys of :data:`dataset.transforms.POLICIES`.
         val_ratio: share of each class for validation, for class folders that are not split yet.
         bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
@@ -128,7 +128,7 @@ def build_dataset(
         num_classes = len(class_names)
     if not isinstance(listing.pictures, np.ndarray):
         listing = check_pictures(listing, bad_images)
-    transform = augmentation(img_size, paper=augment, policies=policies) if split == "train" else None
+    transform = augmentation(img_size, augment=augment, policies=policies) if split == "train" else None
     data = PictureDataset(
         listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=transform
     )  # fmt: skip

@@ -13,6 +13,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from dataset.paper_augmentation import paper_augmentation
+
 BILINEAR = v2.InterpolationMode.BILINEAR
 # Stronger augmentation than the paper's, picture by picture. Erasing fills with black, since the pixels are not
 # normalised yet and the mean colour differs between datasets.
@@ -44,12 +46,15 @@ def resized(picture: Image.Image, img_size: tuple[int, int]) -> Tensor:
     return F.resize(pixels, list(img_size), antialias=True)  # (ch, H, W)
 
 
-def augmentation(img_size: tuple[int, int], *, paper: bool, policies: Sequence[str] = ()) -> v2.Transform | None:
+def augmentation(
+    img_size: tuple[int, int], *, augment: bool | str, policies: Sequence[str] = ()
+) -> v2.Transform | None:  # fmt: skip
     """Build the random transform of single training pictures (ch, H, W) uint8; None if there is nothing to do.
 
     Args:
         img_size: (H, W) of the pictures.
-        paper: include the paper's augmentation: flips, affine transform and blur, each with probability 0.5.
+        augment: True for flips, affine transform and blur, each with probability 0.5; ``paper`` for those of the
+            published code, see :mod:`dataset.paper_augmentation`; False for neither.
         policies: keys of :data:`POLICIES` to include; those of :data:`BATCH_POLICIES` are for :func:`batch_mixing`.
 
     Raises:
@@ -57,7 +62,9 @@ def augmentation(img_size: tuple[int, int], *, paper: bool, policies: Sequence[s
     """
     _check(policies)
     steps: list[v2.Transform] = []
-    if paper:
+    if augment == "paper":
+        steps.append(paper_augmentation())
+    elif augment:
         steps += [
             v2.RandomHorizontalFlip(0.5),
             v2.RandomVerticalFlip(0.5),

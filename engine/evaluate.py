@@ -30,6 +30,7 @@ class Criterion(Protocol):
 def evaluate(
     model: nn.Module, loader: Iterable[Batch], criterion: Criterion, *, device: torch.device, negative: bool = False,
     explained: Tensor | None = None, confusion: Tensor | None = None, amp: torch.dtype | None = None,
+    remedy: str = "test an earlier checkpoint",
 ) -> dict[str, float]:  # fmt: skip
     """Evaluate a model on every sample of every process once, and leave it in evaluation mode.
 
@@ -43,6 +44,7 @@ def evaluate(
         explained: (c), on the device: the class that a negative model explains for each true class.
         confusion: (c, c) zeros on the device, to which the confusion matrix is added.
         amp: precision of the forward pass, None for single precision.
+        remedy: end of the message if the loss is not finite.
 
     Returns:
         ``loss``, ``ce``, ``attn_mean``, ``area_loss``, ``top1``, ``top5``, ``images`` and, for a slot model, ``area``.
@@ -69,7 +71,7 @@ def evaluate(
     losses = {name: float(value) for name, value in criterion.combine(ce, attn_mean).items()}
     if not math.isfinite(losses["loss"]):
         raise TrainingError(f"the loss over {images} pictures is {losses['loss']}: the model's weights are not finite; "
-                            "test an earlier checkpoint")  # fmt: skip
+                            f"{remedy}")  # fmt: skip
     return {**losses, **metrics, "images": images}
 
 

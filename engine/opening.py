@@ -38,6 +38,8 @@ def announce(
     processes = f", {world} processes" if distributed.active() else ""
     say(f"{session.name}: {len(train_set)} training and {len(val_set)} validation pictures, {c} classes, "
         f"{parameters(session.model)[0]:,} trainable parameters, {session.device.type}{processes}")  # fmt: skip
+    if resumed is None and (source := session.configs["initial_weights"]):
+        say(f"initial weights of the backbone: {source}")
     if world > 1:
         batch = batch_size * options.accum_steps
         logger.warning("global batch %d x %d = %d pictures; --lr stays %g, scaled linearly it would be %g",

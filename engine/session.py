@@ -15,6 +15,7 @@ from sloter import ModelError
 from sloter.backbone import FeatureModel
 from sloter.config import OPTIONS, differences
 from sloter.loss import ScouterLoss
+from sloter.weights import check_finite
 from tools import ToolError, distributed
 from tools.distributed.random_state import random_states, restore_random_state
 
@@ -43,7 +44,7 @@ class Session:
     Args:
         name: name of the run.
         model: the model on its device, with the initial weights of a new run.
-        configs: ``model_config``, ``data_config`` and ``train_config`` of the checkpoint.
+        configs: ``model_config``, ``data_config``, ``initial_weights`` and ``train_config`` of the checkpoint.
         train_loader, val_loader: batches of the two splits.
         criterion: the loss, on the device.
         options: training options.
@@ -134,7 +135,9 @@ class Session:
 
         Raises:
             ToolError: its run trained other layers.
+            ModelError: its weights are not finite.
         """
+        check_finite(state.get("raw_model", state["model"]), "--resume: the checkpoint")
         self.model.load_state_dict(state.get("raw_model", state["model"]))
         if self.ema:
             self.ema.module.load_state_dict(state["model"])

@@ -9,6 +9,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from sloter import ModelError
+from sloter.model_names import architecture, known_model, weights_name
 from sloter.stages import TimmModel, cut, freeze_unused, frozen_parameters, without_classifier
 from sloter.weights import REMEDIES, convert_weights, load_weights, pretrained_source
 
@@ -19,7 +20,7 @@ def check_name(name: str) -> None:
     Raises:
         ModelError: an unknown model or tag; the message names similar models, or the valid tags.
     """
-    if not timm.is_model(name):
+    if not known_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "give --model the name of a timm model"
         raise ModelError(f"unknown model '{name}': {hint}")
@@ -48,7 +49,7 @@ def create_backbone(
         num_classes: outputs of timm's own classifier; 0 for no classifier.
         in_chans: channels of the picture.
         img_size: (H, W); used only by models with a fixed input size.
-        pretrained: load timm's pretrained weights.
+        pretrained: load the pretrained weights that :func:`sloter.model_names.weights_name` finds in timm.
         weights: load this state dict of the timm model instead.
         weights_source: name of ``weights`` in messages, for instance a file name.
         out_stage: 1 to 4, or None for the whole backbone.
@@ -58,11 +59,12 @@ def create_backbone(
         ModelError: an unknown model or stage, or weights that do not fit or cannot be loaded.
     """
     check_name(name)
+    download = pretrained and weights is None
+    name = architecture(name, pretrained=download)
     config = timm.get_pretrained_cfg(name)
     options: dict[str, Any] = {"num_classes": num_classes if out_stage is None else 0, "in_chans": in_chans}
     if config is not None and config.fixed_input_size:
         options["img_size"] = img_size
-    download = pretrained and weights is None
     backbone: TimmModel = _download(name, options) if download else timm.create_model(name, **options)
     if stem == "3x3":
         backbone.conv1 = nn.Conv2d(in_chans, 64, 3, stride=2, padding=1, bias=False)
@@ -82,10 +84,12 @@ def create_backbone(
 def _download(name: str, options: dict[str, Any]) -> TimmModel:
     source = pretrained_source(name)
     try:
-        return timm.create_model(name, pretrained=True, **source, **options)
+        return timm.create_model(weights_name(name), pretrained=True, **source, **options)
     except Exception as error:  # the hub's client raises the errors of several network libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"the pretrained weights of '{name}' cannot be loaded ({reason}): {REMEDIES}") from error
+        raise ModelError(
+            f"the pretrained weights of '{name}' ({weights_name(name)}) cannot be loaded ({reason}): {REMEDIES}"
+        ) from error
 
 
 def body_parameters(backbone: TimmModel) -> list[str]:

@@ -104,9 +104,12 @@ class SlotModel(FeatureModel):
 
         Args:
             means: (c, d), mean of :meth:`mean_keys` over the pictures of each class.
-            counts: (c), number of pictures of each class; a class without pictures keeps its random slots.
+            counts: (c), number of pictures of each class; a class without pictures keeps its random slots, and so does
+                a single class.
         """
         known = counts > 0
+        if known.sum() < 2:
+            return  # a single class does not differ from the mean of all classes: its slots stay random
         difference = means - means[known].mean(0)  # (c, d)
         slots = self.sign * difference / difference[known].std()  # (c, d)
         s = self.slot.slots_per_class

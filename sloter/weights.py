@@ -7,6 +7,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from sloter import ModelError
+from sloter.model_names import architecture, weights_name
+from sloter.original_names import names_model
 from sloter.stages import TimmModel
 
 logger = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ def pretrained_source(name: str) -> dict[str, Any]:
     Raises:
         ModelError: timm has no weights for this model, or they are not cached and the hub does not provide them.
     """
-    config = timm.get_pretrained_cfg(name)
+    config = timm.get_pretrained_cfg(weights_name(name))
     if config is None or not (config.hf_hub_id or config.url):
         raise ModelError(f"timm has no pretrained weights for '{name}': {REMEDIES}")
     files = ("model.safetensors", "pytorch_model.bin")
@@ -48,7 +51,9 @@ def pretrained_source(name: str) -> dict[str, Any]:
         addresses = [huggingface_hub.hf_hub_url(str(config.hf_hub_id), file) for file in files]
     fault = "HF_HUB_OFFLINE is set" if huggingface_hub.constants.HF_HUB_OFFLINE else _download_fault(addresses)
     if fault is not None:
-        raise ModelError(f"the pretrained weights of '{name}' cannot be downloaded ({fault}): {REMEDIES}")
+        raise ModelError(
+            f"the pretrained weights of '{name}' ({weights_name(name)}) cannot be downloaded ({fault}): {REMEDIES}"
+        )
     return {}
 
 
@@ -125,6 +130,17 @@ def convert_weights(backbone: TimmModel, state: dict[str, Tensor], *, in_chans: 
     return state
 
 
+def check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Raise unless all values of a state dict are finite: training from others fails whatever its learning rate.
+
+    Raises:
+        ModelError: some are not; the message names the first parameters.
+    """
+    if bad := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise ModelError(f"{source}: {len(bad)} parameters have values that are not finite ({', '.join(bad[:3])}); "
+                         "give an earlier checkpoint, or weights of another run")  # fmt: skip
+
+
 def load_weights(backbone: TimmModel, state: dict[str, Tensor], *, uncut_names: set[str], source: str) -> None:
     """Load a converted state dict into a timm model.
 
@@ -137,8 +153,10 @@ def load_weights(backbone: TimmModel, state: dict[str, Tensor], *, uncut_names: 
         source: name of the state dict in messages.
 
     Raises:
-        ModelError: other parameters are missing, unexpected or of another shape; the message lists them.
+        ModelError: values are not finite; or other parameters are missing, unexpected or of another shape, which the
+            message lists.
     """
+    check_finite(state, source)
     own = backbone.state_dict()
     head = tuple(f"{name}." for name in _names(backbone.pretrained_cfg.get("classifier")))
     left_out = [key for key in state if key.startswith(head) and (key not in own or own[key].shape != state[key].shape)]
@@ -175,11 +193,15 @@ class InitialWeights:
         keywords: keywords of :func:`sloter.slot_model.build_model` that load the weights.
         statistics: ``mean`` and ``std`` for normalising the pictures; {} for those of the dataset.
         stem: stem of the backbone, see :func:`sloter.backbone.create_backbone`.
+        backbone: model name in timm of the architecture.
+        source: where the weights come from, as ``resnet18.tv_in1k`` or the name of a file; "" for random ones.
     """
 
     keywords: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, Any] = field(default_factory=dict)
     stem: str = "timm"
+    backbone: str = ""
+    source: str = ""
 
 
 def initial_weights(
@@ -199,10 +221,26 @@ def initial_weights(
         state = {k.removeprefix("backbone."): v for k, v in classifier["model"].items() if k.startswith("backbone.")}
         statistics = {key: classifier["data_config"][key] for key in ("mean", "std")}
         from_checkpoint = {"weights": state, "weights_source": "the checkpoint of --use_pre"}
-        return InitialWeights(from_checkpoint, statistics, classifier["model_config"].get("stem", "timm"))
+        config, source = classifier["model_config"], "the plain classifier of --use_pre"
+        return InitialWeights(from_checkpoint, statistics, config.get("stem", "timm"), config["backbone"], source)
     keywords: dict[str, Any] = {"pretrained": pretrained}
     if file:
         keywords = {"weights": file[1], "weights_source": file[0]}
     # One-channel data keep their own statistics, whatever the backbone was trained on.
-    has_statistics = in_chans == 3 and (file or pretrained)
-    return InitialWeights(keywords, pretrained_statistics(backbone) if has_statistics else {})
+    has_statistics, download = in_chans == 3 and (file or pretrained), pretrained and not file
+    full = weights_name(backbone) if download else backbone
+    statistics = pretrained_statistics(full) if has_statistics else {}
+    source = file[0] if file else full if download else ""
+    return InitialWeights(keywords, statistics, "timm", architecture(backbone, pretrained=download), source)
+
+
+def continued_weights(name: str, state: Mapping[str, Any]) -> InitialWeights:
+    """Origin of the initial weights of a continued run; its checkpoint brings the weights themselves.
+
+    Args:
+        name: model name in timm, as for :func:`initial_weights`.
+        state: the checkpoint.
+    """
+    config = state["model_config"]
+    backbone = config["backbone"] if names_model(name, config["backbone"]) else name
+    return InitialWeights(stem=config["stem"], backbone=backbone, source=state.get("initial_weights", ""))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import args as flags
-from args import contradiction, data_config, expand_runs, model_config, parse_args
+from args import build_parser, contradiction, data_config, expand_runs, model_config, parse_args
 
 LINES = (Path(__file__).parent / "published_commands.txt").read_text().splitlines()
 
@@ -149,3 +149,9 @@ def test_contradictions_name_both_values_and_only_flags_of_the_model_contradict(
 def test_every_flag_is_explained():
     for action in flags.build_parser("train")._actions:
         assert action.help and len(action.help) > 10, action.dest
+
+
+def test_the_help_says_what_use_pre_freezes():
+    text = " ".join(build_parser("train").format_help().split())
+    assert "--freeze_layers applies to it, whatever --pre_trained is" in text
+    assert "--use_pre true --pre_trained false froze nothing; here 0 does that" in text

@@ -173,7 +173,8 @@ def test_weights_that_diverge_in_the_last_step_are_not_saved(fails, tiny, tiny_r
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     before = {p.name: p.read_bytes() for p in folder.glob("*.pth")}
     line = fails("train", tiny, f"--epochs 3 --output_dir {folder} --batch_size 800 --lr 1e30")
-    assert "the loss over 200 pictures is nan: the model's weights are not finite" in line
+    assert "the loss over 200 pictures is nan: the model's weights are not finite; what was saved before stays" in line
+    assert "try a lower --lr" in line and "earlier checkpoint" not in line
     assert {p.name: p.read_bytes() for p in folder.glob("*.pth")} == before
 
 
@@ -251,13 +252,29 @@ def test_backbone_weights_from_a_file(scripts, fails, tiny, tmp_path):
     whole = timm.create_model("test_resnet", in_chans=1).state_dict()
     torch.save(whole, tmp_path / "w.pth")
     flags = f"--epochs 1 --output_dir {tmp_path} --backbone_weights {tmp_path}/w.pth --freeze_layers 1"
-    code, _, err = scripts("train", tiny, flags)
+    code, out, err = scripts("train", tiny, flags)
     assert code == 0 and "its classifier of 1000 classes is left out" in err
+    assert f"initial weights of the backbone: {tmp_path}/w.pth" in out
     frozen = load(tmp_path)["model"]["backbone.layer1.0.conv1.weight"]
     assert torch.equal(frozen, whole["layer1.0.conv1.weight"])
     del whole["layer1.0.conv1.weight"]
     torch.save(whole, tmp_path / "w.pth")
     assert "1 missing: layer1.0.conv1.weight" in fails("train", tiny, flags)
+
+
+def test_the_first_lines_and_the_checkpoint_name_the_pretrained_weights(scripts, tiny, tmp_path, monkeypatch):
+    import timm
+
+    create_model = timm.create_model
+    monkeypatch.setattr("sloter.backbone.pretrained_source", lambda name: {})
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **options: create_model(name, **options))
+    flags = f"{tiny} --pre_trained true --output_dir {tmp_path}"
+    code, out, err = scripts("train", flags, "--epochs 1")
+    assert code == 0 and "initial weights of the backbone: test_resnet.r160_in1k\n" in out, err
+    assert load(tmp_path)["initial_weights"] == "test_resnet.r160_in1k"
+    code, out, err = scripts("train", flags, "--epochs 2 --resume auto")
+    assert code == 0 and "initial weights" not in out and load(tmp_path)["epoch"] == 1, err
+    assert load(tmp_path)["initial_weights"] == "test_resnet.r160_in1k"
 
 
 def test_colour_pictures_take_the_statistics_of_pretrained_weights(scripts, tmp_path, picture_writer):
@@ -426,3 +443,13 @@ def test_wrong_input_is_one_line(fails, tiny, tmp_path, flags, message):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_without_a_gpu_is_an_error(fails, tiny):
     assert "--device cuda" in fails("train", tiny, "--device cuda")
+
+
+def test_resuming_weights_that_are_not_finite_names_the_checkpoint_and_not_the_rate(fails, tiny, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "copy")
+    file = folder / "MNIST5k_use_slot_checkpoint.pth"
+    state = torch.load(file, weights_only=True)
+    state["model"]["conv1x1.weight"][0] = float("nan")
+    torch.save(state, file)
+    line = fails("train", tiny, f"--epochs 9 --output_dir {folder} --resume auto")
+    assert "the checkpoint: 1 parameters have values that are not finite (conv1x1.weight); give an earlier" in line

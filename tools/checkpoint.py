@@ -115,7 +115,8 @@ def load(path: str | Path) -> dict[str, Any]:
 
     Returns:
         ``model_config``, ``data_config``, ``train_config``, ``model``, ``epoch`` and, if this project saved it,
-        ``optimizer``, ``scheduler``, ``metrics``, ``best_top1``.
+        ``optimizer``, ``scheduler``, ``metrics``, ``best_top1``, and ``initial_weights``, the origin of those of the
+        backbone (``resnet18.tv_in1k``, a file; "" for random ones).
 
     Raises:
         ToolError: see :func:`read_file`; or the file is not a checkpoint.

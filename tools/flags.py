@@ -96,6 +96,20 @@ def boolean(text: str) -> bool:
     return value
 
 
+def boolean_or(*names: str) -> Callable[[str], bool | str]:
+    """Type of a flag that takes a boolean or one of these names."""
+
+    def read(text: str) -> bool | str:
+        if text.lower() in names:
+            return text.lower()
+        try:
+            return boolean(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{error}, nor {' or '.join(names)}") from None
+
+    return read
+
+
 def number(
     kind: type, *, low: float | None = None, above: float | None = None, high: float | None = None,
     below: float | None = None, multiple_of: int | None = None,

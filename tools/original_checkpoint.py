@@ -20,9 +20,11 @@ def from_published(content: Mapping[str, Any]) -> dict[str, Any]:
     use_slot = "slot.initial_slots" in state
     num_classes = int(args["num_classes"])
     one_channel_stem = "backbone.conv1.weight" in state and state["backbone.conv1.weight"].shape == (64, 1, 3, 3)
+    # Such names mean another architecture in today's timm, where this one has a prefix.
+    is_legacy = "backbone.layer0.conv1.weight" in state and not args["model"].startswith("legacy_")
     size = int(args.get("img_size", 260))
     model_config = {
-        "backbone": args["model"],
+        "backbone": f"legacy_{args['model']}" if is_legacy else args["model"],
         "num_classes": num_classes,
         "use_slot": use_slot,
         "in_chans": 1 if one_channel_stem else 3,
@@ -39,12 +41,10 @@ def from_published(content: Mapping[str, Any]) -> dict[str, Any]:
             "loss_status": int(args.get("loss_status", 1)),
             "attention": "paper",
         }
+    statistics = MNIST if one_channel_stem else IMAGENET
     data_config = {
-        "dataset": args["dataset"],
-        "img_size": (size, size),
-        "in_chans": model_config["in_chans"],
-        **(MNIST if one_channel_stem else IMAGENET),
-    }
+        "dataset": args["dataset"], "img_size": (size, size), "in_chans": model_config["in_chans"], **statistics
+    }  # fmt: skip
     train_config = {"lambda_value": float(args.get("lambda_value", 1.0)), "power": float(args.get("power", 2))}
     return {
         "model_config": model_config,

@@ -10,14 +10,14 @@ from tools.distributed.launch import command_line
 
 
 def load_plain(
-    folder: str, dataset: str, *, backbone: str, swept: Mapping[str, Any], class_names: Sequence[str] = ()
+    folder: str, dataset: str, *, backbones: Sequence[str], swept: Mapping[str, Any], class_names: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The checkpoint of the plain classifier of a dataset; prints a line if its classes are others.
 
     Args:
         folder: folder of the checkpoint.
         dataset: its name.
-        backbone: the timm model that it must have.
+        backbones: the timm models of which it must have one; the first is named in messages.
         swept: single values of the comma lists, for the command that trains it.
         class_names: of the slot model, whose backbone alone comes from the classifier.
 
@@ -30,8 +30,9 @@ def load_plain(
         remedy = " ".join([command_line(), *(f"--{name} {shlex.quote(str(value))}" for name, value in flags.items())])
         raise ToolError(f"--use_pre true: {path} does not exist; train it with: {remedy}")
     state = checkpoint.load(path)
-    if (stored := state["model_config"]["backbone"]) != backbone:
-        raise ToolError(f"--use_pre true: {path} has the backbone {stored}, not {backbone}")
+    if (stored := state["model_config"]["backbone"]) not in backbones:
+        raise ToolError(f"--use_pre true: {path} has the backbone {stored}, not {backbones[0]}: "
+                        "give --model that backbone, or --pre_dir another folder")  # fmt: skip
     other = sorted(set(state["data_config"].get("class_names") or class_names) ^ set(class_names))
     if class_names and other:
         say(f"--use_pre true: {path} has other classes (they differ in {', '.join(other[:5])}"

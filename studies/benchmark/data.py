@@ -69,7 +69,7 @@ def _full_size(data: PictureDataset, index: int) -> Image.Image:
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
     """Measure each way to load the training pictures of ``--dataset``; returns rows of a table."""
     plain, cached, augmented = training_set(run), training_set(run), training_set(run)
-    augmented.augment = augmentation(run.img_size, paper=True)
+    augmented.augment = augmentation(run.img_size, augment=True)
     workers = usable_workers(run.num_workers)
     cache_pictures([cached], workers=workers)
     loaders = other_loaders(run, plain, workers)

@@ -8,6 +8,7 @@ if __name__ == "__main__":
 import argparse
 import itertools
 import json
+import math
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -19,7 +20,9 @@ from dataset import DataError
 from engine import TrainingError
 from sloter import ModelError
 from sloter.backbone import create_backbone
+from sloter.model_names import weights_name
 from sloter.weights import pretrained_statistics
+from studies.head_study.content import weights_fingerprint
 from studies.head_study.features import Features, load_or_compute
 from studies.head_study.figure import save_study
 from studies.head_study.heads import loss_options
@@ -48,6 +51,8 @@ def main() -> None:
     train, val, scorer = load_features(args, device)
     say(f"{len(train)} training and {len(val)} validation pictures, {train.num_classes} classes, features of "
         f"{train.grid[0]}x{train.grid[1]}x{train.maps.shape[2]}")  # fmt: skip
+    if len(train) < args.batch_size:
+        say(f"less than a batch of {args.batch_size}: each epoch is one batch of {len(train)} pictures")
     runs: list[dict[str, Any]] = []
     for head, sign, lr in itertools.product(args.heads, args.signs, args.lrs):
         if sign < 0 and head in WITHOUT_SLOTS:
@@ -64,10 +69,8 @@ def main() -> None:
             runs.append({**key, **metrics})
     table = summarise(runs)
     say(format_table(table))
-    plain = [{name: None if value != value else value for name, value in row.items()} for row in table]  # no NaN
     origin = {"data": origin_text(args, len(val), train.num_classes)}
-    content = {**origin, "runs": runs, "table": plain}
-    write_atomically(folder / "head_study.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(folder / "head_study.json", as_json({"runs": runs, "table": table}, **origin))
     save_csv(folder / "head_study.csv", [{**row, **origin} for row in table])
     save_study(folder / "head_study.png", runs, note=origin["data"])
     say(f"saved: {folder / 'head_study.json'}, head_study.csv and head_study.png beside it")
@@ -111,14 +114,15 @@ def load_features(
         args.model, num_classes=0, in_chans=3, img_size=args.img_size, pretrained=weights is None, weights=weights,
         weights_source=str(args.backbone_weights),
     )  # fmt: skip
-    statistics = pretrained_statistics(args.model)
+    statistics = pretrained_statistics(args.model if weights else weights_name(args.model))
+    weights_hash = weights_fingerprint(backbone)
     choices = [DatasetChoice(*choice) for choice in args.data]
     name = "_".join(choice.name for choice in choices).lower() + (f"_frames{args.frames}" if args.frames else "")
     splits, scorer = [], None
     for split in ("train", "val"):
         source = open_source(choices, split, img_size=args.img_size, bad_images="error", frames=args.frames)
         made_of = {"name": name, "split": split, "data": args.data, "frames": args.frames, "img_size": args.img_size,
-                   "model": args.model, "weights": args.backbone_weights or "pretrained"}  # fmt: skip
+                   "model": args.model, "weights": weights_hash, "content": source.content}  # fmt: skip
         splits.append(load_or_compute(
             Path(args.features_dir or args.output_dir), made_of, source=source, backbone=backbone,
             statistics=statistics, batch_size=32, device=device,
@@ -128,6 +132,18 @@ def load_features(
                 backbone, source, statistics=statistics, images=args.score_images, device=device
             )  # fmt: skip
     return splits[0], splits[1], scorer
+
+
+def as_json(lists: dict[str, list[dict[str, Any]]], **origin: str) -> bytes:
+    """Lists of rows and their origin as JSON, which has no NaN and no infinity: null stands for both."""
+    plain = {
+        key: [
+            {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+            for row in rows
+        ]
+        for key, rows in lists.items()
+    }
+    return (json.dumps({**origin, **plain}, indent=2, allow_nan=False) + "\n").encode()
 
 
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from studies.head_study.sources import Source
 from tools.console import progress
 from tools.files import write_atomically
 
-VERSION = 1  # of the file format and of the framed pictures
+VERSION = 2  # of the file format and of the framed pictures
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Features:
     Attributes:
         maps: (N, n, f) float16, the places of the grid row by row.
         labels: (N).
-        boxes: for each picture (m, 4) in pixels of the resized picture; None where a picture has none.
+        boxes: for each picture (m, 4) in pixels of the resized picture, m = 0 where it has none; None if none has any.
         grid, img_size: (h, w), (H, W).
         num_classes: c.
     """
@@ -62,14 +62,14 @@ def compute_features(
         pixels = []
         for index in chunk:
             pixels.append(source.pixels(index))
-            boxes.append(source.boxes(index))
+            box = source.boxes(index)
+            boxes.append(torch.zeros(0, 4) if box is None else box)
         images = normalised_picture(torch.stack(pixels), **statistics).to(device)
         features = grid_features(backbone, images.to(memory_format=torch.channels_last)).float()  # (b, f, h, w)
         grid = features.shape[2], features.shape[3]
         maps.append(features.flatten(2).transpose(1, 2).half().cpu())  # (b, n, f)
-    known = [box for box in boxes if box is not None]
     return Features(
-        torch.cat(maps), torch.tensor(source.labels), known if len(known) == len(boxes) else None, grid,
+        torch.cat(maps), torch.tensor(source.labels), boxes if any(map(len, boxes)) else None, grid,
         source.img_size, source.num_classes,
     )  # fmt: skip
 
@@ -80,8 +80,8 @@ def load_or_compute(
     """Read features from their file; compute and write them first if there is none.
 
     Args:
-        folder: folder of the files.
-        made_of: all settings that change the features; its ``name`` and ``split`` name the file.
+        folder: that holds the files.
+        made_of: settings, data and weights that change the features; ``name`` and ``split`` name the file.
         source, backbone, options: see :func:`compute_features`.
     """
     path = cache_file(folder, made_of)

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dataset.pictures import PictureDataset
+from studies.head_study.content import data_fingerprint
 from studies.head_study.patterns import pattern
 
 SIDE = 224  # side of a drawn picture; all sizes below are in its pixels
@@ -35,7 +36,7 @@ class Framed:
 
     def __init__(self, data: PictureDataset, *, split: str, frames: int, img_size: tuple[int, int]) -> None:
         self.data, self.split, self.frames, self.img_size = data, split, frames, img_size
-        self.num_classes = data.num_classes * frames
+        self.num_classes, self.content = data.num_classes * frames, data_fingerprint(data)
         members = defaultdict(list)
         for index, label in enumerate(data.listing.labels):
             members[label].append(index)

@@ -9,6 +9,7 @@ from torch import Tensor
 from dataset import DataError
 from dataset.pictures import PictureDataset
 from dataset.registry import build_dataset
+from studies.head_study.content import data_fingerprint
 from studies.head_study.framed import Framed
 
 
@@ -17,6 +18,7 @@ class Source(Protocol):
 
     num_classes: int
     img_size: tuple[int, int]
+    content: str  # fingerprint of the pictures, labels and boxes
 
     @property
     def labels(self) -> list[int]:
@@ -34,7 +36,7 @@ class Pictures:
 
     def __init__(self, data: PictureDataset) -> None:
         self.data, self.num_classes, self.img_size = data, data.num_classes, data.img_size
-        self.labels = data.listing.labels
+        self.labels, self.content = data.listing.labels, data_fingerprint(data)
 
     def pixels(self, index: int) -> Tensor:
         """Pixels (ch, H, W), uint8."""
@@ -50,6 +52,7 @@ class Joined:
 
     def __init__(self, parts: list[Source]) -> None:
         self.parts, self.img_size = parts, parts[0].img_size
+        self.content = " ".join(part.content for part in parts)
         self.num_classes = sum(part.num_classes for part in parts)
         first = np.cumsum([0, *(part.num_classes for part in parts)]).tolist()
         self.labels = [label + start for part, start in zip(parts, first, strict=False) for label in part.labels]

@@ -62,7 +62,8 @@ class FeatureLoader:
         self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
-        return len(self.data) // self.batch_size if self.shuffle else -(-len(self.data) // self.batch_size)
+        # A set smaller than a batch is trained as one batch, as in train.py.
+        return max(1, len(self.data) // self.batch_size) if self.shuffle else -(-len(self.data) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.data), generator=self.generator) if self.shuffle else None
@@ -94,7 +95,10 @@ def train_head(
     for epoch in range(setting.epochs):
         metrics = train_one_epoch(head, loader, criterion, update, epoch=epoch, epochs=setting.epochs, device=device)
         if epoch % 3 == 2 or epoch == setting.epochs - 1:
-            val_metrics = evaluate(head, held_out, criterion, device=device, negative=setting.sign < 0, amp=setting.amp)
+            val_metrics = evaluate(
+                head, held_out, criterion, device=device, negative=setting.sign < 0, amp=setting.amp,
+                remedy="give a lower rate in --lrs",
+            )  # fmt: skip
             accuracies.append(val_metrics["top1"])
     result = {"top1": accuracies[-1], "best": max(accuracies), "stable": max(accuracies) - accuracies[-1] <= 0.05,
               "loss": metrics["loss"], "attn_mean": val_metrics["attn_mean"]}  # fmt: skip
@@ -130,8 +134,9 @@ def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, neg
     """Measure the maps of a head.
 
     Returns:
-        ``area`` and, with boxes, ``precision`` of the true class's map, or of the others' mean for a negative head;
-        ``alike``, the cosine of the true class's map and the others' mean, which is 1 where maps ignore the class;
+        ``area`` and, over the pictures with boxes, ``precision`` of the true class's map, or of the others' mean for a
+        negative head; with two classes or more, ``alike``, the cosine of the true class's map and the others' mean,
+        which is 1 where maps ignore the class;
         with four classes or more, ``grid``, see :func:`studies.head_study.grid_game.grid_game`.
     """
     head.eval()
@@ -140,14 +145,20 @@ def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, neg
         maps = maps_of(head, batch.images)  # (b, c, h, w)
         index = batch.labels.view(-1, 1, 1, 1).expand(-1, 1, *maps.shape[2:])
         own = maps.gather(1, index)[:, 0]  # (b, h, w)
-        others = (maps.sum(1) - own) / (maps.shape[1] - 1)
-        cosines.append(F.cosine_similarity(own.flatten(1), others.flatten(1)))
+        others = (maps.sum(1) - own) / max(maps.shape[1] - 1, 1)
+        if maps.shape[1] > 1:
+            cosines.append(F.cosine_similarity(own.flatten(1), others.flatten(1)))
         shown = others if negative else own
         areas.append(explanation_area(maps, batch.labels, negative=negative))
         if val.boxes is not None:
             boxes = [val.boxes[number].to(device) for number in batch.numbers.tolist()]
-            precisions.append(on_object(upsample(shown, val.img_size), boxes)["precision"])
-    found = {"area": float(torch.cat(areas).mean()), "alike": float(torch.cat(cosines).mean())}
+            has_box = torch.tensor([len(box) > 0 for box in boxes], device=device)
+            if has_box.any():
+                large = upsample(shown[has_box], val.img_size)
+                precisions.append(on_object(large, [box for box in boxes if len(box)])["precision"])
+    found = {"area": float(torch.cat(areas).mean())}
+    if cosines:
+        found["alike"] = float(torch.cat(cosines).mean())
     if precisions:
         found["precision"] = float(torch.cat(precisions).mean())
     share = grid_game(head, val, device)

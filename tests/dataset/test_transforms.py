@@ -26,7 +26,7 @@ def test_the_flag_lists_all_policies():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_trivial_augment_changes_pictures_and_keeps_their_form(channels):
     image = torch.randint(256, (channels, 24, 20), dtype=torch.uint8, generator=torch.manual_seed(0))
-    before, change = image.clone(), augmentation((24, 20), paper=True, policies=["trivial"])
+    before, change = image.clone(), augmentation((24, 20), augment=True, policies=["trivial"])
     outcomes = [change(image) for _ in range(20)]
     assert all(out.shape == image.shape and out.dtype == torch.uint8 for out in outcomes)
     assert len({out.numpy().tobytes() for out in outcomes}) > 10
@@ -46,7 +46,7 @@ def test_erasing_blackens_one_rectangle_of_a_quarter_of_the_pictures():
     torch.manual_seed(0)
     white, change = (
         torch.full((3, 40, 40), 255, dtype=torch.uint8),
-        augmentation((40, 40), paper=False, policies=["erasing"]),
+        augmentation((40, 40), augment=False, policies=["erasing"]),
     )
     erased = [out for out in (change(white) for _ in range(400)) if out.min() == 0]
     assert 70 < len(erased) < 130
@@ -82,7 +82,7 @@ def test_without_a_mixing_policy_there_is_no_mixing():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda n: augmentation((8, 8), paper=False, policies=n), lambda n: batch_mixing(n, 3)]
+    "make", [lambda n: augmentation((8, 8), augment=False, policies=n), lambda n: batch_mixing(n, 3)]
 )
 def test_an_unknown_policy_is_named_with_the_known_ones(make):
     with pytest.raises(ValueError, match="unknown augmentation 'rand': choose one of trivial, erasing, mixup, cutmix"):

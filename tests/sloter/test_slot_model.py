@@ -158,3 +158,12 @@ def test_salience_scales_attention_and_the_maps_still_sum_to_the_logits(iters):
 def test_an_unknown_position_is_an_error():
     with pytest.raises(ValueError, match="unknown position 'learned': choose one of sine, none"):
         tiny(position="learned")
+
+
+def test_the_slots_of_a_single_class_stay_random_and_finite():
+    model = build_model(backbone="test_resnet", num_classes=2, img_size=(64, 64), slots_per_class=2, hidden_dim=8)
+    before = model.slot.initial_slots.detach().clone()
+    model.start_slots(torch.randn(2, 8), torch.tensor([5, 0]))  # the second class has no pictures
+    assert torch.equal(model.slot.initial_slots, before)
+    model.start_slots(torch.randn(2, 8), torch.tensor([5, 1]))
+    assert model.slot.initial_slots.isfinite().all() and not torch.equal(model.slot.initial_slots, before)

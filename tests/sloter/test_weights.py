@@ -163,3 +163,11 @@ def test_efficientnet_lite0_weights_load_and_classify(real_data):
         correct += sum(wnids[label] == folder.name for label in predicted)
         total += len(files)
     assert correct / total > 0.5  # chance is one in a thousand
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_with_their_own_remedy(value):
+    donor = timm.create_model("test_resnet").state_dict()
+    donor["layer2.0.conv1.weight"][0, 0, 0, 0] = value
+    with pytest.raises(ModelError, match=r"file.pth: 1 parameters .* not finite \(layer2.0.conv1.weight\): .* earlier"):
+        build(weights=donor, weights_source="file.pth")

@@ -52,3 +52,15 @@ def test_old_names_of_options_and_parameters_are_translated():
     assert config == {"value_weighting": "equal", "reference": "min", "logit_scale": 4.0}
     assert state == {"slot.normaliser.log_scale": 1, "slot.gru.x": 2}
     assert upgrade({"floor": False}, {})[0] == {"reference": "none"} and upgrade({}, {}) == ({}, {})
+
+
+def test_plain_squeeze_and_excitation_networks_of_the_published_code_load(tmp_path):
+    """What it calls seresnet18 is another architecture in today's timm, which has given this one a prefix."""
+    model = build_model(backbone="legacy_seresnet18", num_classes=3, img_size=(64, 64), use_slot=False).eval()
+    args = argparse.Namespace(model="seresnet18", dataset="CUB200", num_classes=3, img_size=64, use_slot=False)
+    torch.save({"model": model.state_dict(), "epoch": 9, "args": args}, tmp_path / "published.pth")
+    state = checkpoint.load(tmp_path / "published.pth")
+    rebuilt = build_model(**state["model_config"]).eval()
+    rebuilt.load_state_dict(state["model"])
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(rebuilt(images).logits, model(images).logits)

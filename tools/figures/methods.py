@@ -14,7 +14,9 @@ from tools.files import save_figure, save_picture
 
 
 def scaled_map(values: np.ndarray, floor: float = 0.0) -> np.ndarray:
-    """Map as the published code saves it: clipped at zero, scaled to [0, 1], clipped at a floor, scaled again.
+    """Cut a map at zero, scale it to [0, 1], raise it to a floor, and scale it again, as the published code does.
+
+    There, however, CAM is scaled to [0, 1] before, so that the cut has no effect on it.
 
     Args:
         values: (h, w).
