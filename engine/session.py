@@ -15,7 +15,7 @@ from sloter import ModelError
 from sloter.backbone import FeatureModel
 from sloter.config import OPTIONS, differences
 from sloter.loss import ScouterLoss
-from sloter.weights import check_finite
+from sloter.state_dicts import check_finite
 from tools import ToolError, distributed
 from tools.distributed.random_state import random_states, restore_random_state
 

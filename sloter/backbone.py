@@ -9,9 +9,12 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from sloter import ModelError
+from sloter.grid import choose_grid, reason, warn_of_margin
+from sloter.grid import grid_features as grid_features
 from sloter.model_names import architecture, known_model, weights_name
-from sloter.stages import TimmModel, cut, freeze_unused, frozen_parameters, without_classifier
-from sloter.weights import REMEDIES, convert_weights, load_weights, pretrained_source
+from sloter.stages import UNSUPPORTED, TimmModel, cut, freeze_unused, frozen_parameters, without_classifier
+from sloter.state_dicts import convert_weights, load_weights
+from sloter.weights import REMEDIES, pretrained_source
 
 
 def check_name(name: str) -> None:
@@ -65,20 +68,54 @@ def create_backbone(
     options: dict[str, Any] = {"num_classes": num_classes if out_stage is None else 0, "in_chans": in_chans}
     if config is not None and config.fixed_input_size:
         options["img_size"] = img_size
-    backbone: TimmModel = _download(name, options) if download else timm.create_model(name, **options)
+    backbone = _create(name, options, img_size=img_size, pretrained=download)
     if stem == "3x3":
         backbone.conv1 = nn.Conv2d(in_chans, 64, 3, stride=2, padding=1, bias=False)
     uncut_names = set(backbone.state_dict())
     if weights is not None:
         weights = convert_weights(backbone, weights, in_chans=in_chans)
-    cut(backbone, out_stage)
+    index = cut(backbone, out_stage)
     if out_stage is not None and num_classes:
-        backbone.reset_classifier(num_classes, "avg")
+        _new_classifier(backbone, num_classes, (in_chans, *img_size))
     if weights is not None:
         load_weights(backbone, weights, uncut_names=uncut_names, source=weights_source)
+    image = torch.zeros(1, in_chans, *img_size)
+    choose_grid(backbone, image, index=index)
     if not num_classes:
-        freeze_unused(backbone, torch.zeros(1, in_chans, *img_size))
+        freeze_unused(backbone, image, grid_features)
+    warn_of_margin(backbone, name=name, in_chans=in_chans, img_size=img_size)
     return backbone
+
+
+def _create(name: str, options: dict[str, Any], *, img_size: tuple[int, int], pretrained: bool) -> TimmModel:
+    try:
+        return _download(name, options) if pretrained else timm.create_model(name, **options)
+    except UNSUPPORTED as error:
+        if isinstance(error, ModelError):
+            raise
+        size = f"{img_size[0]}x{img_size[1]}"
+        raise ModelError(f"timm cannot build '{name}' for {size} pictures ({reason(error)}): choose another "
+                         "--img_size or --model") from error  # fmt: skip
+
+
+def _new_classifier(backbone: TimmModel, num_classes: int, shape: tuple[int, int, int]) -> None:
+    """Give a cut model a classifier of its own; raise if timm's classifier of this family does not fit there."""
+    training, why = backbone.training, ""
+    for pooling in (("avg",), ()):  # a few families have no average of places, only their own pooling
+        try:
+            backbone.reset_classifier(num_classes, *pooling)
+            with torch.no_grad():
+                logits = backbone.eval()(torch.zeros(1, *shape))
+            if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
+                raise ValueError("its output has another shape")
+            why = ""
+            break
+        except UNSUPPORTED as error:
+            why = why or reason(error)
+    backbone.train(training)
+    if why:
+        raise ModelError(f"{type(backbone).__name__} has no classifier after a stage ({why}): leave --out_stage "
+                         "out, or choose another --model")  # fmt: skip
 
 
 def _download(name: str, options: dict[str, Any]) -> TimmModel:
@@ -95,18 +132,6 @@ def _download(name: str, options: dict[str, Any]) -> TimmModel:
 def body_parameters(backbone: TimmModel) -> list[str]:
     """Names of the parameters that compute the feature map: all except those of the classifier."""
     return [name for name, _ in without_classifier(backbone).named_parameters()]
-
-
-def grid_features(backbone: TimmModel, images: Tensor) -> Tensor:
-    """Compute the feature map of a timm model as (b, f, h, w), whatever its own layout."""
-    features = backbone.forward_features(images)
-    if features.ndim == 3:  # tokens, (b, prefix + n, f)
-        height, width = backbone.patch_embed.grid_size
-        tokens = features[:, getattr(backbone, "num_prefix_tokens", 0) :]  # (b, n, f)
-        return tokens.transpose(1, 2).unflatten(2, (height, width))  # (b, f, h, w)
-    if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
-        return features.permute(0, 3, 1, 2)  # (b, f, h, w)
-    return features  # (b, f, h, w)
 
 
 class FeatureModel(nn.Module):
@@ -129,12 +154,14 @@ class FeatureModel(nn.Module):
             with torch.no_grad():
                 image = torch.zeros(1, in_chans, *img_size, device=device)
                 shape = grid_features(self.eval().backbone, image).shape
-        except (RuntimeError, AssertionError, ValueError, AttributeError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(f"this backbone gives no feature map of {size} pictures ({reason}): choose another "
+        except UNSUPPORTED as error:
+            raise ModelError(f"this backbone gives no feature map of {size} pictures ({reason(error)}): choose another "
                              "--img_size or --model") from error  # fmt: skip
         finally:
             self.train(training)
+        if len(shape) != 4:
+            raise ModelError(f"this backbone gives features of shape {tuple(shape)} of {size} pictures, not a map "
+                             "(b, f, h, w): choose another --model")  # fmt: skip
         if 0 in shape:
             raise ModelError(f"--img_size {size} is too small: the feature map of this backbone is empty; give a "
                              "larger --img_size or an earlier --out_stage")  # fmt: skip

@@ -1,9 +1,6 @@
-"""Initial weights of a backbone: find timm's pretrained ones, or convert and load those of a state dict."""
+"""Initial weights of a backbone: timm's pretrained ones, those of a file or of a plain classifier, or none."""
 
-import contextlib
 import http.client
-import logging
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -13,15 +10,11 @@ from typing import Any
 
 import huggingface_hub
 import timm
-from timm.models import adapt_input_conv
 from torch import Tensor
 
 from sloter import ModelError
 from sloter.model_names import architecture, weights_name
 from sloter.original_names import names_model
-from sloter.stages import TimmModel
-
-logger = logging.getLogger(__name__)
 
 HUB_TIMEOUT = 8.0  # seconds
 REMEDIES = "give --pre_trained false to train from scratch, or --backbone_weights FILE to load a local file"
@@ -106,83 +99,6 @@ def _download_fault(addresses: list[str]) -> str | None:
     if None in faults:
         return None
     return faults[0] if faults else f"no answer from {addresses[0]} in {HUB_TIMEOUT:.0f} seconds"
-
-
-def convert_weights(backbone: TimmModel, state: dict[str, Tensor], *, in_chans: int) -> dict[str, Tensor]:
-    """Convert a state dict to the names and shapes of a whole timm model, by timm's own functions.
-
-    Position embeddings are resized, and a first convolution for another number of channels is adapted.
-
-    Args:
-        backbone: the model before it is cut.
-        state: state dict of the same architecture.
-        in_chans: channels of the model's pictures.
-    """
-    filter_fn = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
-    if filter_fn is not None:
-        with contextlib.suppress(Exception):  # for weights of another family, load_weights lists the differences
-            state = dict(filter_fn(dict(state), backbone))
-    own = backbone.state_dict()
-    for stem in _names(backbone.pretrained_cfg.get("first_conv")):
-        key = f"{stem}.weight"
-        if key in state and key in own and state[key].ndim == 4 and state[key].shape[1] != own[key].shape[1]:
-            state = {**state, key: adapt_input_conv(in_chans, state[key])}
-    return state
-
-
-def check_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """Raise unless all values of a state dict are finite: training from others fails whatever its learning rate.
-
-    Raises:
-        ModelError: some are not; the message names the first parameters.
-    """
-    if bad := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise ModelError(f"{source}: {len(bad)} parameters have values that are not finite ({', '.join(bad[:3])}); "
-                         "give an earlier checkpoint, or weights of another run")  # fmt: skip
-
-
-def load_weights(backbone: TimmModel, state: dict[str, Tensor], *, uncut_names: set[str], source: str) -> None:
-    """Load a converted state dict into a timm model.
-
-    A classifier of another size, or one that the model does not have, is left out with a warning.
-
-    Args:
-        backbone: the model, which may have been cut.
-        state: state dict from :func:`convert_weights`.
-        uncut_names: names in the model's state dict before it was cut; further ones are unexpected.
-        source: name of the state dict in messages.
-
-    Raises:
-        ModelError: values are not finite; or other parameters are missing, unexpected or of another shape, which the
-            message lists.
-    """
-    check_finite(state, source)
-    own = backbone.state_dict()
-    head = tuple(f"{name}." for name in _names(backbone.pretrained_cfg.get("classifier")))
-    left_out = [key for key in state if key.startswith(head) and (key not in own or own[key].shape != state[key].shape)]
-    if left_out:
-        logger.warning("%s: its classifier of %d classes is left out", source, state[left_out[0]].shape[0])
-    state = {key: value for key, value in state.items() if key not in left_out}
-    problems = {
-        "missing": [key for key in own if key not in state and not key.startswith(head) and "num_batches" not in key],
-        "unexpected": [key for key in state if key not in own and key not in uncut_names],
-        "of another shape": [key for key in state if key in own and own[key].shape != state[key].shape],
-    }
-    listed = [
-        f"{len(keys)} {problem}: {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''}"
-        for problem, keys in problems.items()
-        if keys
-    ]
-    if listed:
-        name = backbone.pretrained_cfg.get("architecture")
-        raise ModelError(
-            f"{source} does not fit the backbone '{name}': {'; '.join(listed)}; give weights of this model"
-        )
-    backbone.load_state_dict(state, strict=False)
-
-
-def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
 
 @dataclass(frozen=True)

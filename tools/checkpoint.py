@@ -16,6 +16,8 @@ from tools.original_checkpoint import from_published, upgrade
 
 FORMAT = "scouter-2"
 READABLE_FORMATS = ("scouter-1", FORMAT)  # scouter-1 has older names, see tools/original_checkpoint.py
+# Keys under which weight files keep a state dict; of a file with several, the first is read.
+CONTAINERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema", "ema_state_dict", "ema")
 REQUIRED_KEYS = ("model_config", "data_config", "train_config", "model", "epoch")
 
 
@@ -96,18 +98,34 @@ def read_file(path: str | Path) -> Any:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Named tensors of a weight file, which may nest them under ``state_dict`` or ``model``.
+    """Named tensors of a weight file, which may keep them in a container such as ``state_dict`` or ``model``.
+
+    Where none of :data:`CONTAINERS` is there, the tensors of every nested dict are returned under its name and a dot;
+    entries that are no tensors, and the state of optimizers, are left out.
 
     Raises:
         ToolError: see :func:`read_file`; or the file contains no state dict.
     """
     state = read_file(path)
-    for container in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(container), dict):
-            state = state[container]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    while isinstance(state, Mapping) and (inner := [state[name] for name in CONTAINERS if _flat(state.get(name))]):
+        state = inner[0]
+    named = _flat(state)
+    if not named:
         raise ToolError(f"{path}: no state dict (names and tensors) in it; give a file of weights")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    if all(key.startswith("module.") for key in named):
+        named = {key.removeprefix("module."): value for key, value in named.items()}
+    return named
+
+
+def _flat(state: Any) -> dict[str, Tensor]:
+    """Tensors of a dict and of the dicts in it, under dotted names."""
+    named: dict[str, Tensor] = {}
+    for key, value in state.items() if isinstance(state, Mapping) else ():
+        if isinstance(value, Tensor):
+            named[str(key)] = value
+        elif isinstance(value, Mapping) and not str(key).startswith(("optim", "sched", "lr_", "scaler")):
+            named |= {f"{key}.{name}": tensor for name, tensor in _flat(value).items()}
+    return named
 
 
 def load(path: str | Path) -> dict[str, Any]:

@@ -39,7 +39,14 @@ FILES_OF_2020 = {
     "seresnet152": "se_resnet152-d17c99b7.pth",
     "seresnext26_32x4d": "seresnext26_32x4d-65ebdb501.pth",
 }
-TORCHVISION = {"resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}  # written anew by torchvision: another hash
+# Written anew by torchvision, under another hash.
+TORCHVISION = {
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+}  # written anew by torchvision: another hash
 
 
 @pytest.mark.parametrize(("name", "file"), FILES_OF_2020.items())

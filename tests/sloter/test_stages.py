@@ -57,3 +57,12 @@ def test_layers_after_the_features_are_not_trained():
     model(torch.randn(2, 3, *SIZE)).logits.sum().backward()
     assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     assert not model.backbone.conv_head.weight.requires_grad
+
+
+def test_a_family_with_only_a_fine_matcher_freezes_by_it():
+    backbone = timm.create_model("rdnet_tiny", num_classes=0)
+    frozen = frozen_parameters(backbone, 1)
+    names = [name for name, _ in backbone.named_parameters() if name in frozen]
+    print(names[0], names[-1], len(names))
+    assert names[0].startswith("stem") and names[-1].startswith("dense_stages.0")
+    assert not any(name.startswith(("dense_stages.1.", "dense_stages.3.")) for name in names)

@@ -1,5 +1,6 @@
 import http.server
 import logging
+import re
 import threading
 import time
 
@@ -53,18 +54,76 @@ def test_weights_of_a_cut_backbone_fit_a_backbone_cut_alike():
     torch.testing.assert_close(model.backbone.layer2[0].conv1.weight, donor.backbone.layer2[0].conv1.weight)
 
 
-def test_missing_unexpected_and_misshaped_parameters_are_listed():
+def test_tensors_that_do_not_match_are_counted_and_listed(caplog):
     donor = timm.create_model("test_resnet").state_dict()
+    needed = sum(not name.startswith("fc.") and "num_batches" not in name for name in donor)
     del donor["layer2.0.conv1.weight"]
     donor["strange.weight"] = torch.zeros(1)
     donor["layer3.0.conv1.weight"] = torch.zeros(1, 1, 1, 1)
+    model = build(weights=donor, weights_source="file.pth")
+    assert f"file.pth: {needed - 2} of the {needed} tensors of the backbone 'test_resnet' are loaded" in caplog.text
+    for problem in ("1 missing: layer2.0.conv1.weight", "1 unexpected: strange.weight",
+                    "1 of another shape: layer3.0.conv1.weight"):  # fmt: skip
+        assert problem in caplog.text
+    torch.testing.assert_close(model.backbone.layer1[0].conv1.weight, donor["layer1.0.conv1.weight"])
+
+
+@pytest.mark.parametrize("loaded", [0.55, 0.45])
+def test_fewer_than_half_of_the_tensors_are_an_error(loaded):
+    donor = timm.create_model("test_resnet").state_dict()
+    needed = [name for name in donor if not name.startswith("fc.") and "num_batches" not in name]
+    donor = {name: donor[name] for name in needed[: round(loaded * len(needed))]}
+    if loaded > 0.5:
+        build(weights=donor)
+        return
     with pytest.raises(ModelError) as caught:
         build(weights=donor, weights_source="file.pth")
-    message = str(caught.value)
-    assert "file.pth does not fit the backbone 'test_resnet'" in message
-    assert "1 missing: layer2.0.conv1.weight" in message
-    assert "1 unexpected: strange.weight" in message
-    assert "1 of another shape: layer3.0.conv1.weight" in message
+    expected = (
+        rf"file.pth does not fit the backbone 'test_resnet': {len(donor)} of the {len(needed)} tensors match; \d+ "
+    )
+    assert re.match(expected + "missing: .*; give weights of this model$", str(caught.value))
+
+
+WRAPPINGS = {
+    "module": lambda sd: {"state_dict": prefixed(sd, "module.")},
+    "compiled": lambda sd: {"model": prefixed(sd, "module._orig_mod.")},
+    "compiled inside": lambda sd: {key.replace("layer1.", "layer1._orig_mod."): value for key, value in sd.items()},
+    "lightning": lambda sd: {"state_dict": prefixed(sd, "model.backbone."), "epoch": 3, "hyper_parameters": {}},
+    "project": lambda sd: {"model": {**prefixed(sd, "backbone."), "slot.initial_slots": torch.zeros(2, 3)}, "epoch": 3},
+    "ema": lambda sd: {"model_ema": {"module": sd, "num_updates": torch.tensor(4)}, "epoch": 3},
+    "state dict ema": lambda sd: {"state_dict_ema": prefixed(sd, "module."), "epoch": 3},
+    "dino": lambda sd: {"student": prefixed(zeros(sd), "module.backbone."), "teacher": prefixed(sd, "backbone."),
+                        "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}},
+    "moco": lambda sd: {"state_dict": {**prefixed(sd, "module.encoder_q."), "module.queue": torch.zeros(2)}},
+    "encoder": lambda sd: {"encoder": sd, "decoder": {"w": torch.zeros(2)}},
+    "with plain values": lambda sd: {**sd, "version": 3, "name": "mine"},
+}  # fmt: skip
+
+
+def prefixed(state, prefix):
+    return {prefix + key: value for key, value in state.items()}
+
+
+def zeros(state):
+    return {key: torch.zeros_like(value) for key, value in state.items()}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_weights_load_from_whatever_they_are_wrapped_in(wrapping, tmp_path, caplog):
+    donor = timm.create_model("test_resnet", num_classes=0).state_dict()
+    torch.save(WRAPPINGS[wrapping](donor), tmp_path / "w.pth")
+    model = build(weights=read_state_dict(tmp_path / "w.pth"), weights_source="w.pth")
+    assert all(torch.equal(value, donor[key]) for key, value in model.backbone.state_dict().items())
+    needed = sum("num_batches" not in name for name in donor)
+    assert f"w.pth: {needed} of the {needed} tensors of the backbone 'test_resnet' are loaded\n" in caplog.text
+
+
+def test_wrapped_weights_are_converted_by_their_family():
+    donor = timm.create_model("test_vit", num_classes=0).state_dict()
+    model = build(backbone="test_vit", img_size=(160, 96), weights=prefixed(donor, "teacher.backbone."))
+    torch.testing.assert_close(model.backbone.blocks[0].attn.qkv.weight, donor["blocks.0.attn.qkv.weight"])
+    assert not torch.equal(model.backbone.pos_embed, torch.zeros_like(model.backbone.pos_embed))
+    assert model.backbone.pos_embed.shape != donor["pos_embed"].shape
 
 
 def test_without_a_network_pretrained_weights_fail_fast_with_both_remedies(monkeypatch, tmp_path):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sloter.backbone import TimmModel
+from sloter.grid import reason
+from sloter.stages import UNSUPPORTED
 from tools import ToolError
 
 # Shape letters in addition to those of sloter: t explained classes, p pairs of a picture and a class (b*t of them), m
@@ -102,13 +104,16 @@ class SplitModel(nn.Module):
         parameter = next(self.parameters(), torch.zeros(()))
         image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
         with frozen(self), torch.no_grad():
-            features = self.features(image)
             kind = type(self.backbone).__name__
-            if getattr(self.backbone, "output_fmt", "NCHW") != "NCHW" or features.ndim != 4:
-                shape = tuple(features.shape)
-                raise ToolError(
-                    f"{kind} gives features of shape {shape}, not (b, f, h, w): choose a convolutional --model"
-                )
+            try:
+                features = self.features(image)
+            except UNSUPPORTED as error:
+                raise ToolError(f"{kind} gives no features of {image_shape[1]}x{image_shape[2]} pictures "
+                                f"({reason(error)}): choose another --img_size or --model") from error  # fmt: skip
+            if getattr(self.backbone, "output_fmt", "NCHW") != "NCHW" or getattr(features, "ndim", 0) != 4:
+                shape = f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else "of several tensors"
+                raise ToolError(f"{kind} gives features {shape}, not (b, f, h, w): attribution methods need such a "
+                                "map; choose a convolutional --model")  # fmt: skip
             with on_output(self.layer, seen.append):
                 logits = self(image)
         name = self.layer_name

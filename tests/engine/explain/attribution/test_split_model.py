@@ -96,3 +96,16 @@ def test_pairs_come_back_in_order():
     sums = each_pair(add, images, targets, 4)
     assert sums[:, :, 0, 0].tolist() == [[11, 12], [23, 24], [35, 36]]
     assert sizes == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("coat_tiny", "CoaT gives features of several tensors, no map"),
+        ("crossvit_tiny_240", "CrossVit gives no features"),
+    ],
+)
+def test_families_without_a_map_are_refused_in_one_line(name, message):
+    with pytest.raises(ToolError, match=message) as error:
+        SplitModel(timm.create_model(name, num_classes=5, img_size=(64, 64)), image_shape=(3, 64, 64))
+    assert "\n" not in str(error.value)
