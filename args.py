@@ -16,10 +16,12 @@ from typing import Any
 
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
 from engine.explain.settings import MetricSettings
+from sloter import ModelError
 from sloter.config import SlotConfig, differences, options_of
 from sloter.original_names import names_model
 from tools import ToolError
 from tools.flags import (
+    MAX_WHOLE,
     Formatter,
     Parser,
     Renamed,
@@ -87,7 +89,7 @@ def _data_flags(add: Add) -> None:
              "folder per class, inside train/ and val/ or test/, or not split)")
     add("--dataset_dir", metavar="DIR",
         help="folder of the dataset; MNIST5k needs none, MNIST, FashionMNIST and KMNIST are downloaded to ./data/mnist")
-    add("--num_classes", type=comma_list(number(int, low=1)), default="10", metavar="N[,N...]",
+    add("--num_classes", type=comma_list(number(int, low=1, high=MAX_WHOLE)), default="10", metavar="N[,N...]",
         help="use the first N classes; ConText and Folder always use all, and a larger N adds unused outputs; a comma "
              "list trains one run for each value")
     add("--img_size", type=size, default="260", metavar="PIXELS",
@@ -104,7 +106,7 @@ def _data_flags(add: Add) -> None:
              "counts in the training accuracy as the class with the larger share")
     add("--cache", choices=("none", "ram"), default="none",
         help="ram: keep the resized pictures in memory, if they fit into half of the free memory (an error if not)")
-    add("--num_workers", **whole(4, low=0),
+    add("--num_workers", **whole(4, low=0, high=1024),
         help="processes that load pictures, at most one per core; 0: the script itself loads them")
 
 
@@ -119,11 +121,11 @@ def _model_flags(add: Add) -> None:
     add("--use_pre", **switch(False),
         help="start the backbone from the trained plain classifier, <dataset>_no_slot_checkpoint.pth in --pre_dir; "
              "--freeze_layers applies to it, whatever --pre_trained is")
-    add("--freeze_layers", **whole(2, low=0),
+    add("--freeze_layers", **whole(2, low=0, high=100),
         help="do not train the stem and the first N of the backbone's 4 stages, nor change their batch-norm statistics,"
              " if it starts from trained weights: of --pre_trained, --backbone_weights or --use_pre (in the published "
              "code of --pre_trained alone, so --use_pre true --pre_trained false froze nothing; here 0 does that)")
-    add("--out_stage", **whole(None, low=1),
+    add("--out_stage", **whole(None, low=1, high=100),
         help="end the backbone after stage N of 4, for a finer grid of places; if not given, all of it is used")
     add("--channel", **whole(512, low=1),
         help="channels of the feature map; the backbone determines them, and another value is only reported")
@@ -140,7 +142,7 @@ def _optimisation_flags(add: Add) -> None:
         help="epochs between two drops of the step schedule; each drop also saves a numbered checkpoint")
     add("--warmup_epochs", **real(0.0, metavar="EPOCHS", low=0),
         help="raise the learning rate linearly from 0 over these first epochs")
-    add("--batch_size", **whole(64, low=1),
+    add("--batch_size", **whole(64, low=1, high=100_000),
         help="pictures per step and process; an epoch leaves out an incomplete last batch")
     add("--weight_decay", **real(0.01, low=0),
         help="weight decay of AdamW; the published code parsed 1e-4 but trained with 0.01, the default here")
@@ -173,9 +175,9 @@ def _loss_flags(add: Add) -> None:
         help="share of each label that the training loss spreads over all classes")
     add("--temperature", **real(1.0, above=0),
         help="divide the logits by this in the training loss; 2 makes up for the low confidence of label smoothing")
-    add("--seed", **whole(0, low=0),
+    add("--seed", **whole(0, low=0, high=2**53),
         help="seed of initial weights, picture order and augmentation; each repeat adds 1")
-    add("--iterated_evaluation_num", **whole(1, low=1),
+    add("--iterated_evaluation_num", **whole(1, low=1, high=10_000),
         help="repeat each run with this many seeds; a table gives mean and standard deviation")
 
 
@@ -210,7 +212,7 @@ def _explanation_flags(add: Add) -> None:
         help="map of a slot model to measure or to draw next to other methods; the evidence sums to the logit")
     add("--explain_metrics", **switch(False),
         help="measure how good the maps are: area, precision, insertion, deletion, infidelity, sensitivity")
-    add("--metric_images", **whole(None, low=1),
+    add("--metric_images", **whole(None, low=1, high=10**9),
         help="measure the maps of N pictures, a fixed random sample; the whole split if not given")
     add("--lsc", metavar="FILE",
         help="file of the class that a negative model explains for each class, as lines 'class,least similar class'; "
@@ -408,7 +410,11 @@ def fitted(run: argparse.Namespace, state: Mapping[str, Any], source: Any) -> ar
     Raises:
         ToolError: a flag of the model contradicts the checkpoint.
     """
-    if wrong := contradiction(run, state["model_config"]):
+    try:
+        wrong = contradiction(run, state["model_config"])
+    except ModelError as error:
+        raise ToolError(f"{source}: {error}; the file is damaged or was changed: give another one") from error
+    if wrong:
         raise ToolError(f"{wrong} ({source}): leave the flag out, or give the checkpoint that it fits")
     trained, config = state["train_config"], state["model_config"]
     known = {

@@ -24,7 +24,7 @@ from engine.explain.score import score_maps, summary
 from engine.explain.settings import MetricSettings
 from engine.explain.table import add_row, check_table
 from engine.least_similar import least_similar_by_features
-from engine.report import write_report
+from engine.report import check_report, write_report
 from engine.trained_model import TrainedModel
 from sloter import ModelError
 from sloter.loss import ScouterLoss
@@ -32,6 +32,7 @@ from tools import ToolError, checkpoint, distributed
 from tools.console import run_script, say, start_script
 from tools.ending import finish
 from tools.figures.curves import save_confusion
+from tools.files import check_folder
 from tools.machine import amp_dtype, autocast
 from tools.provenance import provenance_text
 from tools.run_log import save_results
@@ -51,7 +52,7 @@ def main() -> None:
     run = fitted(run, state, path)
     trained = TrainedModel(path, state, device=device, img_size=run.img_size, channels_last=run.channels_last)
     if run.thop:
-        say(trained.cost())
+        say(trained.cost(), several=True)
         return
     draws = run.vis or run.image or ("vis_id" in run.given and "vis" not in run.given)
     if draws or run.explain_metrics or run.report:
@@ -89,8 +90,10 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
     chosen_classes(run, trained)
     if run.explain_metrics and distributed.is_main():
         check_table(trained.path.parent)
-    if run.report and Path(run.report).is_dir():
-        raise ToolError(f"--report {run.report} is a folder: give the name of a file, such as {run.report}/report.html")
+    if run.report:
+        check_report(Path(run.report), inputs=[trained.path, run.lsc, *(run.image or ())])
+    if draws and run.vis_dir:
+        check_folder(Path(run.vis_dir), "--vis_dir", inputs=[*(run.image or ()), run.dataset_dir])
 
 
 def chosen_classes(run: argparse.Namespace, trained: TrainedModel) -> list[int] | None:

@@ -37,7 +37,7 @@ from tools.console import progress, run_script, say, start_script
 from tools.ending import finish
 from tools.figures.explanations import NEGATIVE, POSITIVE
 from tools.figures.methods import save_method_figure, save_method_files
-from tools.files import writable_folder
+from tools.files import check_folder, writable_folder
 from tools.provenance import file_fingerprint, provenance_text
 
 logger = logging.getLogger("torchcam_vis")
@@ -69,6 +69,8 @@ def main() -> None:
     trained = TrainedModel(path, state, device=device, img_size=run.img_size, channels_last=run.channels_last)
     if run.explain_metrics and distributed.is_main():
         check_table(path.parent)  # before hours of work that could not be saved
+    if run.vis_dir:
+        check_folder(Path(run.vis_dir), "--vis_dir", inputs=[*(run.image or ()), run.dataset_dir])
     split = trained.split_model(run.cam_layer)
     data = load_data(run, trained)
     names = trained.class_names

@@ -88,7 +88,8 @@ def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         with StopRequest(device) as stop:
             train_epochs(run, session, stop, files)
     except KeyboardInterrupt:
-        say(f"\n{how_to_continue(run.output_dir, session.record, run.epochs)}")
+        say("")  # ends the line of the progress bar
+        say(how_to_continue(run.output_dir, session.record, run.epochs))
         raise
     finally:
         if files:
@@ -270,7 +271,7 @@ def print_cost(run: argparse.Namespace) -> None:
     model = build_model(**config | {"backbone": architecture(run.model, pretrained=downloaded)}).eval()
     if run.pre_trained or run.backbone_weights or run.use_pre:
         model.freeze(run.freeze_layers)
-    say(cost_of(model, torch.zeros(1, spec.in_chans, *run.img_size)))
+    say(cost_of(model, torch.zeros(1, spec.in_chans, *run.img_size)), several=True)
 
 
 if __name__ == "__main__":

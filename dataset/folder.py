@@ -1,6 +1,7 @@
 """Reader of a user's own pictures, one folder per class, and listing of the picture files of a folder."""
 
 import itertools
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from dataset import DataError, Listing
 
 SPLIT_SEED = 0  # independent of --seed, so that repeats of a run share their split
+MAX_TITLE_BYTES = 200  # file systems allow 255 in a name
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
@@ -27,10 +29,26 @@ def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
     if not paths:
         raise DataError(f"--image {files[0]}: there are no pictures in this folder; give another")
     titles: dict[str, Path] = {}
+    taken = {"overview.png", "images"}  # the program's own names beside the folders of the pictures
     for path in paths:
-        numbered = (f"{path.stem}_{number}" for number in itertools.count(2))
-        titles[next(title for title in itertools.chain([path.stem], numbered) if title not in titles)] = path
+        title = _title(path)
+        numbered = (f"{title}_{number}" for number in itertools.count(2))
+        title = next(free for free in itertools.chain([title], numbered) if _folded(free) not in taken)
+        titles[title] = path
+        taken.add(_folded(title))
     return titles
+
+
+def _title(path: Path) -> str:
+    """Stem of a file as the name of a folder: printable, not made of dots alone, not too long for file systems."""
+    stem = path.name.rpartition(".")[0] or path.name
+    name = "".join(c if c.isprintable() else "_" for c in stem).rstrip(". ") or "picture"
+    return name.encode()[:MAX_TITLE_BYTES].decode(errors="ignore")
+
+
+def _folded(name: str) -> str:
+    """Form of a name in which two names are equal that are the same file on some file system."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def class_folders(folder: Path) -> list[Path]:

@@ -51,6 +51,8 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
     Raises:
         DataError: the file is missing or not a readable picture.
     """
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for without end
+        raise DataError(f"the picture {path} cannot be read: it is not a file")
     try:
         with warnings.catch_warnings():
             # Pictures above Pillow's limit can be used, so its warning is ignored; above twice the limit it raises.

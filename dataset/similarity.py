@@ -133,6 +133,8 @@ def read_lsc(path: Path, class_names: Sequence[str]) -> list[int]:
         DataError: the file cannot be read; a line does not have two fields, has an unknown or ambiguous class, repeats
             a class, or gives a class as its own least similar class; or a class has no line.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"--lsc {path} cannot be read: it is not a file")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -8,6 +8,9 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from tools import ToolError
+from tools.checkpoint_content import is_finite
+
 GAMMA = 0.1  # factor of the step schedule, as in torch's StepLR
 FUSED_DEVICES = ("cuda", "cpu")  # devices on which torch has a fused AdamW
 
@@ -35,14 +38,21 @@ def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torc
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, state: dict[str, Any], *, lr: float, weight_decay: float
 ) -> None:  # fmt: skip
-    """Load the state of an optimizer, except learning rate, weight decay and kernel, which keep their current values.
+    """Load the moments of an optimizer; learning rate, weight decay and all other settings keep their current values.
 
     Raises:
         ValueError: the state belongs to other parameters.
+        ToolError: its moments are damaged.
     """
-    fused = optimizer.param_groups[0]["fused"]
-    state = {**state, "param_groups": [{**group, "fused": fused} for group in state["param_groups"]]}
-    optimizer.load_state_dict(state)
+    groups = [{**now, "params": then["params"]} for now, then in zip(optimizer.param_groups, state["param_groups"],
+                                                                    strict=True)]  # fmt: skip
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            expected = torch.Size(()) if name == "step" else parameter.shape
+            if not isinstance(value, torch.Tensor) or value.shape != expected or not is_finite(value):
+                raise ToolError(f"--resume: '{name}' in the optimizer state of the checkpoint is damaged: give another "
+                                "checkpoint")  # fmt: skip
     for group in optimizer.param_groups:
         group["lr"], group["weight_decay"] = lr, weight_decay
         group.pop("initial_lr", None)

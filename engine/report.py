@@ -13,9 +13,20 @@ from tools import ToolError
 from tools.console import progress, say
 from tools.figures.report.gallery import ReportCard, ReportMap
 from tools.figures.report.page import Report, save_report
-from tools.files import writable_folder
+from tools.files import check_report_file, writable_folder
 from tools.provenance import file_fingerprint, mixed, provenance_text, same_data
 from tools.run_log import read_records
+
+MARK = b"Content-Security-Policy"  # at the beginning of every report
+
+
+def check_report(file: Path, *, inputs: Sequence[str | Path | None]) -> None:
+    """Raise before the evaluation where the page could not be written; see :func:`check_report_file`.
+
+    Raises:
+        ToolError: the path names a folder, a device, one of the inputs or a file that is no report.
+    """
+    check_report_file(file, MARK, inputs=inputs)
 
 
 def write_report(

@@ -1,7 +1,8 @@
 """State of a training run, and how it is saved and restored."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,25 +135,29 @@ class Session:
         """Continue from the content of a checkpoint.
 
         Raises:
-            ToolError: its run trained other layers.
+            ToolError: its run trained other layers, or its state is damaged.
             ModelError: its weights are not finite.
         """
         check_finite(state.get("raw_model", state["model"]), "--resume: the checkpoint")
-        self.model.load_state_dict(state.get("raw_model", state["model"]))
-        if self.ema:
-            self.ema.module.load_state_dict(state["model"])
+        with _damaged("the weights of the checkpoint do not fit its model"):
+            self.model.load_state_dict(state.get("raw_model", state["model"]))
+            if self.ema:
+                self.ema.module.load_state_dict(state["model"])
+        options = self.options
         try:
-            restore_optimizer(
-                self.optimizer, state["optimizer"], lr=self.options.lr, weight_decay=self.options.weight_decay
-            )
+            with _damaged("the optimizer state of the checkpoint is damaged"):
+                restore_optimizer(self.optimizer, state["optimizer"], lr=options.lr, weight_decay=options.weight_decay)
+        except ToolError:
+            raise
         except ValueError as error:
-            frozen = state["train_config"]["freeze_layers"]
+            frozen = state["train_config"].get("freeze_layers")
             raise ToolError(f"--resume: the checkpoint trained other layers (--freeze_layers {frozen}): give the same "
                             "--freeze_layers") from error  # fmt: skip
         self.record, self.best_top1, self.stopped = state["metrics"], state["best_top1"], state.get("stopped")
         self._begin(state["epoch"] + 1, self.stopped["share"] if self.stopped else 0.0)
         if state.get("scaler"):
-            self.optim_step.scaler.load_state_dict(state["scaler"])
+            with _damaged("the loss scale of the checkpoint is damaged"):
+                self.optim_step.scaler.load_state_dict(state["scaler"])
 
     def _begin(self, epoch: int, share: float = 0.0) -> None:
         """Build the schedule and the optimizer step, to continue after the fraction ``share`` of an epoch."""
@@ -186,6 +191,16 @@ class Session:
             "images": stopped.images, "sums": stopped.sums, "seconds": stopped.seconds,
             "share": self.optim_step.done / self.steps_per_epoch() - epoch, "random": random_states(self.device),
         }  # fmt: skip
+
+
+@contextmanager
+def _damaged(fault: str) -> Iterator[None]:
+    """Say that a part of a checkpoint is damaged where torch cannot load it."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()[:160]  # torch begins with a heading
+        raise ToolError(f"--resume: {fault} ({reason}): give another checkpoint") from error
 
 
 def check_same_model(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:

@@ -91,7 +91,7 @@ class TrainedModel:
     @property
     def is_negative(self) -> bool:
         """Whether the model is a negative one."""
-        return self.config["use_slot"] and self.config["loss_status"] < 0
+        return self.config["use_slot"] and self.config.get("loss_status", 1) < 0
 
     def load_split(self, dataset: str, **data_config: Any) -> PictureDataset:
         """Load the validation split of a dataset, with the model's outputs as labels, matched by the classes' names.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sloter import ModelError
 from sloter.backbone import FeatureModel, TimmModel, create_backbone, grid_features
-from sloter.config import SlotConfig, slot_config
+from sloter.config import OPTIONS, SlotConfig, slot_config
 from sloter.position_encode import sine_position_encoding
 from sloter.slot_attention import SlotAttention
 
@@ -201,7 +201,11 @@ def restore_model(
     Raises:
         ModelError: see :func:`build_model`, or weights that do not fit.
     """
-    model = build_model(**{**config, "img_size": img_size})
+    try:
+        _check_sizes(slot_config({k: v for k, v in config.items() if k in OPTIONS}), config, weights)
+        model = build_model(**{**config, "img_size": img_size})
+    except ModelError as error:
+        raise error if source in str(error) else ModelError(f"{source}: {error}") from error
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -209,3 +213,21 @@ def restore_model(
         raise ModelError(f"{source}: its weights do not fit its model ({reason}); give another checkpoint") from error
     model.eval()
     return model
+
+
+def _check_sizes(slots: SlotConfig, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """Compare sizes with the weights before a model of these sizes is built, which could take all memory.
+
+    Raises:
+        ModelError: they disagree.
+    """
+    c, found = config["num_classes"], None
+    if config["use_slot"]:
+        expected = (c * slots.slots_per_class, slots.hidden_dim)  # (k, d)
+        found = tuple(weights["slot.initial_slots"].shape) if "slot.initial_slots" in weights else None
+        fits, text = expected == found, f"slot.initial_slots of shape {expected}, not {found}"
+    else:
+        fits = any(weight.ndim and weight.shape[0] == c for weight in weights.values())
+        text = f"a classifier of {c} classes"
+    if not fits:
+        raise ModelError(f"its weights do not fit its model (it needs {text}); give another checkpoint")

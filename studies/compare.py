@@ -51,7 +51,8 @@ def main() -> None:
             rows[key_of(row)] = row
     if not rows:
         raise ToolError(f"{', '.join(args.tables)}: no rows; test.py --explain_metrics true writes some")
-    say(format_table([{k: v for k, v in row.items() if k != "checkpoint"} for row in metric_cells([*rows.values()])]))
+    cells = metric_cells([*rows.values()])
+    say(format_table([{k: v for k, v in row.items() if k != "checkpoint"} for row in cells]), several=True)
     for fault in mixed([*rows.values()]):
         logger.warning(fault)
     if args.output_dir:

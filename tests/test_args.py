@@ -1,3 +1,4 @@
+import re
 import shlex
 from pathlib import Path
 
@@ -155,3 +156,21 @@ def test_the_help_says_what_use_pre_freezes():
     text = " ".join(build_parser("train").format_help().split())
     assert "--freeze_layers applies to it, whatever --pre_trained is" in text
     assert "--use_pre true --pre_trained false froze nothing; here 0 does that" in text
+
+
+def test_every_flag_of_a_whole_number_has_an_upper_bound_and_names_it(capsys):
+    parser, metavars = flags.build_parser("train"), ("N", "EPOCHS", "N[,N...]", "PIXELS", "N[,N|-N...]")
+    counted = [action for action in parser._actions if action.metavar in metavars and action.type]
+    assert {"--batch_size", "--epochs", "--num_workers", "--hidden_dim", "--img_size", "--vis_id", "--rise_masks"} <= {
+        a.option_strings[0] for a in counted
+    }
+    for action in counted:
+        flag = action.option_strings[0]
+        if flag in ("--local_rank", "--warmup_epochs", "--blur_sigma"):  # ignored, and no whole numbers
+            continue
+        for value in ("1" + "0" * 20, "9" * 6000, "4" + "0" * 30):
+            with pytest.raises(SystemExit) as caught:
+                parser.parse_args([flag, value])
+            [line] = capsys.readouterr().err.splitlines()
+            assert caught.value.code == 2 and re.search(r" is above \d+( pixels)?, the largest", line), line
+            assert len(line) < 200

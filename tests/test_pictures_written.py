@@ -117,7 +117,7 @@ def figures_drawn():
     def savefig(self, file, *args, **options):
         save(self, file, *args, **options)
         path = Path(file.name)
-        saved[f"{path.parent.name}/{path.name.removesuffix('.part')}"] = panels(self)
+        saved[f"{path.parent.name}/{path.name.rsplit('.', 2)[0]}"] = panels(self)
 
     def add_figure(self, tag, figure, *args, **options):
         send(self, tag, figure, *args, **options)

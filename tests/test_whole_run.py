@@ -315,7 +315,7 @@ def figures_saved():
 
     def savefig(self, file, *args, **options):
         before(self, file, *args, **options)
-        saved[Path(file.name).name.removesuffix(".part")] = self
+        saved[Path(file.name).name.rsplit(".", 2)[0]] = self
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(Figure, "savefig", savefig)

@@ -3,6 +3,7 @@
 A script ends within seconds, and prints a traceback only for a bug.
 """
 
+import io
 import logging
 import re
 import sys
@@ -19,6 +20,7 @@ from tools.distributed import is_main
 from tools.distributed.preemption import Interrupted
 from tools.ending import end_workers, exit_deadline, ignore_stop_signals
 from tools.machine import keep_freed_memory, pick_device, set_numerics
+from tools.text import visible
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 EXIT_RESUME = 75  # EX_TEMPFAIL of sysexits.h: not finished, try again
@@ -126,7 +128,7 @@ def _flag_message(error: RuntimeError) -> str | None:
 def _fail(script: str, message: str) -> int:
     # An error of a loader's worker arrives as its whole traceback, which ends with the message.
     line = message.strip().splitlines()[-1].rpartition("Error: ")[2] if "Traceback" in message else message
-    return distributed.fail(f"{script}: error: {line}", 2)
+    return distributed.fail(f"{script}: error: {visible(line)}", 2)
 
 
 def start_script(
@@ -159,16 +161,32 @@ def start_script(
 
 def set_up_console(script: str) -> None:
     """Print log records of all modules as one-line notes on standard error, from the main process alone."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character gets its code
+            stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"{script}: note: %(message)s"))
+    handler.setFormatter(_NoteFormatter(f"{script}: note: %(message)s"))
     handler.addFilter(lambda record: is_main())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
-def say(line: str) -> None:
-    """Print a line, from the main process alone."""
+def say(line: str, *, several: bool = False) -> None:
+    """Print a line, from the main process alone; control characters in it, as in a file's name, become escapes.
+
+    Args:
+        line: the text.
+        several: it has several lines, made by the program, such as a table.
+    """
     if is_main():
-        print(line, flush=True)
+        print(visible(line, keep="\n" if several else ""), flush=True)
+
+
+class _NoteFormatter(logging.Formatter):
+    """Formatter of one-line notes, in which control characters become escapes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Text of a record."""
+        return visible(super().format(record), keep="\n" if record.exc_info else "")
 
 
 def progress(batches: Iterable[Any], title: str) -> tqdm:
@@ -180,6 +198,7 @@ def progress(batches: Iterable[Any], title: str) -> tqdm:
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Aligned text table of rows with the same keys; floats have four decimals."""
-    cells = [list(rows[0])] + [[f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+    cells = [list(rows[0])] + [[f"{v:.4f}" if isinstance(v, float) else visible(str(v)) for v in row.values()]
+                               for row in rows]  # fmt: skip
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)

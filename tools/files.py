@@ -1,11 +1,16 @@
 """Files that are written completely or not at all."""
 
 import csv
+import errno
+import glob
 import io
+import json
 import os
+import secrets
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +19,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from tools import ToolError
+from tools.figures.texts import prepare_texts
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SECONDS_TO_LEFTOVER = 3600.0  # after its last write, a temporary file has no writer any more
 
 CHARACTERS_PER_INCH = 20  # of a note below a figure
 
@@ -24,21 +33,47 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
     If the process is killed or writing fails, the old file or the new one exists, never a partial one.
 
+    Two programs that write the same file do not disturb each other: the last one to finish wins.
+
     Args:
         path: the file to write.
         durable: wait until the data are on the disk, so that they survive a power cut.
+
+    Raises:
+        ToolError: the disk or the quota is full.
+        OSError: the file cannot be written for another reason.
     """
-    part = path.with_name(path.name + ".part")
+    file, part = _create_part(path)
     try:
-        with part.open("wb") as file:
+        with file:
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno not in FULL:
+            raise
+        raise ToolError(f"{path} cannot be written ({error.strerror}): free some space; nothing saved before is "
+                        "lost") from error  # fmt: skip
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _create_part(path: Path) -> tuple[IO[bytes], Path]:
+    """Create the temporary file of a file: its own of each writer, and never through a symbolic link.
+
+    What a killed program left behind is removed once it is old.
+    """
+    start = path.name[:60]  # at most 240 bytes, of the 255 of a name
+    for old in path.parent.glob(f"{glob.escape(start)}.*.part"):
+        with suppress(OSError):  # another program may remove it, too
+            if abs(time.time() - old.lstat().st_mtime) > SECONDS_TO_LEFTOVER:
+                old.unlink()
+    part = path.with_name(f"{start}.{secrets.token_hex(4)}.part")
+    return part.open("xb"), part
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -64,13 +99,63 @@ def writable_folder(folder: str | Path) -> Path:
     return folder
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Content of a JSON file, which is an object; None if it is not.
+
+    Raises:
+        OSError: there is no such file, or it cannot be opened.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):  # also text that is not UTF-8
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def check_report_file(path: Path, mark: bytes, *, inputs: Iterable[str | Path | None]) -> None:
+    """Raise before long work where a page could not be written, or would replace what is not such a page.
+
+    Args:
+        path: the page.
+        mark: a part of the beginning of every such page.
+        inputs: files that the program reads; None stands for a flag that is not given.
+
+    Raises:
+        ToolError: the path names a folder, a device, one of the inputs or a file of another kind.
+    """
+    remedy = "give the name of a new file"
+    if path.is_dir():
+        raise ToolError(f"--report {path} is a folder: {remedy}, such as {path}/report.html")
+    if path.exists() and not path.is_file():
+        raise ToolError(f"--report {path} is a device or a pipe: {remedy}")
+    if any(path.resolve() == Path(file).resolve() for file in inputs if file):
+        raise ToolError(f"--report {path} is a file that this run reads: {remedy}")
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(4096)
+        if start and mark not in start:
+            raise ToolError(f"--report {path} exists and is no report of this program: {remedy}, or move it away")
+
+
+def check_folder(path: Path, flag: str, *, inputs: Iterable[str | Path | None]) -> None:
+    """Raise before long work where a folder of output is something else, or a folder that the program reads.
+
+    Raises:
+        ToolError: the path exists and is no folder, or is one of the inputs.
+    """
+    if (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise ToolError(f"{flag} {path} is not a folder: give another one")
+    if any(path.resolve() == Path(folder).resolve() for folder in inputs if folder):
+        raise ToolError(f"{flag} {path} is a folder that this run reads: give another one")
+
+
 def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV; a row has an empty cell for a key that it lacks."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))  # names that are not UTF-8
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:
@@ -80,7 +165,7 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 
 
 def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
-    """Write a figure as PNG at 120 pixels per inch.
+    """Write a figure as PNG at 120 pixels per inch, its texts as :mod:`tools.figures.texts` draws them.
 
     Args:
         path: the file.
@@ -97,5 +182,6 @@ def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
         if isinstance(engine, ConstrainedLayoutEngine):
             engine.set(rect=(0, share, 1, 1 - share))
         figure.text(0.5, share / 2, note, ha="center", va="center", fontsize=6, color="0.4", parse_math=False)
+    prepare_texts(figure)
     with atomic_file(path, durable=False) as file:
         figure.savefig(file, dpi=120, format="png", metadata={"Description": note} if note else None)

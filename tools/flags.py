@@ -10,9 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tools.text import visible
+
 # All processes of a run find the same flag error: rank 0 prints it, and the others end this much later.
 SECONDS_FOR_RANK_0 = 5.0
 MAX_PICTURES_IN_A_RANGE = 10_000
+MAX_PICTURE_NUMBER = 10**9
+MAX_SIDE = 16_384  # pixels
+MAX_WHOLE = 10**6  # of an int flag that has no other bound
 ROOT = Path(__file__).parents[1]
 
 
@@ -29,6 +34,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message as one line and exit with code 2."""
+        message = visible(message)
         if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
             time.sleep(SECONDS_FOR_RANK_0)
             self.exit(2)
@@ -38,6 +44,14 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(unknown[1], self._option_string_actions, n=1)
             message += f": did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+    def _read_args_from_files(self, arg_strings: list[str]) -> list[str]:
+        """Expand argument files; a pipe or a device is none, since it may have no end."""
+        for word in arg_strings:
+            path = Path(word[1:])
+            if word.startswith("@") and path.exists() and not path.is_file():
+                self.error(f"the argument file {path} cannot be read: it is not a file")
+        return super()._read_args_from_files(arg_strings)
 
     def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Parse the command line; errors of argument files are one line, too."""
@@ -119,7 +133,8 @@ def number(
 
     def parse(text: str) -> Any:
         try:
-            value = kind(text)
+            # Python does not read an int of thousands of digits; the first hundred tell that it is too large.
+            value = kind(text[:100] if text.isdigit() else text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not {what}") from None
         if low is not None and not low <= value < float("inf"):
@@ -127,7 +142,8 @@ def number(
         if above is not None and not above < value < float("inf"):
             raise argparse.ArgumentTypeError(f"{text} is not {what} above {above:g}")
         if high is not None and not value <= high:
-            raise argparse.ArgumentTypeError(f"{value} is above {high:g}, the largest value allowed")
+            bound = high if isinstance(high, int) else f"{high:g}"
+            raise argparse.ArgumentTypeError(f"{_brief(value)} is above {bound}, the largest value allowed")
         if below is not None and not value < below:
             raise argparse.ArgumentTypeError(f"{text} is not {what} below {below:g}")
         if multiple_of is not None and value % multiple_of:
@@ -156,8 +172,10 @@ def one_of(*names: str) -> Callable[[str], str]:
 def size(text: str) -> tuple[int, int]:
     """Height and width in pixels from ``260`` or ``192x256``."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if not match or 0 in map(int, match.groups("1")):
+    if not match or 0 in map(_int, match.groups("1")):
         raise argparse.ArgumentTypeError(f"'{text}' is not a size in pixels (260, or 192x256 for height x width)")
+    if max(map(_int, match.groups("1"))) > MAX_SIDE:
+        raise argparse.ArgumentTypeError(f"'{_brief(text)}' is above {MAX_SIDE} pixels, the largest side")
     return int(match[1]), int(match[2] or match[1])
 
 
@@ -166,12 +184,25 @@ def numbers(text: str) -> tuple[int, ...]:
     chosen: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match or int(match[2] or match[1]) < int(match[1]):
+        if match and _int(match[1]) > MAX_PICTURE_NUMBER:
+            raise argparse.ArgumentTypeError(f"{_brief(match[1])} is above {MAX_PICTURE_NUMBER}, the largest number")
+        if not match or _int(match[2] or match[1]) < _int(match[1]):
             raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers or ranges (0, or 0,4,7, or 0-9)")
-        if int(match[2] or match[1]) - int(match[1]) >= MAX_PICTURES_IN_A_RANGE:
-            raise argparse.ArgumentTypeError(f"'{text}' names more than {MAX_PICTURES_IN_A_RANGE} pictures")
+        if _int(match[2] or match[1]) - _int(match[1]) >= MAX_PICTURES_IN_A_RANGE:
+            raise argparse.ArgumentTypeError(f"'{_brief(text)}' names more than {MAX_PICTURES_IN_A_RANGE} pictures")
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(chosen)
+
+
+def _brief(value: object) -> str:
+    """Text of a value, cut to 40 characters."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _int(digits: str) -> int:
+    """Number of a text of digits; one of more than 20 digits stands for any number as large, since int has a limit."""
+    return int(digits[:20])
 
 
 def resume(text: str) -> str | None:
@@ -182,8 +213,8 @@ def resume(text: str) -> str | None:
 
 
 def whole(default: int | None, *, metavar: str = "N", **bounds: Any) -> dict[str, Any]:
-    """Keywords of ``add_argument`` for an int flag; bounds as in :func:`number`."""
-    return {"type": number(int, **bounds), "default": default, "metavar": metavar}
+    """Keywords of ``add_argument`` for an int flag; bounds as in :func:`number`, ``high`` is MAX_WHOLE by default."""
+    return {"type": number(int, **{"high": MAX_WHOLE, **bounds}), "default": default, "metavar": metavar}
 
 
 def real(default: float | None, *, metavar: str = "X", **bounds: Any) -> dict[str, Any]:

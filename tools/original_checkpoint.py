@@ -86,5 +86,5 @@ def upgrade(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dic
     """
     options = {RENAMED_OPTIONS.get(name, name): value for name, value in config.items()}
     if "floor" in options:
-        options["reference"] = "min" if options.pop("floor") else "none"
+        options["reference"] = "min" if options.pop("floor") is True else "none"
     return options, {RENAMED_PARAMETERS.get(name, name): value for name, value in state.items()}

@@ -53,6 +53,10 @@ def _continuable(path: Path) -> dict[str, Any]:
     if "optimizer" not in state:
         raise ToolError(f"--resume {path}: a checkpoint of the published code has no optimizer state to continue from; "
                         "evaluate it with test.py --checkpoint")  # fmt: skip
+    if missing := [key for key in ("metrics", "best_top1") if key not in state]:
+        raise ToolError(
+            f"--resume {path}: {missing[0]} is missing; the file is damaged or was changed: give another one"
+        )
     return state
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tools import VERSION
-from tools.files import write_atomically
+from tools.checkpoint_content import MAX_EPOCH, whole
+from tools.files import read_json, write_atomically
 from tools.provenance import same_data
+
+MAX_LOGGED = 1e300  # matplotlib fails near the largest float; what is larger is a damaged record
 
 
 class RunLog:
@@ -55,26 +58,38 @@ def epoch_line(record: Mapping[str, Any], epochs: int, *, top5: bool) -> str:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Records of a ``log.jsonl``, none without a file; lines that are not records are skipped."""
+    """Records of a ``log.jsonl``, none without a file; lines that are not records, or damaged, are skipped."""
     records = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and "run" in record and isinstance(record.get("epoch"), int):
+        if _is_record(record):
             records.append(record)
     return records
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a line has a run, an epoch in range and otherwise numbers, which may be NaN."""
+    if not isinstance(record, dict) or not isinstance(record.get("run"), str):
+        return False
+    numbers = [value for name, value in record.items() if name != "run"]
+    return whole(0, MAX_EPOCH).holds(record.get("epoch")) and all(map(_is_loggable, numbers))
+
+
+def _is_loggable(value: Any) -> bool:
+    return isinstance(value, int | float) and (value != value or abs(value) < MAX_LOGGED)
 
 
 def save_results(path: Path, record: Mapping[str, Any]) -> None:
     """Write ``results.json``: this record, and under ``earlier`` the last of each other checkpoint, data or size."""
     earlier: list[dict[str, Any]] = []
-    try:
-        before = json.loads(path.read_text())
-        earlier = [before, *before.pop("earlier", [])]
-    except (OSError, ValueError, AttributeError, TypeError):
-        pass  # no file yet, or not one of ours
+    if path.is_file() and (before := read_json(path)):  # else none yet, or not one of ours
+        others = before.pop("earlier", [])
+        earlier = [
+            entry for entry in [before, *(others if isinstance(others, list) else [])] if isinstance(entry, dict)
+        ]
     earlier = [entry for entry in earlier if not _replaces(record, entry)]
     record = {**record, "version": VERSION}
     content = {**record, "earlier": earlier} if earlier else dict(record)

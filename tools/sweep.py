@@ -1,6 +1,7 @@
 """Sweeps: runs over combinations of flags and seeds, one folder each, resumable, with one table of all runs."""
 
 import json
+import logging
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tools import ToolError
+from tools.checkpoint_content import is_real
 from tools.console import format_table, say
 from tools.distributed import barrier, is_main
-from tools.files import save_csv, writable_folder, write_atomically
+from tools.files import read_json, save_csv, writable_folder, write_atomically
 from tools.provenance import data_text
+
+logger = logging.getLogger(__name__)
 
 DONE = "done.json"
 SETTINGS = "settings.json"
@@ -87,7 +91,7 @@ def _save(folder: str, name: str, content: Mapping[str, Any]) -> None:
 def _report(root: str, rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> None:
     """Print the table of the sweep and save it, and the rows of all runs next to it."""
     table = summarise(rows, swept, [name for name in METRICS if name in rows[0]])
-    say(format_table(table))
+    say(format_table(table), several=True)
     if root and is_main():
         save_csv(Path(root, "sweep_runs.csv"), rows)
         save_csv(Path(root, "sweep.csv"), [{**entry, "data": _data(entry, rows, swept)} for entry in table])
@@ -111,19 +115,30 @@ def run_folder(root: str, swept: Mapping[str, Any], repeat: int | None) -> str:
 def finished(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Final record of a complete run; None for an incomplete one.
 
+    A damaged record does not count: the run then continues from its checkpoint and writes it again.
+
     Raises:
-        ToolError: the folder holds a run with other settings.
+        ToolError: the folder holds a run with other settings, or its settings cannot be read.
     """
     path = Path(folder, SETTINGS)
     if path.is_file():
-        before = json.loads(path.read_text())
+        before = read_json(path)
+        if before is None:
+            raise ToolError(f"{path} is damaged, so that it is unknown whose run the folder holds: give another "
+                            "--output_dir, or remove the file if the run is of this sweep")  # fmt: skip
         now = json.loads(json.dumps(settings))  # tuples become lists, as in the file
         for name, value in now.items():
             if name in before and before[name] != value:
                 raise ToolError(f"{folder} holds a run of another sweep ({name} {before[name]}, now {settings[name]}): "
                                 "give another --output_dir")  # fmt: skip
     done = Path(folder, DONE)
-    return json.loads(done.read_text()) if done.is_file() else None
+    if not done.is_file():
+        return None
+    record = read_json(done)
+    if record is None or not all(is_real(record.get(name, 0)) for name in METRICS) or "val_top1" not in record:
+        logger.warning("%s is damaged: the run continues from its checkpoint, if there is one", done)
+        return None
+    return record
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], swept: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tools import ToolError
+from tools.figures.texts import prepare_texts
 
 
 def check_tensorboard() -> None:
@@ -42,6 +43,7 @@ class EventFiles:
                 split = "validation" if name.startswith("val_") else "training"
                 self.writer.add_scalar(f"{name.removeprefix('val_')}/{split}", value, epoch)
         if figure is not None:
+            prepare_texts(figure)
             self.writer.add_figure("evidence", figure, epoch)
         self.writer.flush()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.explain.metrics import registry
 from tools import VERSION, ToolError
+from tools.checkpoint_content import is_real
 from tools.console import format_table, say
 from tools.figures.metrics import save_metric_figure
 from tools.files import save_csv, write_atomically
@@ -29,17 +30,28 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     path = path / "metrics.json" if path.is_dir() else path
     try:
-        rows = json.loads(path.read_text())["rows"]
-        good = isinstance(rows, list) and all(isinstance(row, dict) and "method" in row for row in rows)
-        if not good or any(not isinstance(row.get(name, 0.0), int | float) for row in rows for name in COLUMNS):
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        if not isinstance(rows, list) or not all(map(_is_row, rows)):
             raise ValueError("rows")
     except OSError as error:
         raise ToolError(
             f"{path} cannot be read: {error.strerror}; test.py or torchcam_vis.py with --explain_metrics true writes it"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ToolError(f"{path} is not a metrics.json of this program: move it away") from error
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a row has a method, finite metrics, and intervals of two numbers each."""
+    if not isinstance(row, dict) or not isinstance(row.get("method"), str) or not is_real(row.get("images", 0)):
+        return False
+    intervals = row.get("intervals", {})
+    if not isinstance(intervals, dict) or not all(
+        isinstance(ends, list) and len(ends) == 2 and all(map(is_real, ends)) for ends in intervals.values()
+    ):
+        return False
+    return all(is_real(row.get(name, 0.0)) for name in COLUMNS)
 
 
 def check_table(folder: Path) -> list[dict[str, Any]]:
@@ -77,7 +89,7 @@ def add_row(folder: Path, row: Mapping[str, Any], *, show: bool = False) -> list
 
 def show_table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the table of a folder and the files that it is saved in."""
-    say(format_table(metric_cells(rows)))
+    say(format_table(metric_cells(rows)), several=True)
     for fault in mixed(rows):
         logger.warning(fault)
     say(f"saved: {folder / 'metrics.json'}, metrics.csv and metrics.png beside it")

@@ -48,7 +48,7 @@ def main() -> None:
     tables: dict[str, list[dict[str, Any]]] = {}
     for part in dict.fromkeys(args.parts or PARTS):
         tables[part] = PARTS[part](run, device)
-        say(format_table(tables[part]))
+        say(format_table(tables[part]), several=True)
     if args.json:
         write_atomically(Path(args.json), (json.dumps({"machine": where, **tables}, indent=2) + "\n").encode())
         say(f"saved: {args.json}")

@@ -68,7 +68,7 @@ def main() -> None:
             say(f"{title}: {', '.join(f'{name} {metrics[name]:.4f}' for name in METRICS if name in metrics)}")
             runs.append({**key, **metrics})
     table = summarise(runs)
-    say(format_table(table))
+    say(format_table(table), several=True)
     origin = {"data": origin_text(args, len(val), train.num_classes)}
     write_atomically(folder / "head_study.json", as_json({"runs": runs, "table": table}, **origin))
     save_csv(folder / "head_study.csv", [{**row, **origin} for row in table])

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from dataset import DataError, Listing
+from dataset.folder import titled_pictures
 from dataset.pictures import PictureDataset, open_picture
 from dataset.transforms import augmentation
 
@@ -91,3 +94,15 @@ def test_loading_a_sample_keeps_the_random_state():
 def test_without_augmentation_a_seed_changes_nothing():
     assert augmentation((32, 32), augment=False) is None
     assert torch.equal(noise_set()[2, 5].image, noise_set()[2].image)
+
+
+def test_titles_stay_in_their_folder_and_never_meet():
+    names = ["..png", "...png", "....png", " .png", "a.png", "A.jpg", "a_2.png", "overview.png.png", "x\n\x1b.png",
+             "\u202eb.png", "\udcff.png", "é.png", "e\u0301.png",
+             ".hidden", "Images.png", "猫" * 83 + ".png"]  # fmt: skip
+    titles = list(titled_pictures([f"/data/{name}" for name in names]))
+    assert len({title.casefold() for title in titles}) == len(names)
+    for title in titles:
+        assert Path("out", title).resolve().parent == Path("out").resolve() and title.isprintable()
+        assert len(title.encode()) < 250 and title.casefold() not in ("overview.png", "images", ".", "..")
+    assert titles[4:6] == ["a", "A_2"] and list(titled_pictures(["b/my cat.jpg"])) == ["my cat"]

@@ -1,19 +1,27 @@
 import argparse
+import copy
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from tools import ToolError, checkpoint
+from tools import VERSION, ToolError, checkpoint
 
-WHOLE = {"model": {}, "model_config": {}, "data_config": {}, "train_config": {}, "epoch": 1}
+WHOLE = {
+    "model": {"fc.weight": torch.ones(2, 3), "bn.num_batches_tracked": torch.tensor(7)},
+    "model_config": {"backbone": "resnet18", "num_classes": 2, "use_slot": False, "in_chans": 1, "img_size": (2, 3)},
+    "data_config": {"dataset": "MNIST", "class_names": ["a", "b"], "mean": (0.1,), "std": (0.3,)},
+    "train_config": {"lambda_value": 1.0, "power": 2.0},
+    "epoch": 1,
+}
 
 
 def test_a_round_trip_keeps_types_and_tensors(tmp_path):
     path = tmp_path / "a.pth"
-    content = {**WHOLE, "model": {"w": torch.arange(3.0)}, "model_config": {"img_size": (2, 3), "out_stage": None}}
+    content = {**WHOLE, "model": {"w": torch.arange(3.0)}}
     checkpoint.save(path, content)
     loaded = checkpoint.load(path)
     assert loaded["model_config"] == content["model_config"] and torch.equal(loaded["model"]["w"], torch.arange(3.0))
@@ -135,6 +143,75 @@ def test_last_best_and_numbered_files(tmp_path):
 def test_weights_are_read_from_their_containers(tmp_path):
     torch.save({"state_dict": {"module.w": torch.ones(1)}}, tmp_path / "a.pth")
     assert list(checkpoint.read_state_dict(tmp_path / "a.pth")) == ["w"]
+    torch.save({"w": torch.tensor([1.0, float("nan")])}, tmp_path / "c.pth")
+    with pytest.raises(ToolError, match=r"c.pth: weight w has values that are not finite numbers; give another file"):
+        checkpoint.read_state_dict(tmp_path / "c.pth")
     torch.save({"epoch": 3}, tmp_path / "b.pth")
     with pytest.raises(ToolError, match="no state dict"):
         checkpoint.read_state_dict(tmp_path / "b.pth")
+
+
+def test_a_flipped_bit_is_found_wherever_it_changes_a_value(tmp_path):
+    path = tmp_path / "a.pth"
+    checkpoint.save(path, {**WHOLE, "model": {"fc.weight": torch.ones(2, 3000)}})
+    data = path.read_bytes()
+    for place in range(0, len(data), 997):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        try:
+            loaded = checkpoint.load(path)
+        except ToolError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+        else:  # the bit is one of the zeros between the records
+            assert {**loaded, "model": 0} == {**WHOLE, "model": 0, "format": loaded["format"], "version": VERSION}
+            assert torch.equal(loaded["model"]["fc.weight"], torch.ones(2, 3000))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("epoch", "3", "epoch must be a whole number from -1 to 1000000, not '3'"),
+        ("epoch", 10**12, "epoch must be a whole number"),
+        ("model_config", [1], "model_config is no dict"),
+        ("model_config.num_classes", -1, "model_config num_classes must be a whole number from 1 to 1000000, not -1"),
+        ("model_config.num_classes", 3, "class_names has 2 names for 3 classes"),
+        ("model_config.use_slot", "yes", "use_slot must be True or False"),
+        ("model_config.in_chans", 3, "mean has 1 values for 3 channels"),
+        ("model_config.img_size", (0, 3), "img_size must be height and width in pixels"),
+        ("model_config.img_size", 260, "img_size must be height and width in pixels, not 260"),
+        ("model_config.out_stage", "2", "out_stage must be"),
+        ("model_config.backbone", None, "backbone must be a name, not None"),
+        ("model_config.pretrained", True, "pretrained must be left out"),
+        ("model_config.iters", torch.ones(2), "model_config must be names and plain values"),
+        ("data_config.class_names", "ab", "class_names must be None or a list of names"),
+        ("data_config.mean", (float("nan"),), "mean must be a finite number for each channel"),
+        ("data_config.std", (0.0,), "std must be a positive number for each channel"),
+        ("data_config.dataset", 3, "dataset must be a name"),
+        ("train_config.power", float("inf"), "power must be a number from 0"),
+        ("model.fc.weight", torch.tensor([float("nan")]), "model fc.weight has values that are not finite"),
+        ("model.fc.weight", "text", "model 'fc.weight' must be a tensor, not 'text'"),
+        ("best_top1", "high", "best_top1 must be a number from -1 to 1"),
+        ("stopped", {"images": -5}, "stopped images must be a whole number"),
+        ("metrics", 3, "metrics must be named plain values"),
+    ],
+)
+def test_an_entry_of_a_wrong_type_or_an_absurd_value_is_named(tmp_path, place, value, message):
+    content = copy.deepcopy(WHOLE)
+    group, _, name = place.partition(".")
+    if name:
+        content[group][name] = value
+    else:
+        content[group] = value
+    torch.save({**content, "format": "scouter-2"}, tmp_path / "a.pth")
+    with pytest.raises(ToolError, match=re.escape(message)) as caught:
+        checkpoint.load(tmp_path / "a.pth")
+    assert "a.pth: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["model_config.img_size", "data_config.std", "train_config.lambda_value"])
+def test_a_missing_entry_is_named(tmp_path, place):
+    content = copy.deepcopy(WHOLE)
+    group, name = place.split(".")
+    del content[group][name]
+    torch.save({**content, "format": "scouter-2"}, tmp_path / "a.pth")
+    with pytest.raises(ToolError, match=f"a.pth: {group} {name} is missing"):
+        checkpoint.load(tmp_path / "a.pth")

@@ -1,8 +1,15 @@
 import csv
+import errno
+import os
+from pathlib import Path
 
 import pytest
 
-from tools import ToolError, files
+from dataset import DataError
+from dataset.pictures import open_picture
+from dataset.similarity import read_lsc
+from tools import ToolError, checkpoint, files
+from tools.flags import Parser
 
 
 def test_an_error_while_writing_keeps_the_old_file(tmp_path):
@@ -25,3 +32,88 @@ def test_rows_are_written_as_csv(tmp_path):
     files.save_csv(tmp_path / "a.csv", rows)
     with (tmp_path / "a.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"name": "a, b", "top1": "0.5"}, {"name": "c", "top1": "1"}]
+
+
+def test_a_page_never_replaces_something_else(tmp_path):
+    mark = b"Content-Security-Policy"
+    read, foreign, own, pipe = (tmp_path / name for name in ("a.pth", "thesis.html", "report.html", "pipe"))
+    read.write_bytes(b"weights")
+    foreign.write_bytes(b"<html>")
+    own.write_bytes(b"<meta " + mark)
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(read)
+    for path, reason in (
+        (tmp_path, "is a folder"), (pipe, "is a device or a pipe"), (Path("/dev/null"), "is a device or a pipe"),
+        (read, "is a file that this run reads"), (tmp_path / "link", "is a file that this run reads"),
+        (foreign, "exists and is no report of this program"),
+    ):  # fmt: skip
+        with pytest.raises(ToolError, match=reason):
+            files.check_report_file(path, mark, inputs=[None, read])
+    for path in (own, tmp_path / "new.html"):
+        files.check_report_file(path, mark, inputs=[read])
+
+
+def test_drawings_never_go_into_a_folder_of_inputs(tmp_path):
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("file", "pipe"):
+        with pytest.raises(ToolError, match="is not a folder"):
+            files.check_folder(tmp_path / name, "--vis_dir", inputs=[])
+    with pytest.raises(ToolError, match=r"--vis_dir .* is a folder that this run reads"):
+        files.check_folder(tmp_path / "x" / "..", "--vis_dir", inputs=[None, tmp_path])
+    files.check_folder(tmp_path / "new", "--vis_dir", inputs=[tmp_path])
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(tmp_path, capsys):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match="it is not a file"):
+        open_picture(pipe, 3)
+    with pytest.raises(DataError, match=r"--lsc .* it is not a file"):
+        read_lsc(pipe, ["a", "b"])
+    with pytest.raises(ToolError, match="not a file"):
+        checkpoint.read_file(pipe)
+    for device in (pipe, "/dev/zero"):
+        with pytest.raises(SystemExit) as caught:
+            Parser(fromfile_prefix_chars="@").read([f"@{device}"])
+        assert caught.value.code == 2 and "is not a file" in capsys.readouterr().err
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "a"
+    with files.atomic_file(path) as first:
+        first.write(b"first")
+        with files.atomic_file(path) as second:
+            second.write(b"second, longer")
+        assert path.read_bytes() == b"second, longer"
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_symbolic_link_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "precious").write_bytes(b"precious")
+    for name in ("a", "a.part"):
+        (tmp_path / name).symlink_to("precious")
+    files.write_atomically(tmp_path / "a", b"new")
+    assert (tmp_path / "precious").read_bytes() == b"precious" and (tmp_path / "a").read_bytes() == b"new"
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_leftover_of_a_killed_program_is_removed_and_the_file_of_a_living_one_is_not(tmp_path):
+    old, new, other = (tmp_path / name for name in ("a[1].0123abcd.part", "a[1].4567cdef.part", "b.0123abcd.part"))
+    for part in (old, new, other):
+        part.touch()
+    for part in (old, other):
+        os.utime(part, (1, 1))
+    files.write_atomically(tmp_path / "a[1]", b"")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a[1]", new.name, other.name]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    files.write_atomically(tmp_path / "a", b"old")
+    message = r"a cannot be written \(No space left on device\): free some space"
+    with pytest.raises(ToolError, match=message), files.atomic_file(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (tmp_path / "a").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

@@ -4,7 +4,16 @@ import pytest
 
 from tools import ToolError, checkpoint, run_folder
 
-CONTENT = {"model": {}, "model_config": {}, "data_config": {}, "train_config": {}, "epoch": 4, "optimizer": {}}
+CONTENT = {
+    "model": {},
+    "model_config": {"backbone": "resnet18", "num_classes": 2, "use_slot": True, "in_chans": 1, "img_size": (9, 9)},
+    "data_config": {"dataset": "MNIST", "mean": (0.1,), "std": (0.3,)},
+    "train_config": {"lambda_value": 1.0, "power": 2.0},
+    "epoch": 4,
+    "optimizer": {},
+    "metrics": {"epoch": 4},
+    "best_top1": 0.5,
+}
 
 
 @pytest.fixture

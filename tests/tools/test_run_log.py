@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tools import VERSION
+from tools.figures.curves import save_curves
 from tools.run_log import RunLog, read_records, save_results
 
 
@@ -63,7 +64,21 @@ def test_results_of_other_checkpoints_are_kept(tmp_path):
     assert content == {"checkpoint": "a", "top1": 0.3, **version, "earlier": earlier}
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{"])
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff\xfe", b"[" * 100_000, b'{"run": 3, "epoch": 0}', b'{"run": "a", "epoch": -1}',
+     b'{"run": "a", "epoch": true}',
+     b'{"run": "a", "epoch": 1e9}', b'{"run": "a", "epoch": 1000000000}', b'{"run": "a", "epoch": 1, "loss": "x"}',
+     b'{"run": "a", "epoch": 1, "loss": 1e308}', b'{"run": "a", "epoch": 1, "loss": [1]}'],
+)  # fmt: skip
+def test_a_damaged_line_is_skipped_and_the_others_are_drawn(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"run": "a", "epoch": 0, "loss": NaN}\n' + line + b'\n{"run": "a", "epoch": 2, "loss": 1}\n')
+    assert [r["epoch"] for r in read_records(path)] == [0, 2]
+    save_curves(tmp_path / "curves.png", read_records(path))
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "[" * 100_000])
 def test_a_results_file_that_is_not_ours_is_replaced(tmp_path, content):
     path = tmp_path / "results.json"
     path.write_text(content)

@@ -78,3 +78,22 @@ def test_the_folder_of_another_sweep_is_refused(tmp_path):
     run_all(str(tmp_path), runs(), train)
     with pytest.raises(ToolError, match=r"\(lr 0.1, now 0.2\): give another --output_dir"):
         run_all(str(tmp_path), runs(lr=0.2), train)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000, b'{"val_top1": "high"}', b'{"val_loss": 1}'])
+def test_a_damaged_record_of_a_run_is_made_again(tmp_path, content, caplog):
+    run_all(str(tmp_path), runs(), train)
+    done = tmp_path / "power=1.0" / "run1" / "done.json"
+    whole = done.read_bytes()
+    done.write_bytes(content)
+    trained = []
+    run_all(str(tmp_path), runs(), lambda number, folder: trained.append(number) or train(number, folder))
+    assert trained == [1] and done.read_bytes() == whole
+    assert f"{done} is damaged: the run continues from its checkpoint" in caplog.text
+
+
+def test_a_run_with_damaged_settings_is_refused(tmp_path):
+    run_all(str(tmp_path), runs(), train)
+    (tmp_path / "power=1.0" / "run0" / "settings.json").write_text('{"power": ')
+    with pytest.raises(ToolError, match=r"run0/settings.json is damaged, .*: give another --output_dir, or remove the"):
+        run_all(str(tmp_path), runs(), train)

@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from tools.figures.texts import drawable
 from tools.files import save_figure, save_picture
+from tools.text import visible
 
 MAX_TITLE_LENGTH = 18  # characters above a small picture
 OVERLAY_ALPHA = 0.4  # as published
@@ -87,7 +89,7 @@ def save_explanation_figure(
         for ax, column, values in zip(axes[row, 1:], columns, maps, strict=True):
             image = overlay(ax, picture, values, colours, scale)
             if row == 0:
-                name = f"{column.name} (true)" if column.is_true else column.name
+                name = visible(f"{column.name} (true)" if column.is_true else column.name)
                 ax.set_title(f"{name}\nlogit {column.logit:.3g}\np = {column.probability:.3f}", fontsize=9)
             else:
                 ax.set_title(f"sum {values.sum():.3g}", fontsize=9)
@@ -159,7 +161,8 @@ def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
 
 
 def shortened(text: str) -> str:
-    """Title, cut to the length that fits above a small picture; what tells apart two classes of one name is kept."""
+    """Title in one line, cut to fit above a small picture; what tells apart two classes of one name is kept."""
+    text = drawable(visible(text))
     if len(text) <= MAX_TITLE_LENGTH:
         return text
     name, bracket, qualifier = text.rpartition(" (")

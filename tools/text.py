@@ -1,0 +1,22 @@
+"""Text of names that come from users and files, made safe for terminals and figures."""
+
+import unicodedata
+
+# Marks that change the direction of the text around them, and the two line ends outside ASCII.
+BIDI_AND_LINE_ENDS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""Text without anything that controls a terminal: such a character becomes its escape, like ``\x1b``.
+
+    These are control characters, line ends, marks of the direction of writing, and bytes that are not UTF-8.
+
+    Args:
+        text: any text.
+        keep: characters that stay as they are.
+    """
+    return "".join(c if c in keep or not _is_control(c) else ascii(c)[1:-1] for c in text)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or character in BIDI_AND_LINE_ENDS
