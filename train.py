@@ -27,11 +27,14 @@ from engine.evaluate import evaluate
 from engine.followed import draw_followed
 from engine.initial_model import build_initial
 from engine.opening import announce
+from engine.plain_classifier import load_plain
+from engine.run_files import RunFiles, how_to_continue
 from engine.session import Session, TrainingOptions, check_same_model
 from engine.slot_init import set_class_means
 from engine.train import REMEDY, EpochStopped, train_one_epoch
 from sloter import ModelError
 from sloter.backbone import FeatureModel, check_name
+from sloter.config import start_options
 from sloter.loss import ScouterLoss, balanced_weights
 from sloter.model_names import architecture
 from sloter.slot_model import SlotModel, build_model
@@ -42,9 +45,7 @@ from tools.distributed.preemption import Interrupted, StopRequest
 from tools.ending import finish
 from tools.files import writable_folder
 from tools.machine import amp_dtype
-from tools.plain_classifier import load_plain
 from tools.provenance import data_text
-from tools.run_files import RunFiles, how_to_continue
 from tools.run_log import epoch_line
 from tools.tensorboard import check_tensorboard
 
@@ -223,6 +224,7 @@ def prepare_model(
     config |= {"stem": start.stem, "backbone": start.backbone}
     if state:
         check_same_model(config, state["model_config"])
+        config |= start_options(state["model_config"]) if run.use_slot else {}
     has_weights = bool(run.use_pre or run.backbone_weights or run.pre_trained)
     if not has_weights and "freeze_layers" in run.given and run.freeze_layers:
         logger.warning("--freeze_layers %d: nothing is frozen, the backbone has no initial weights", run.freeze_layers)

@@ -18,6 +18,7 @@ from engine.explain.attribution.split_model import SplitModel
 from engine.explain.interface import Explainer
 from engine.explain.slots import Explanation, explain_picture, slot_explainer
 from sloter.backbone import grid_features
+from sloter.config import complete_config
 from sloter.slot_model import PlainClassifier, SlotModel, restore_model
 from tools import ToolError, checkpoint, distributed
 from tools.provenance import file_fingerprint
@@ -50,7 +51,7 @@ class TrainedModel:
         img_size: tuple[int, int] | None = None, channels_last: bool = False,
     ) -> None:  # fmt: skip
         self.path, self.state, self.device = Path(path), state, device
-        self.config: dict[str, Any] = state["model_config"]
+        self.config = complete_config(state["model_config"])
         self.img_size = (img_size[0], img_size[1]) if img_size else tuple(self.config["img_size"])
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         model = restore_model(self.config, state["model"], img_size=self.img_size, source=str(path))

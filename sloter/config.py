@@ -178,3 +178,21 @@ def differences(config: Mapping[str, Any], other: Mapping[str, Any], *effects: s
     names = [field.name for field in options_of(SlotConfig) if field.metadata["effect"] in effects]
     triples = [(name, getattr(first, name), getattr(second, name)) for name in names]
     return [triple for triple in triples if triple[1] != triple[2]]
+
+
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored model configuration with every option of the slot head; a missing one has its default.
+
+    Raises:
+        ModelError: an option is wrong.
+    """
+    if not config.get("use_slot", True):
+        return dict(config)
+    options = slot_config({name: value for name, value in config.items() if name in OPTIONS})
+    return {**config, **dataclasses.asdict(options)}
+
+
+def start_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a stored configuration that matter only at the start of a run; a resumed run keeps them."""
+    complete = complete_config(config)
+    return {f.name: complete[f.name] for f in options_of(SlotConfig) if f.metadata["effect"] == "start"}

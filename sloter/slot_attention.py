@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sloter.config import SlotConfig
+from sloter.config import SlotConfig, slot_config
 from sloter.gru import gru_gates
 
 # Initial value of the learned value weighting, by loss_status: the logits of a negative model start nearly equal, so
@@ -144,7 +144,7 @@ class SlotAttention(nn.Module):
         for name, size in {"num_classes": num_classes, "slots_per_class": slots_per_class, "dim": dim}.items():
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, not {size}")
-        config = SlotConfig(slots_per_class=slots_per_class, **options)
+        config = slot_config({"slots_per_class": slots_per_class, **options})
         self.num_classes, self.slots_per_class, self.iters = num_classes, slots_per_class, config.iters
         self.reference = config.reference
         mean, deviation = torch.randn(1, dim), torch.randn(1, dim).abs()

@@ -172,6 +172,9 @@ def build_model(
     Raises:
         ModelError: an unknown or invalid option, or an error of the functions above.
     """
+    if unknown := [name for name in options if name not in OPTIONS]:
+        own = ("backbone", "num_classes", *(build_model.__kwdefaults__ or ()))
+        raise ModelError(f"unknown keyword '{unknown[0]}' of build_model: choose one of {', '.join((*own, *OPTIONS))}")
     config = slot_config(options)
     body = create_backbone(
         backbone, num_classes=0 if use_slot else num_classes, in_chans=in_chans, img_size=img_size,

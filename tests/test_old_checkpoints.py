@@ -57,6 +57,16 @@ def test_a_missing_option_means_the_published_form():
     restore_model(config, state["model"], img_size=(16, 16), source="paper")  # its weights fit
 
 
+def test_a_resumed_run_keeps_what_matters_only_at_its_start(scripts, tmp_path):
+    shutil.copy(FOLDER / "direct.pth", tmp_path / "MNIST5k_use_slot_checkpoint.pth")
+    flags = DIRECT.replace("--logit_scale 4", "--logit_scale 9")
+    code, _, err = scripts("train", f"{FLAGS} {flags} --epochs 1 --resume auto --output_dir {tmp_path}")
+    assert code == 0, err  # nothing to do: all epochs are done
+    code, _, err = scripts("train", f"{FLAGS} {flags} --epochs 2 --resume auto --output_dir {tmp_path}")
+    assert code == 0, err
+    assert checkpoint.load(tmp_path / "MNIST5k_use_slot_checkpoint.pth")["model_config"]["logit_scale"] == 4.0
+
+
 @pytest.mark.parametrize("flags", [DIRECT, OLD_DIRECT])
 def test_an_old_run_continues_under_old_and_new_names(scripts, tmp_path, flags):
     shutil.copy(FOLDER / "direct.pth", tmp_path / "MNIST5k_use_slot_checkpoint.pth")

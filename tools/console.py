@@ -65,7 +65,7 @@ def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], .
 
 
 def _report(error: BaseException, script: str, errors: tuple[type[Exception], ...]) -> int:
-    """Print why the script ends and return its exit code; re-raise the error if it is a bug."""
+    """Print why the script ends, with the traceback if it is a bug, and return its exit code."""
     if isinstance(error, KeyboardInterrupt):
         return distributed.fail(f"{script}: interrupted", EXIT_INTERRUPTED)
     if isinstance(error, Interrupted):
@@ -73,10 +73,8 @@ def _report(error: BaseException, script: str, errors: tuple[type[Exception], ..
         return EXIT_RESUME
     if message := _user_message(error, errors):
         return _fail(script, message)
-    if distributed.world_size() == 1:
-        raise error
     if isinstance(error, Exception):
-        distributed.check_connection(error)
+        distributed.check_connection(error)  # returns if there is only one process
     return distributed.fail("".join(traceback.format_exception(error)).rstrip(), 1)
 
 

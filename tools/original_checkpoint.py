@@ -79,12 +79,18 @@ RENAMED_PARAMETERS = {
 }
 
 
+def renamed_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options, or flags, of any version of this project under their present names."""
+    renamed = {RENAMED_OPTIONS.get(name, name): value for name, value in options.items()}
+    if "floor" in renamed:
+        renamed["reference"] = "min" if renamed.pop("floor") else "none"
+    return renamed
+
+
 def upgrade(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Model configuration and state dict of any version of this project, under today's names.
 
     Missing options stay missing: their defaults are the published form.
     """
-    options = {RENAMED_OPTIONS.get(name, name): value for name, value in config.items()}
-    if "floor" in options:
-        options["reference"] = "min" if options.pop("floor") is True else "none"
+    options = renamed_options(config)
     return options, {RENAMED_PARAMETERS.get(name, name): value for name, value in state.items()}

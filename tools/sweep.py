@@ -13,6 +13,7 @@ from tools.checkpoint_content import is_real
 from tools.console import format_table, say
 from tools.distributed import barrier, is_main
 from tools.files import read_json, save_csv, writable_folder, write_atomically
+from tools.original_checkpoint import renamed_options
 from tools.provenance import data_text
 
 logger = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ def finished(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         if before is None:
             raise ToolError(f"{path} is damaged, so that it is unknown whose run the folder holds: give another "
                             "--output_dir, or remove the file if the run is of this sweep")  # fmt: skip
+        before = renamed_options(before)  # a sweep may have been begun by an earlier version
         now = json.loads(json.dumps(settings))  # tuples become lists, as in the file
         for name, value in now.items():
             if name in before and before[name] != value:

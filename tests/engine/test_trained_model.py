@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.plain_classifier import load_plain
 from engine.trained_model import TrainedModel
 from sloter.slot_model import build_model
 from tools import checkpoint
-from tools.plain_classifier import load_plain
 
 CONFIG = {
     "backbone": "test_resnet", "num_classes": 3, "use_slot": True, "in_chans": 3, "img_size": (32, 32), "out_stage": 2,
@@ -34,7 +34,7 @@ def save(tmp_path):
             "model": weights,
             "model_config": CONFIG,
             "data_config": data,
-            "train_config": {},
+            "train_config": {"lambda_value": 1.0, "power": 2.0},
             "epoch": 0,
         }
         path = checkpoint.checkpoint_path(tmp_path, name)
@@ -62,7 +62,7 @@ def test_the_maps_of_a_model_beside_another_are_for_the_same_classes(save):
 def test_the_backbone_of_a_plain_classifier_of_other_classes_is_taken_with_a_line(save, tmp_path, capsys, names, said):
     run = checkpoint.run_name("Folder", use_slot=False, loss_status=1)
     save(run, [0, 1, 2])
-    load_plain(str(tmp_path), "Folder", backbone="test_resnet", swept={}, class_names=names)
+    load_plain(str(tmp_path), "Folder", backbones=("test_resnet",), swept={}, class_names=names)
     out = capsys.readouterr().out
     assert said in out and out.count("\n") == bool(said) == ("its backbone alone is taken" in out)
 

@@ -64,9 +64,10 @@ def test_the_end_of_a_worker_is_one_line_that_says_what_to_do(capsys, error, mes
     assert message in line and line.count("\n") == 1 and "pid" not in line
 
 
-def test_faults_of_the_program_keep_their_traceback():
-    with pytest.raises(RuntimeError, match="ours"):
-        run_script(raising(RuntimeError("ours")), "train.py", ())
+def test_faults_of_the_program_keep_their_traceback(capsys):
+    assert run_script(raising(RuntimeError("ours")), "train.py", ()) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback") and err.endswith("RuntimeError: ours\n")
     assert issubclass(torch.OutOfMemoryError, RuntimeError)
 
 

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from tools import ToolError
-from tools.sweep import SweepRun, run_all, run_folder, summarise
+from tools.sweep import SweepRun, finished, run_all, run_folder, summarise
 
 
 def runs(lr=0.1):
@@ -97,3 +97,12 @@ def test_a_run_with_damaged_settings_is_refused(tmp_path):
     (tmp_path / "power=1.0" / "run0" / "settings.json").write_text('{"power": ')
     with pytest.raises(ToolError, match=r"run0/settings.json is damaged, .*: give another --output_dir, or remove the"):
         run_all(str(tmp_path), runs(), train)
+
+
+def test_a_sweep_of_an_earlier_version_is_compared_under_the_present_names(tmp_path):
+    (tmp_path / "settings.json").write_text('{"worth": "equal", "floor": true, "tau": 4.0}')
+    (tmp_path / "done.json").write_text('{"val_top1": 0.5}')
+    same = {"value_weighting": "equal", "reference": "min", "logit_scale": 4.0}
+    assert finished(str(tmp_path), same) == {"val_top1": 0.5}
+    with pytest.raises(ToolError, match="holds a run of another sweep"):
+        finished(str(tmp_path), {**same, "reference": "none"})

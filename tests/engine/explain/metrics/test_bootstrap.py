@@ -12,3 +12,9 @@ def test_the_bootstrap_interval_of_a_mean():
     assert high == pytest.approx(values.mean().item() + half, abs=0.02)
     assert bootstrap_interval([0.5] * 10) == (0.5, 0.5)
     assert bootstrap_interval(values.tolist()) == (low, high)
+
+
+def test_the_interval_holds_ninety_five_percent_of_the_means():
+    low, high = bootstrap_interval([0.0, 1.0] * 50, resamples=20_000)
+    # The mean of 100 draws is binomial: 1.96 standard deviations of 0.05 to either side, in steps of 0.01.
+    assert low == pytest.approx(0.40, abs=0.0051) and high == pytest.approx(0.60, abs=0.0051)

@@ -36,3 +36,8 @@ def test_squares_are_inside_and_of_their_size():
     masks = squares((12, 20), samples=50, side=0.25, seed=0)
     assert masks.shape == (50, 12, 20) and (masks.sum((1, 2)) == 9).all()
     assert len({mask.numpy().tobytes() for mask in masks}) > 30
+
+
+def test_the_squares_reach_every_row_and_column():
+    masks = squares((8, 6), samples=500, side=0.34, seed=0)  # (500, 8, 6)
+    assert masks.any(0).all() and (masks.sum((1, 2)) == 4).all()
