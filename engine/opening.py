@@ -6,10 +6,10 @@ from typing import Any
 
 from dataset.balance import imbalance
 from dataset.pictures import PictureDataset
+from engine.cost import parameters
 from engine.session import Session
 from tools import distributed
 from tools.console import say
-from tools.cost import parameters
 from tools.run_folder import changes
 
 logger = logging.getLogger("train")

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from args import model_config
+from engine.cost import multiply_adds
 from engine.optim import build_optimizer, build_scheduler
 from engine.optim_step import OptimStep
 from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model
 from studies.benchmark.timing import Action, matmul_rate, peak_memory, seconds_each
-from tools.cost import multiply_adds
 from tools.machine import amp_dtype, autocast
 
 CLASSES = (10, 100, 1000)

@@ -1,6 +1,6 @@
 import torch
 
-from tools.cost import cost_table, multiply_adds, parameters
+from engine.cost import cost_table, multiply_adds, parameters
 
 
 def test_costs_equal_those_counted_by_hand():
