@@ -16,7 +16,6 @@ from sloter import ModelError
 from sloter.backbone import FeatureModel
 from sloter.config import OPTIONS, differences
 from sloter.loss import ScouterLoss
-from sloter.state_dicts import check_finite
 from tools import ToolError, distributed
 from tools.distributed.random_state import random_states, restore_random_state
 
@@ -136,9 +135,7 @@ class Session:
 
         Raises:
             ToolError: its run trained other layers, or its state is damaged.
-            ModelError: its weights are not finite.
         """
-        check_finite(state.get("raw_model", state["model"]), "--resume: the checkpoint")
         with _damaged("the weights of the checkpoint do not fit its model"):
             self.model.load_state_dict(state.get("raw_model", state["model"]))
             if self.ema:

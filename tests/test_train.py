@@ -173,8 +173,8 @@ def test_weights_that_diverge_in_the_last_step_are_not_saved(fails, tiny, tiny_r
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     before = {p.name: p.read_bytes() for p in folder.glob("*.pth")}
     line = fails("train", tiny, f"--epochs 3 --output_dir {folder} --batch_size 800 --lr 1e30")
-    assert "the loss over 200 pictures is nan: the model's weights are not finite; what was saved before stays" in line
-    assert "try a lower --lr" in line and "earlier checkpoint" not in line
+    assert "the loss over 200 pictures is nan: the model's weights are not finite; earlier checkpoints are kept" in line
+    assert "try a lower --lr" in line and "test an earlier checkpoint" not in line
     assert {p.name: p.read_bytes() for p in folder.glob("*.pth")} == before
 
 
@@ -259,7 +259,8 @@ def test_backbone_weights_from_a_file(scripts, fails, tiny, tmp_path):
     assert torch.equal(frozen, whole["layer1.0.conv1.weight"])
     del whole["layer1.0.conv1.weight"]
     torch.save(whole, tmp_path / "w.pth")
-    assert "1 missing: layer1.0.conv1.weight" in fails("train", tiny, flags)
+    code, _, err = scripts("train", tiny, flags)
+    assert code == 0 and "39 of the 40 tensors of the backbone 'test_resnet' are loaded; 1 missing: layer1" in err
 
 
 def test_the_first_lines_and_the_checkpoint_name_the_pretrained_weights(scripts, tiny, tmp_path, monkeypatch):
@@ -452,4 +453,4 @@ def test_resuming_weights_that_are_not_finite_names_the_checkpoint_and_not_the_r
     state["model"]["conv1x1.weight"][0] = float("nan")
     torch.save(state, file)
     line = fails("train", tiny, f"--epochs 9 --output_dir {folder} --resume auto")
-    assert "the checkpoint: 1 parameters have values that are not finite (conv1x1.weight); give an earlier" in line
+    assert "model conv1x1.weight has values that are not finite numbers" in line and "--lr" not in line

@@ -71,10 +71,12 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_record(record: Any) -> bool:
-    """Whether a line has a run, an epoch in range and otherwise numbers, which may be NaN."""
+    """Whether a line has a run, an epoch in range, perhaps its data in words, and otherwise numbers or NaN."""
     if not isinstance(record, dict) or not isinstance(record.get("run"), str):
         return False
-    numbers = [value for name, value in record.items() if name != "run"]
+    if not isinstance(record.get("data", ""), str):
+        return False
+    numbers = [value for name, value in record.items() if name not in ("run", "data")]
     return whole(0, MAX_EPOCH).holds(record.get("epoch")) and all(map(_is_loggable, numbers))
 
 
