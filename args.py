@@ -96,8 +96,11 @@ def _data_flags(add: Add) -> None:
         help="resize pictures to 260 (a square) or 192x256 (height x width); the aspect ratio is not kept")
     add("--val_ratio", **real(0.2, above=0, below=1),
         help="share of each class that a Folder without a split keeps for validation")
+    add("--split", choices=("train", "val", "test"), default="val",
+        help="test.py and torchcam_vis.py: the split to evaluate and explain; train.py always validates on val")
     add("--bad_images", choices=("error", "skip"), default="error",
-        help="pictures that cannot be read: error names them and stops, skip leaves them out and counts them")
+        help="pictures that cannot be read, also those of --image: error names them and stops, skip leaves them out "
+             "and counts them")
     add("--aug", type=boolean_or("paper"), default=False, metavar="BOOL|paper",
         help="augment training pictures; true: flips, affine transform, blur, each with probability 0.5; paper: the "
              "same with the distribution of the published code (axes scaled apart, shifts right only, random order)")
@@ -305,6 +308,8 @@ def parse_args(
             reader.error(f"argument --{name}: {reader.prog} takes one value, not a list")
     if args.checkpoint and script == "train":
         reader.error("argument --checkpoint: train.py continues a run with --resume FILE")
+    if args.split != "val" and script == "train":
+        reader.error(f"argument --split: train.py validates on val, not on {args.split}; give the flag to test.py")
     return args
 
 

@@ -6,7 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from args import data_config, expand_runs, fitted, machine_config, metric_settings, name_config, parse_args
+from args import (
+    data_config,
+    expand_runs,
+    fitted,
+    machine_config,
+    metric_settings,
+    name_config,
+    parse_args,
+)
 
 if __name__ == "__main__":
     parse_args(script="test")  # before the heavy imports: --help and flag errors are immediate
@@ -59,7 +67,9 @@ def main() -> None:
         trained.check_explains_itself()
     if run.compile:
         trained.model.compile()
-    data = None if run.image else trained.load_split(run.dataset, **data_config(run, first_classes=True))
+    data = (
+        None if run.image else trained.load_split(run.dataset, split=run.split, **data_config(run, first_classes=True))
+    )
     check_flags(run, trained, data, draws=draws)
     accuracy: dict[str, float] = {}
     if data is not None:
@@ -68,7 +78,7 @@ def main() -> None:
         if run.explain_metrics:
             measure_explanations(run, trained, data, top1=accuracy["top1"], lsc=lsc)
     if draws and distributed.is_main():
-        sources = Sources(trained.in_chans, data=data, numbers=run.vis_id, files=run.image)
+        sources = Sources(trained.in_chans, data=data, numbers=run.vis_id, files=run.image, bad_images=run.bad_images)
         root = output_folder(trained, run.vis_dir, files=data is None)
         note = provenance_text(trained.provenance(data))
         draw_slot_maps(trained, sources, root, classes=chosen_classes(run, trained), note=note)
@@ -148,7 +158,7 @@ def measure_explanations(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, top1: float, lsc: list[int] | None
 ) -> None:
     """Measure the maps of a slot model, and write a row of ``metrics.json`` next to the checkpoint."""
-    sample = data.sample(run.metric_images or len(data), seed=run.seed)
+    sample = data.sample(run.metric_images or len(data), seed=run.seed).without_bad_boxes()
     settings = MetricSettings(**metric_settings(run))
     explained = explained_classes(run, trained, data, lsc=lsc)
     start = time.monotonic()
@@ -205,7 +215,7 @@ def report(
         numbers = order[:REPORTED_PICTURES].sort().values.tolist()
     names = {**name_config(run), "use_slot": True, "loss_status": 1 if trained.is_negative else -1}
     other = trained.beside(checkpoint.run_name(**names))
-    sources = Sources(trained.in_chans, data=data, numbers=numbers, files=run.image)
+    sources = Sources(trained.in_chans, data=data, numbers=numbers, files=run.image, bad_images=run.bad_images)
     models = [trained, other] if other else [trained]
     origin = trained.provenance(data)
     write_report(Path(run.report), models, sources, dataset=run.dataset, accuracy=accuracy, origin=origin)

@@ -76,11 +76,14 @@ def main() -> None:
     names = trained.class_names
     classes = [class_number(name, names) for name in run.classes] if run.classes else list(range(len(names)))
     options = MethodSettings(**flags.method_settings(run))
-    explained = Explained(trained, split, build_all(run, trained, split, data, options), classes, options)
     draws = run.vis or run.image or "vis_id" in run.given or not run.explain_metrics
+    drawn = {"data": None if run.image else data, "numbers": run.vis_id, "files": run.image}
+    own = draws and distributed.is_main()
+    sources = Sources(trained.in_chans, **drawn, bad_images=run.bad_images) if own else None
+    explained = Explained(trained, split, build_all(run, trained, split, data, options), classes, options)
     with distributed.main_first():  # drawing may take hours, for which no collective would wait
-        if draws and distributed.is_main():
-            draw_all(run, explained, None if run.image else data)
+        if sources:
+            draw_all(run, explained, sources)
     if run.explain_metrics:
         assert data is not None
         measure_all(run, explained, data)
@@ -96,7 +99,7 @@ def load_data(run: argparse.Namespace, trained: TrainedModel) -> PictureDataset 
     if run.image and not run.explain_metrics and not any(METHODS[name].needs_loader for name in chosen_methods(run)):
         return None
     try:
-        data = trained.load_split(run.dataset, **flags.data_config(run, first_classes=True))
+        data = trained.load_split(run.dataset, split=run.split, **flags.data_config(run, first_classes=True))
     except DataError:
         if not run.image or run.explain_metrics or run.methods is not None:
             raise
@@ -138,13 +141,12 @@ def build_all(
     return explainers
 
 
-def draw_all(run: argparse.Namespace, explained: Explained, data: PictureDataset | None) -> None:
+def draw_all(run: argparse.Namespace, explained: Explained, sources: Sources) -> None:
     """Draw every method and class for each picture: the published files, and one figure of all methods."""
     trained, classes = explained.trained, explained.classes
-    root = output_folder(trained, run.vis_dir, files=data is None)
-    sources = Sources(trained.in_chans, data=data, numbers=run.vis_id, files=run.image)
+    root = output_folder(trained, run.vis_dir, files=sources.data is None)
     own = slot_models(run, trained)
-    parts = [provenance_text(trained.provenance(data))]
+    parts = [provenance_text(trained.provenance(sources.data))]
     parts += [f"{name} {file_fingerprint(model.path)}" for name, model in own.items()]
     for source in sources:
         draw_picture(run, explained, own, source, writable_folder(root / source.title), note=", ".join(parts))
@@ -218,7 +220,7 @@ def slot_maps(model: TrainedModel, explainer: Explainer, source: Source, targets
 def measure_all(run: argparse.Namespace, explained: Explained, data: PictureDataset) -> None:
     """Measure every method on the same pictures; the row of each is saved before the next begins."""
     trained, split, options = explained.trained, explained.split, explained.options
-    sample = data.sample(run.metric_images or len(data), seed=run.seed)
+    sample = data.sample(run.metric_images or len(data), seed=run.seed).without_bad_boxes()
     settings = MetricSettings(**flags.metric_settings(run))
     zeros = torch.zeros(min(run.batch_size, 16), *split.image_shape, device=trained.device)
     forward, rows = seconds_of_forward(split, zeros), []

@@ -17,6 +17,7 @@ import torch
 from dataset import DataError
 from dataset.balance import class_counts
 from dataset.cache import cache_pictures
+from dataset.check import warn_of_shared
 from dataset.loaders import build_loader, usable_workers
 from dataset.pictures import PictureDataset
 from dataset.registry import build_dataset, dataset_spec, least_similar_classes
@@ -156,6 +157,8 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
     train_set, val_set = load_split(run, "train", state), load_split(run, "val", state)
+    if distributed.is_main():
+        warn_of_shared(train_set.listing, val_set.listing)
     config, start, model = prepare_model(run, train_set, state, device)
     loader = make_loaders(run, train_set, val_set, start.statistics, device)
     if isinstance(model, SlotModel) and run.slot_init == "means" and not state:

@@ -1,5 +1,6 @@
 """Bounding boxes of objects, in pixels of the upright, resized picture."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def read_voc(path: Path) -> tuple[list[Box], tuple[int, int]]:
             tuple(float(entry.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
             for entry in root.iterfind("object/bndbox")
         ]
-    except (OSError, ElementTree.ParseError, ValueError) as error:
+        if min(size) < 1 or not all(math.isfinite(value) for box in boxes for value in box):
+            raise ValueError(f"a picture of {size[0]} x {size[1]} pixels, or a corner that is no number")
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"the boxes in {path} cannot be read: {str(error).splitlines()[0]}") from error
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes], size
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset import DataError, Listing
-from dataset.folder import picture_files
+from dataset.scan import Skipped, picture_files
 
 TRAIN_SHARE = 0.8
 SEED = 1
@@ -26,9 +26,11 @@ def list_context(root: Path, split: str) -> Listing:
     """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}: check --dataset_dir")
-    files = picture_files(root)
+    skipped = Skipped(root)
+    files = picture_files(root, skipped)
     if not files:
         raise DataError(f"there are no pictures in {root}: check --dataset_dir")
+    skipped.report()
     categories = [file.name.partition("_")[0] for file in files]
     names = sorted(set(categories))
     test_count = len(files) - int(TRAIN_SHARE * len(files))

@@ -1,31 +1,37 @@
-"""Reader of a user's own pictures, one folder per class, and listing of the picture files of a folder."""
+"""Reader of a user's own pictures, one folder per class, and titles of the picture files of a user."""
 
 import itertools
+import logging
+import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dataset import DataError, Listing
+from dataset.scan import EMPTY, OUTSIDE, Skipped, entries, has_pictures, is_picture, nested_pictures, picture_files
+from dataset.splits import role_of, split_folders
+
+logger = logging.getLogger(__name__)
 
 SPLIT_SEED = 0  # independent of --seed, so that repeats of a run share their split
 MAX_TITLE_BYTES = 200  # file systems allow 255 in a name
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """List the picture files of a folder by their suffix, sorted, without dot files."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+WNID = re.compile(r"n\d{8}")
 
 
 def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
     """Give each picture file a unique title, its stem with a number where needed; a folder means all its picture files.
 
+    A folder without pictures of its own stands for those in the folders below it.
+
     Raises:
         DataError: there are no pictures in the folders.
     """
-    paths = [found for file in files for found in (picture_files(Path(file)) if Path(file).is_dir() else [Path(file)])]
+    paths: list[Path] = []
+    for path in map(Path, files):
+        paths += (picture_files(path) or nested_pictures(path)) if path.is_dir() else [path]
     if not paths:
         raise DataError(f"--image {files[0]}: there are no pictures in this folder; give another")
     titles: dict[str, Path] = {}
@@ -51,68 +57,119 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def class_folders(folder: Path) -> list[Path]:
-    """List the folders in a folder, sorted, without dot folders.
+def class_folders(folder: Path, skipped: Skipped | None = None) -> list[Path]:
+    """List the folders in a folder that are classes, sorted.
+
+    Hidden folders, folders of the system and folders without pictures are none; an empty ``n01440764`` is, since its
+    name is the id of an ImageNet class. If there are no pictures at all, all folders are classes.
+
+    Args:
+        folder: the folder.
+        skipped: counts what is left out; None to count nothing.
 
     Raises:
         DataError: the folder is missing, or has no folders in it.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}: check --dataset_dir")
-    folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders, files = entries(folder, skipped)
     if not folders:
         raise DataError(f"there are no class folders in {folder}: check --dataset_dir")
-    return folders
+    classes = [f for f in folders if WNID.fullmatch(f.name) or has_pictures(f)] or folders
+    if skipped:
+        for path in sorted(set(folders) - set(classes)):
+            skipped.add(EMPTY, path)
+        for file in files:
+            if is_picture(file):
+                skipped.add(OUTSIDE, file)
+            else:
+                skipped.add_file(file, any_text=True)
+    return classes
 
 
-def list_class_folders(folders: list[Path], class_names: list[str]) -> Listing:
+def list_class_folders(folders: list[Path], class_names: list[str], skipped: Skipped | None = None) -> Listing:
     """List the pictures of class folders, in the given order; a missing folder is an empty class.
+
+    Pictures may be in folders below the class folder. A line is logged about files that are left out.
 
     Raises:
         DataError: there are no pictures in any of them.
     """
     pictures, labels = [], []
+    skipped = skipped or Skipped(folders[0].parent)
     for label, folder in enumerate(folders):
-        files = picture_files(folder) if folder.is_dir() else []
+        files = nested_pictures(folder, skipped) if folder.is_dir() else []
         pictures += files
         labels += [label] * len(files)
     if not pictures:
         raise DataError(f"there are no pictures in {folders[0].parent}: check --dataset_dir")
+    skipped.report()
     return Listing(pictures, labels, class_names)
 
 
-def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
-    """List a split of a user's own pictures: class folders in ``train/`` and ``val/`` (or ``test/``), or not split yet.
+def _unpacked(root: Path) -> Path:
+    """Folder that holds the classes or splits, if archives have put it into folders of its own below ``root``."""
+    while True:
+        folders = [folder for folder in entries(root)[0] if has_pictures(folder)]
+        if len(folders) != 1 or role_of(folders[0]) or picture_files(folders[0]):
+            return root
+        root = folders[0]
 
-    Class folders that are not split yet are split at random with a fixed seed: a share ``val_ratio`` of each class is
-    for validation, at least one picture, but never the only one.
+
+def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
+    """List a split of a user's own pictures: class folders in folders of the splits, or not split yet.
+
+    The folders of the splits are found by :func:`dataset.splits.split_folders`. Validation is ``val/``, else ``test/``.
+    Class folders that are not split yet, or ``train/`` alone, are split at random with a fixed seed: a share
+    ``val_ratio`` of each class is for validation, at least one picture, but never the only one.
 
     Args:
-        root: folder with ``train/`` and ``val/``, or with the class folders; for ``val``, ``val/`` alone is enough.
-        split: ``train`` or ``val``.
+        root: folder with ``train/`` and ``val/``, or with the class folders; or a folder with nothing but that folder.
+            For ``val`` and ``test``, the folder of that split alone is enough: a test set for a trained model.
+        split: ``train``, ``val`` or ``test``.
         val_ratio: share of each class for validation, if the folders are not split yet.
 
     Raises:
         DataError: folders or pictures are missing, or ``val/`` has classes that ``train/`` does not have.
     """
-    held_out = next((root / name for name in ("val", "test") if (root / name).is_dir()), root / "val")
-    if not (root / "train").is_dir():
-        if split == "val" and held_out.is_dir() and any(path.is_dir() for path in held_out.iterdir()):
-            folders = class_folders(held_out)  # a test set for a trained model
-            return list_class_folders(folders, [f.name for f in folders])
-        folders = class_folders(root)
-        return _stratified_split(list_class_folders(folders, [f.name for f in folders]), split, val_ratio)
-    names = [folder.name for folder in class_folders(root / "train")]
+    root = _unpacked(root)
+    splits = split_folders(root)
+    if split == "test" and "test" not in splits:
+        known = ", ".join(folder.name for folder in splits.values()) or "no folders of splits"
+        raise DataError(f"--split test: {root} has no folder test/ but {known}; leave the flag out")
+    if splits and "train" not in splits:
+        return _list_test_set(root, splits, split)
+    train = splits.get("train", root)
+    skipped = Skipped(train)
+    folders = class_folders(train, skipped)
+    names = [folder.name for folder in folders]
+    if len(splits) < 2:
+        listing = _stratified_split(list_class_folders(folders, names, skipped), split, val_ratio)
+        share = val_ratio if split == "val" else 1 - val_ratio
+        return replace(listing, source=f"{share:.0%} of each class in {train}")
+    held_out = splits.get("val") or splits["test"]
+    left = splits.get("test") if "val" in splits else None
     if split == "train":
-        folder = root / "train"
-    else:
-        folder = held_out
-        extra = [found.name for found in class_folders(folder) if found.name not in names]
-        if extra:
-            raise DataError(
-                f"{folder} has classes that are not in {root / 'train'}: {', '.join(extra[:5])}; remove or rename them"
-            )
-    return list_class_folders([folder / name for name in names], names)
+        return replace(list_class_folders(folders, names, skipped), source=str(train), left_for_testing=left)
+    folder = splits["test"] if split == "test" else held_out
+    skipped = Skipped(folder)
+    extra = [found.name for found in class_folders(folder, skipped) if found.name not in names]
+    if extra:
+        raise DataError(f"{folder} has classes that are not in {train}: {', '.join(extra[:5])}; remove or rename them")
+    return replace(list_class_folders([folder / name for name in names], names, skipped), source=str(folder))
+
+
+def _list_test_set(root: Path, splits: dict[str, Path], split: str) -> Listing:
+    """List pictures without ``train/``, a test set for a trained model, which knows the classes."""
+    if split == "train":
+        has = next(iter(splits.values())).name
+        raise DataError(
+            f"{root} has {has}/ but no train/ with class folders, which name the classes: check --dataset_dir"
+        )
+    folder = splits.get(split) or splits["test"]
+    skipped = Skipped(folder)
+    folders = class_folders(folder, skipped)
+    return replace(list_class_folders(folders, [f.name for f in folders], skipped), source=str(folder))
 
 
 def _stratified_split(listing: Listing, split: str, val_ratio: float) -> Listing:

@@ -1,6 +1,5 @@
 """Reader of ImageNet (ILSVRC 2012): ``train/<wnid>/``, and ``val/<wnid>/`` or the flat ``val/`` of the download."""
 
-import csv
 import logging
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +9,9 @@ from timm.data import ImageNetInfo
 
 from dataset import DataError, Listing
 from dataset.classes import distinct_names, few
-from dataset.folder import class_folders, list_class_folders, picture_files
+from dataset.folder import class_folders, list_class_folders
+from dataset.scan import picture_files
+from dataset.tables import read_columns
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ def list_imagenet(root: Path, split: str) -> Listing:
     if annotations is None:
         return listing
     paths = [annotations / f"{Path(picture).stem}.xml" for picture in listing.pictures]
-    # If the file of one picture is missing, no picture has boxes: a listing has boxes for all pictures or for none.
-    return replace(listing, boxes=paths if all(p.is_file() for p in paths) else None)
+    found = [path if path.is_file() else None for path in paths]
+    return replace(listing, boxes=found if any(found) else None)
 
 
 def _names(wnids: list[str]) -> list[str]:
@@ -73,8 +74,8 @@ def _list_flat_val(root: Path, wnids: list[str], names: list[str]) -> Listing:
             f"{root / 'val'} has neither class folders nor a {SOLUTION} in {root} or the three folders above it: "
             "check --dataset_dir"
         )
-    with solution.open(newline="") as file:
-        wnid_of = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+    answers = read_columns(solution, ("ImageId", "PredictionString"))
+    wnid_of = {image.removesuffix(".JPEG"): answer.split()[0] for image, answer in answers.items()}
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     files = picture_files(root / "val")
     unknown = [file for file in files if file.stem not in wnid_of]

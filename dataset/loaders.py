@@ -13,10 +13,14 @@ from torch.utils.data import DataLoader, Sampler
 from torchvision.transforms.v2 import Transform
 
 from dataset import DataError
-from dataset.pictures import PictureDataset, Sample
+from dataset.collate import collate as collate
+from dataset.collate import collate_usable
+from dataset.pictures import PictureDataset
 from dataset.workers import PARENT_SIGNALS, tie_to_parent, usable_workers
 
 logger = logging.getLogger(__name__)
+
+MAX_FAILED_IN_NOTE = 5
 
 
 class Batch(NamedTuple):
@@ -55,23 +59,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.skip + rest // self.world_size * self.world_size if self.shuffle else self.size
 
 
-def collate(
-    samples: list[Sample], memory_format: torch.memory_format = torch.contiguous_format
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Stack samples into images (b, ch, H, W) uint8 in the given memory format, labels (b) and numbers (b).
-
-    Decoded pictures are channels-last. Conversion to another format is cheapest here: several workers share it, and the
-    pixels are still bytes.
-    """
-    if memory_format == torch.channels_last:
-        images = torch.stack([s.image.permute(1, 2, 0) for s in samples]).permute(0, 3, 1, 2)  # (b, ch, H, W)
-    else:
-        images = torch.stack([s.image for s in samples])  # (b, ch, H, W)
-    return images, torch.tensor([s.label for s in samples]), torch.tensor([s.number for s in samples])
-
-
 class DeviceLoader:
-    """Loader that moves uint8 batches to the device, normalises them and, in training, applies mixup or cutmix."""
+    """Loader that moves uint8 batches to the device, normalises them and, in training, applies mixup or cutmix.
+
+    A picture that passed the check of its file but cannot be decoded is an error that names it or, with ``bad_images``
+    ``skip`` of the dataset, left out: evaluation goes on without it, and another picture of the batch takes its place
+    in training. One line after the epoch says how many were left out.
+    """
 
     def __init__(
         self,
@@ -87,6 +81,7 @@ class DeviceLoader:
         self.mean, self.std = mean.to(device), std.to(device)
         self.mixing = mixing
         self.started = False
+        self.failed: dict[int, str] = {}  # number of each picture that could not be decoded, and the reason
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -97,15 +92,37 @@ class DeviceLoader:
         return self.loader.dataset  # type: ignore[return-value]
 
     def __iter__(self) -> Iterator[Batch]:
-        for pixels, classes, numbers in self._start():
+        known, images_loaded = len(self.failed), False
+        for batch, failed in self._start():
+            self._leave_out(failed)
+            if batch is None:
+                continue
+            images_loaded = True
+            pixels, classes, numbers = batch
             pixels = pixels.to(self.device, non_blocking=True)
             images = normalise(pixels, self.mean, self.std)
             labels = classes.to(self.device, non_blocking=True)
             if self.mixing is not None:
                 images, labels = self.mixing(images, labels)
             yield Batch(images, labels, numbers)
+        if self.failed and not images_loaded and len(self):
+            raise DataError(f"none of the pictures can be decoded: {next(iter(self.failed.values()))}; repair them")
+        if len(self.failed) > known:
+            first = ", ".join(list(self.failed.values())[known : known + MAX_FAILED_IN_NOTE])
+            logger.warning("%d of %d pictures cannot be decoded and are left out: %s", len(self.failed),
+                           len(self.dataset), first)  # fmt: skip
 
-    def _start(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _leave_out(self, failed: list[tuple[int, str]]) -> None:
+        """Remember pictures that cannot be decoded.
+
+        Raises:
+            DataError: there are some, and they are not to be skipped.
+        """
+        if failed and self.dataset.bad_images == "error":
+            raise DataError(f"{failed[0][1]}; repair or remove it, or give --bad_images skip")
+        self.failed |= failed
+
+    def _start(self) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor] | None, list[tuple[int, str]]]]:
         """Start an epoch; the first also starts the workers, with signals blocked until each worker ignores them."""
         if self.started or not self.loader.num_workers:
             return iter(self.loader)
@@ -209,7 +226,7 @@ def _torch_loader(
         sampler=sampler,
         drop_last=drop_last,
         pin_memory=pin_memory,
-        collate_fn=partial(collate, memory_format=memory_format),
+        collate_fn=partial(collate_usable, memory_format=memory_format, fill=sampler.shuffle),
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         worker_init_fn=partial(tie_to_parent, os.getpid()),

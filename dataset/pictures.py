@@ -1,21 +1,27 @@
 """Dataset of pictures as uint8 tensors: opening and converting files, resizing, seeded augmentation."""
 
 import copy
+import logging
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import Transform
 
 from dataset import DataError, Listing
-from dataset.boxes import boxes_in_frame
+from dataset.boxes import boxes_in_frame, read_voc
 from dataset.cache import PictureCache
+from dataset.modes import decode, orientation
 from dataset.transforms import resized
+
+logger = logging.getLogger(__name__)
 
 
 class Sample(NamedTuple):
@@ -26,8 +32,11 @@ class Sample(NamedTuple):
     number: int  # index of the picture in the dataset
 
 
-# Errors that Pillow raises for files that are missing, protected, damaged, too large, or not pictures.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+class Unusable(NamedTuple):
+    """Picture of a dataset that cannot be decoded, with the reason."""
+
+    number: int
+    reason: str  # one line, which names the file
 
 
 def reason(error: Exception) -> str:
@@ -40,8 +49,8 @@ def reason(error: Exception) -> str:
 def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] | None = None) -> Image.Image:
     """Open a picture of any size and mode, turn it upright, and convert it to grey or RGB with 8 bits per channel.
 
-    Transparent pictures are put on white. 16-bit grey is scaled to 8 bits; the range of 32-bit grey, whose white is
-    unknown, is stretched from the darkest to the brightest pixel.
+    Transparent pictures are put on white. 16-bit pictures are scaled by the depth that the file says or holds; the
+    range of 32-bit grey, whose white is unknown, is stretched from the darkest to the brightest pixel.
 
     Args:
         path: the file.
@@ -55,28 +64,17 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
         raise DataError(f"the picture {path} cannot be read: it is not a file")
     try:
         with warnings.catch_warnings():
-            # Pictures above Pillow's limit can be used, so its warning is ignored; above twice the limit it raises.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                if at_least is not None:
-                    file.draft(None, (max(at_least), max(at_least)))  # the EXIF orientation may swap the sides
-                file.load()
-                ImageOps.exif_transpose(file, in_place=True)  # most pictures need no copy
-                picture: Image.Image = file
-    except UNREADABLE as error:
+            # Pictures above Pillow's limit can be used; above twice the limit it raises. No other warning matters.
+            warnings.simplefilter("ignore")
+            picture = decode(path, at_least=at_least)
+            if picture.has_transparency_data:
+                picture = picture.convert("RGBA")
+                white = Image.new("RGBA", picture.size, "white")
+                picture = Image.alpha_composite(white, picture)
+            mode = "L" if in_chans == 1 else "RGB"
+            return picture if picture.mode == mode else picture.convert(mode)
+    except Exception as error:  # Pillow raises errors of many types for files that are damaged or no pictures
         raise DataError(f"the picture {path} cannot be read: {reason(error)}") from error
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8))  # 65535 -> 255
-    elif picture.mode in ("I", "F"):
-        values = np.asarray(picture, dtype=np.float64)
-        span = max(values.max() - values.min(), np.finfo(np.float64).tiny)
-        picture = Image.fromarray(((values - values.min()) / span * 255).round().astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    mode = "L" if in_chans == 1 else "RGB"
-    return picture if picture.mode == mode else picture.convert(mode)
 
 
 class PictureDataset(Dataset[Sample]):
@@ -88,6 +86,7 @@ class PictureDataset(Dataset[Sample]):
         in_chans: 1 for grey, 3 for RGB.
         num_classes: number of outputs of a classifier, at least the number of classes.
         augment: random transform of a resized picture (ch, H, W) uint8; None for no augmentation.
+        bad_images: what a loader does with pictures that cannot be decoded, ``error`` or ``skip``.
 
     Attributes:
         origin: ``dataset``, ``folder``, ``split``, number of ``pictures`` and fingerprint of ``classes`` of the split;
@@ -102,7 +101,9 @@ class PictureDataset(Dataset[Sample]):
         in_chans: int,
         num_classes: int,
         augment: Transform | None = None,
+        bad_images: str = "error",
     ) -> None:
+        self.bad_images = bad_images
         self.listing, self.img_size, self.augment = listing, img_size, augment
         self.in_chans, self.num_classes = in_chans, num_classes
         self.class_names = [*listing.class_names]
@@ -130,6 +131,16 @@ class PictureDataset(Dataset[Sample]):
                 image = self.augment(image)
         return Sample(image, self.listing.labels[index], index)
 
+    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> list[Sample | Unusable]:
+        """Load the samples of a batch; called by torch's loader, where an error of a worker would be a traceback."""
+        samples: list[Sample | Unusable] = []
+        for item in items:
+            try:
+                samples.append(self[item])
+            except DataError as error:
+                samples.append(Unusable(item[0] if isinstance(item, tuple) else item, str(error)))
+        return samples
+
     def use_cache(self, cache: PictureCache) -> None:
         """Take resized pictures from the cache from now on, and store missing ones there."""
         self.cache = cache
@@ -154,7 +165,7 @@ class PictureDataset(Dataset[Sample]):
         chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
         return PictureDataset(
             self.listing.subset(chosen.tolist()), img_size=self.img_size, in_chans=self.in_chans,
-            num_classes=self.num_classes,
+            num_classes=self.num_classes, bad_images=self.bad_images,
         )  # fmt: skip
 
     def picture(self, index: int) -> Image.Image:
@@ -168,10 +179,35 @@ class PictureDataset(Dataset[Sample]):
         """Boxes (m, 4) of the objects, left, top, right, bottom in pixels of the resized picture; None if unknown."""
         if self.listing.boxes is None:
             return None
-        with Image.open(Path(self.listing.pictures[index])) as picture:
-            size, orientation = picture.size, picture.getexif().get(ExifTags.Base.Orientation, 1)
         source = self.listing.boxes[index]
-        return boxes_in_frame(source, stored_size=size, orientation=orientation, img_size=self.img_size)
+        if source is None:
+            return torch.zeros(0, 4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(Path(self.listing.pictures[index])) as picture:
+                size, turned = picture.size, orientation(picture)
+        return boxes_in_frame(source, stored_size=size, orientation=turned, img_size=self.img_size)
+
+    def without_bad_boxes(self) -> "PictureDataset":
+        """Copy the dataset without box files that cannot be read; one line counts the pictures that have no boxes."""
+        if self.listing.boxes is None:
+            return self
+        good, faults = [*self.listing.boxes], {}
+        for index, source in enumerate(good):
+            try:
+                if source is None:
+                    faults[index] = "there is no file of its boxes"
+                elif isinstance(source, Path):
+                    read_voc(source)
+            except DataError as error:
+                good[index], faults[index] = None, str(error)
+        if faults:
+            index, fault = next(iter(faults.items()))
+            logger.warning("%d of %d pictures have no boxes and are left out of the metrics that need them, such as %s "
+                           "(%s)", len(faults), len(self), self.path(index), fault, extra={"once": True})  # fmt: skip
+        checked = copy.copy(self)
+        checked.listing = replace(self.listing, boxes=good)
+        return checked
 
     def path(self, index: int) -> str:
         """Path of a picture, or its number if it is not a file."""

@@ -35,6 +35,7 @@ class DatasetSpec:
         first_classes: True if ``--num_classes N`` selects the first N classes, False if all classes are always used.
         default_dir: folder used without ``--dataset_dir``; None if there is no default.
         needs_dir: False for data that ship with the project.
+        test_split: what the reader calls the split of ``--split test``; None if there are no labels for it.
         splits_at_random: True if the reader takes ``val_ratio``.
         in_chans, mean, std: number of channels, and their statistics for values in [0, 1].
     """
@@ -43,6 +44,7 @@ class DatasetSpec:
     first_classes: bool = True
     default_dir: str | None = None
     needs_dir: bool = True
+    test_split: str | None = "val"
     splits_at_random: bool = False
     in_chans: int = 3
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -58,10 +60,10 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "KMNIST": DatasetSpec(list_kmnist, default_dir="./data/mnist", in_chans=1, mean=(0.1918,), std=(0.3483,)),
     "MNIST5k": DatasetSpec(list_mnist5k, needs_dir=False, **_GREY),
-    "ImageNet": DatasetSpec(list_imagenet),
+    "ImageNet": DatasetSpec(list_imagenet, test_split=None),
     "ConText": DatasetSpec(list_context, first_classes=False),
     "CUB200": DatasetSpec(list_cub200),
-    "Folder": DatasetSpec(list_folder, first_classes=False, splits_at_random=True),
+    "Folder": DatasetSpec(list_folder, first_classes=False, splits_at_random=True, test_split="test"),
 }
 
 
@@ -97,7 +99,7 @@ def build_dataset(
 
     Args:
         name: key of :data:`DATASETS`.
-        split: ``train`` or ``val``.
+        split: ``train``, ``val`` or ``test``.
         dataset_dir: folder of the data; None for the dataset's default.
         num_classes: number of outputs of the classifier; None for the number of classes found.
         img_size: (H, W) of the samples.
@@ -119,6 +121,9 @@ def build_dataset(
         raise DataError(f"--dataset {name} needs its folder: --dataset_dir DIR, or --data {name}:DIR in the head study")
     if dataset_dir and spec.needs_dir and not Path(dataset_dir).is_dir():
         raise DataError(f"--dataset_dir {dataset_dir}: no such folder")
+    if split == "test" and spec.test_split is None:
+        raise DataError(f"--split test: the test pictures of {name} have no public labels; leave the flag out")
+    split = spec.test_split or split if split == "test" else split
     options = {"val_ratio": val_ratio} if spec.splits_at_random else {}
     listing = spec.list_split(Path(folder) if folder else None, split, **options)
     if class_names is None:
@@ -130,7 +135,8 @@ def build_dataset(
         listing = check_pictures(listing, bad_images)
     transform = augmentation(img_size, augment=augment, policies=policies) if split == "train" else None
     data = PictureDataset(
-        listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=transform
+        listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=transform,
+        bad_images=bad_images,
     )  # fmt: skip
     data.origin = {
         "dataset": name, "folder": _folder_name(folder) if folder and spec.needs_dir else "", "split": split,
@@ -145,9 +151,9 @@ def _folder_name(folder: str) -> str:
 
 
 def build_validation(
-    name: str, *, in_chans: int, class_names: Sequence[str] | None, **config: Any
+    name: str, *, in_chans: int, class_names: Sequence[str] | None, split: str = "val", **config: Any
 ) -> PictureDataset:  # fmt: skip
-    """Build the validation split of a dataset for a trained model; its labels are the model's outputs.
+    """Build a split of a dataset for a trained model; its labels are the model's outputs.
 
     A split with some of the model's classes is used as it is, with a warning; without names in the checkpoint, classes
     are taken in the order of the dataset, with a warning too.
@@ -156,6 +162,7 @@ def build_validation(
         name: key of :data:`DATASETS`.
         in_chans: channels of the model's pictures.
         class_names: names of the model's outputs; None if they are unknown.
+        split: ``train``, ``val`` or ``test``.
         config: keywords of :func:`build_dataset`.
 
     Raises:
@@ -165,7 +172,7 @@ def build_validation(
     if spec.in_chans != in_chans:
         raise DataError(f"--dataset {name} has {spec.in_chans} channels, the model takes {in_chans}: give data like "
                         "that it was trained on")  # fmt: skip
-    val_set = build_dataset(name, "val", class_names=class_names, complete=False, **config)
+    val_set = build_dataset(name, split, class_names=class_names, complete=False, **config)
     if class_names is None:
         logger.warning("the checkpoint has no class names: its outputs are taken for the classes in the order of the "
                        "data (%s)", few(val_set.class_names))  # fmt: skip

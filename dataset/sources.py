@@ -1,10 +1,14 @@
 """Pictures to explain: a choice of pictures of a split, or files of the user."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
+from dataset import DataError
+from dataset.check import decoding_fault, find_unusable, usable_pictures
 from dataset.folder import titled_pictures
 from dataset.pictures import PictureDataset, open_picture
 
@@ -20,22 +24,35 @@ class Source(NamedTuple):
 class Sources:
     """Sequence of the pictures to explain, each opened when it is needed.
 
+    All of them are decoded once before, so that one that cannot be decoded is known before the first is explained.
+
     Args:
         in_chans: channels of the opened pictures, 1 or 3.
         data: the split; None for files.
         numbers: indices of the chosen pictures in the split.
         files: files and folders of pictures, used if ``data`` is None.
+        bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
 
     Raises:
-        DataError: see :func:`dataset.folder.titled_pictures`.
+        DataError: see :func:`dataset.folder.titled_pictures`; a picture cannot be decoded, or none
+            is left.
     """
 
     def __init__(
-        self, in_chans: int, *, data: PictureDataset | None, numbers: Sequence[int], files: Sequence[str] | None
-    ) -> None:
-        self.in_chans, self.data, self.numbers = in_chans, data, numbers
+        self, in_chans: int, *, data: PictureDataset | None, numbers: Sequence[int], files: Sequence[str] | None,
+        bad_images: str = "error",
+    ) -> None:  # fmt: skip
+        self.in_chans, self.data, self.numbers = in_chans, data, [*numbers]
         self.files = titled_pictures(files or ()) if data is None else {}
         self.titles = list(self.files) if data is None else [str(number) for number in numbers]
+        if data is not None and isinstance(data.listing.pictures, np.ndarray):
+            return
+        found = self.files.values() if data is None else [Path(data.listing.pictures[number]) for number in numbers]
+        usable = _decodable(list(found), bad_images)
+        if not usable:
+            raise DataError("none of the pictures to explain can be decoded: give others")
+        self.titles = [self.titles[index] for index in usable]
+        self.numbers = [self.numbers[index] for index in usable] if data is not None else []
 
     def __len__(self) -> int:
         return len(self.titles)
@@ -49,3 +66,15 @@ class Sources:
             return Source(title, open_picture(self.files[title], self.in_chans), None)
         number = self.numbers[index]
         return Source(title, self.data.picture(number), self.data.listing.labels[number])
+
+
+def _decodable(paths: list[Path], bad_images: str) -> list[int]:
+    """Decode picture files; returns the indices of those that can be decoded."""
+    if bad_images == "skip":
+        return usable_pictures(paths, bad_images, decoding_fault)
+    faults = find_unusable(paths, decoding_fault)
+    for index, fault in faults.items():
+        more = f", and {len(faults) - 1} more of {len(paths)}" if len(faults) > 1 else ""
+        raise DataError(f"the picture {paths[index]} cannot be read: {fault}{more}; repair or remove it, or give "
+                        "--bad_images skip")  # fmt: skip
+    return list(range(len(paths)))

@@ -40,6 +40,10 @@ def announce(
         f"{parameters(session.model)[0]:,} trainable parameters, {session.device.type}{processes}")  # fmt: skip
     if resumed is None and (source := session.configs["initial_weights"]):
         say(f"initial weights of the backbone: {source}")
+    if train_set.listing.source:
+        left = train_set.listing.left_for_testing
+        rest = f"; {left} is left for testing: test.py --split test" if left else ""
+        say(f"training on {train_set.listing.source}, validation on {val_set.listing.source}{rest}")
     if world > 1:
         batch = batch_size * options.accum_steps
         logger.warning("global batch %d x %d = %d pictures; --lr stays %g, scaled linearly it would be %g",

@@ -21,6 +21,7 @@ from sloter.backbone import grid_features
 from sloter.config import complete_config
 from sloter.slot_model import PlainClassifier, SlotModel, restore_model
 from tools import ToolError, checkpoint, distributed
+from tools.console import say
 from tools.provenance import file_fingerprint
 
 logger = logging.getLogger(__name__)
@@ -94,11 +95,12 @@ class TrainedModel:
         """Whether the model is a negative one."""
         return self.config["use_slot"] and self.config.get("loss_status", 1) < 0
 
-    def load_split(self, dataset: str, **data_config: Any) -> PictureDataset:
-        """Load the validation split of a dataset, with the model's outputs as labels, matched by the classes' names.
+    def load_split(self, dataset: str, *, split: str = "val", **data_config: Any) -> PictureDataset:
+        """Load a split of a dataset, with the model's outputs as labels, matched by the classes' names.
 
         Args:
             dataset: its name.
+            split: ``train``, ``val`` or ``test``.
             data_config: keywords of :func:`dataset.registry.build_dataset`.
 
         Raises:
@@ -106,9 +108,11 @@ class TrainedModel:
         """
         with distributed.main_first():
             data = build_validation(
-                dataset, in_chans=self.in_chans, class_names=self._names,
+                dataset, in_chans=self.in_chans, class_names=self._names, split=split,
                 wnids=self.state["data_config"].get("wnids"), **data_config,
             )  # fmt: skip
+        if data.listing.source:
+            say(f"{split} pictures: {data.listing.source}")
         self._names = data.class_names  # old checkpoints have none, or the same name twice
         return data
 

@@ -165,7 +165,21 @@ def set_up_console(script: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_NoteFormatter(f"{script}: note: %(message)s"))
     handler.addFilter(lambda record: is_main())
+    handler.addFilter(first_time())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def first_time() -> Callable[[logging.LogRecord], bool]:
+    """Build a filter that drops the repetitions of a record that is logged with ``extra={"once": True}``."""
+    seen: set[str] = set()
+
+    def keep(record: logging.LogRecord) -> bool:
+        text = record.getMessage() if getattr(record, "once", False) else ""
+        new = text not in seen
+        seen.update([text] if text else [])
+        return new
+
+    return keep
 
 
 def say(line: str, *, several: bool = False) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
+from dataset import DataError
 from dataset.loaders import normalised_picture
 from dataset.pictures import PictureDataset
 from dataset.sources import Source, Sources
@@ -93,7 +94,12 @@ def followed_rows(
     """
     rows, names = [], data.class_names
     for number in range(0, len(data), max(len(data) // FOLLOWED_PICTURES, 1))[:FOLLOWED_PICTURES]:
-        pixels, label = data.pixels(number), data.listing.labels[number]
+        try:
+            pixels, label = data.pixels(number), data.listing.labels[number]
+        except DataError:
+            if data.bad_images == "error":
+                raise
+            continue
         explanation = explain_picture(model, normalised_picture(pixels.to(device), **statistics))
         likely = interesting_classes(explanation, count=LIKELY_CLASSES, negative=negative, label=label)
         # A class keeps its column from epoch to epoch if all classes are shown; the true class always does.

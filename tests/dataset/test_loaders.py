@@ -12,9 +12,11 @@ import torch
 from torch.utils.data import BatchSampler
 
 from dataset import DataError, Listing
+from dataset.check import picture_fault
 from dataset.loaders import EpochSampler, build_loader, collate, normalise, usable_workers
 from dataset.pictures import PictureDataset, Sample
 from dataset.transforms import augmentation
+from tests.png import png_bytes
 
 
 def numbered(count, augment=False):
@@ -195,3 +197,64 @@ def test_a_process_ends_though_an_epoch_was_abandoned(as_user, tmp_path):
     script.write_text(ABANDONED)
     done = as_user(f"python {script}", PYTHONPATH=".", timeout=60)  # raises if the process hangs at its exit
     assert done.returncode == 0 and done.stdout == "done\n", done.stderr
+
+
+def damaged(tmp_path, picture_writer, bad_images, *, count=8, bad=(2, 5)):
+    """Dataset of pictures that pass the check; the damaged ones cannot be decoded."""
+    files = [tmp_path / f"{number}.png" for number in range(count)]
+    for number, file in enumerate(files):
+        picture_writer(file)
+        if number in bad:  # sound checksums, but the stream of pixels ends early
+            file.write_bytes(png_bytes(bytes(100), size=(40, 30)))
+            assert picture_fault(file) is None
+    listing = Listing(files, list(range(count)), [str(number) for number in range(count)])
+    return PictureDataset(listing, img_size=(8, 8), in_chans=3, num_classes=count, bad_images=bad_images)
+
+
+def damaged_loader(data, *, train, workers, batch_size=4):
+    statistics = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    return build_loader(
+        data, batch_size=batch_size, train=train, device=torch.device("cpu"), num_workers=workers, **statistics
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_decoded_is_an_error_of_one_line(tmp_path, picture_writer, workers):
+    data = damaged(tmp_path, picture_writer, "error", bad=(2,))
+    with pytest.raises(DataError, match=r"^the picture .*2.png cannot be read: .*--bad_images skip$") as caught:
+        list(damaged_loader(data, train=False, workers=workers))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_leaves_out_what_cannot_be_decoded_and_counts_it(tmp_path, picture_writer, caplog, workers):
+    data = damaged(tmp_path, picture_writer, "skip", bad=(2, 4, 5, 6, 7))
+    loader = damaged_loader(data, train=False, workers=workers)
+    for _ in range(2):
+        batches = list(loader)
+        assert [batch.numbers.tolist() for batch in batches] == [[0, 1, 3]] and len(batches[0].images) == 3
+        assert batches[0].labels.tolist() == [0, 1, 3]
+    (record,) = [r for r in caplog.records if "cannot be decoded" in r.getMessage()]  # not in the second epoch again
+    assert "5 of 8 pictures cannot be decoded and are left out: the picture" in record.getMessage()
+    assert "2.png" in record.getMessage() and "\n" not in record.getMessage()
+
+
+def test_training_fills_the_places_of_what_cannot_be_decoded(tmp_path, picture_writer):
+    data = damaged(tmp_path, picture_writer, "skip")
+    batches = list(damaged_loader(data, train=True, workers=0))
+    assert [len(batch.images) for batch in batches] == [4, 4]
+    numbers = [number for batch in batches for number in batch.numbers.tolist()]
+    assert set(numbers) == {0, 1, 3, 4, 6, 7}
+    for batch in batches:
+        assert batch.numbers.tolist() == batch.labels.tolist()
+
+
+def test_pictures_none_of_which_can_be_decoded_are_an_error(tmp_path, picture_writer):
+    data = damaged(tmp_path, picture_writer, "skip", count=2, bad=(0, 1))
+    with pytest.raises(DataError, match="none of the pictures can be decoded"):
+        list(damaged_loader(data, train=False, workers=0))
+
+
+def test_the_policy_for_bad_pictures_is_kept_by_copies(tmp_path, picture_writer):
+    data = damaged(tmp_path, picture_writer, "skip")
+    assert data.sample(3, seed=0).bad_images == data.plain().bad_images == "skip"

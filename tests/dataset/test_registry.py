@@ -116,7 +116,7 @@ def test_cub200_with_class_ids_that_do_not_count_from_one(cub):
     data = build("CUB200", dataset_dir=str(cub))
     assert data.listing.labels == [0, 1, 2] and data.class_names == ["Black Swan", "Kite (3)", "Kite (5)"]
     (cub / "classes.txt").write_text("\n".join(names[:2]) + "\n")
-    with pytest.raises(DataError, match=r"picture 5 has the class 5, which is not in classes\.txt"):
+    with pytest.raises(DataError, match=r"image_class_labels\.txt, line 5: class 5 is not in .*classes\.txt"):
         build("CUB200", dataset_dir=str(cub))
 
 
