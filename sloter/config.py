@@ -168,13 +168,18 @@ def slot_config(options: Mapping[str, Any]) -> SlotConfig:
     return SlotConfig(**options)
 
 
+def _stored_options(config: Mapping[str, Any]) -> SlotConfig:
+    """Options of the slot head in a stored model configuration, which has other keys too."""
+    return slot_config({name: value for name, value in config.items() if name in OPTIONS})
+
+
 def differences(config: Mapping[str, Any], other: Mapping[str, Any], *effects: str) -> list[tuple[str, Any, Any]]:
     """List the options with one of these effects that differ between two stored configurations.
 
     Returns:
         For each such option its name, its value in ``config`` and its value in ``other``.
     """
-    first, second = (slot_config({k: v for k, v in c.items() if k in OPTIONS}) for c in (config, other))
+    first, second = _stored_options(config), _stored_options(other)
     names = [field.name for field in options_of(SlotConfig) if field.metadata["effect"] in effects]
     triples = [(name, getattr(first, name), getattr(second, name)) for name in names]
     return [triple for triple in triples if triple[1] != triple[2]]
@@ -188,11 +193,10 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not config.get("use_slot", True):
         return dict(config)
-    options = slot_config({name: value for name, value in config.items() if name in OPTIONS})
-    return {**config, **dataclasses.asdict(options)}
+    return {**config, **dataclasses.asdict(_stored_options(config))}
 
 
 def start_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a stored configuration that matter only at the start of a run; a resumed run keeps them."""
-    complete = complete_config(config)
-    return {f.name: complete[f.name] for f in options_of(SlotConfig) if f.metadata["effect"] == "start"}
+    options = _stored_options(config)
+    return {f.name: getattr(options, f.name) for f in options_of(SlotConfig) if f.metadata["effect"] == "start"}
