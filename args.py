@@ -17,7 +17,7 @@ from typing import Any
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
 from engine.explain.settings import MetricSettings
 from sloter import ModelError
-from sloter.config import SlotConfig, differences, options_of
+from sloter.config import SlotConfig, differences, options_of, options_with
 from sloter.original_names import names_model
 from tools import ToolError
 from tools.flags import (
@@ -178,6 +178,8 @@ def _loss_flags(add: Add) -> None:
         help="share of each label that the training loss spreads over all classes")
     add("--temperature", **real(1.0, above=0),
         help="divide the logits by this in the training loss; 2 makes up for the low confidence of label smoothing")
+    add("--absent_weight", **real(0.0, low=0, high=1e6),
+        help="weight of the evidence for classes that a picture does not show, in the training loss")
     add("--seed", **whole(0, low=0, high=2**53),
         help="seed of initial weights, picture order and augmentation; each repeat adds 1")
     add("--iterated_evaluation_num", **whole(1, low=1, high=10_000),
@@ -434,6 +436,11 @@ def fitted(run: argparse.Namespace, state: Mapping[str, Any], source: Any) -> ar
     if flags["dataset"] == known["dataset"]:
         flags["dataset_dir"] = run.dataset_dir or trained.get("dataset_dir")
     return argparse.Namespace(**flags)
+
+
+def reading_options(run: argparse.Namespace) -> dict[str, Any]:
+    """The given options that only change how a trained slot model's evidence is read."""
+    return {name: getattr(run, name) for name in options_with("reading") if name in run.given}
 
 
 def contradiction(run: argparse.Namespace, config: Mapping[str, Any]) -> str | None:

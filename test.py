@@ -14,6 +14,7 @@ from args import (
     metric_settings,
     name_config,
     parse_args,
+    reading_options,
 )
 
 if __name__ == "__main__":
@@ -58,7 +59,9 @@ def main() -> None:
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
     state = checkpoint.load(path)
     run = fitted(run, state, path)
-    trained = TrainedModel(path, state, device=device, img_size=run.img_size, channels_last=run.channels_last)
+    trained = TrainedModel(
+        path, state, device=device, img_size=run.img_size, channels_last=run.channels_last, reading=reading_options(run)
+    )
     if run.thop:
         say(trained.cost(), several=True)
         return
@@ -127,7 +130,9 @@ def evaluate_split(
     confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)  # true by predicted classes
     metrics = evaluate(
         trained.model, trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
-        ScouterLoss(lambda_value=run.lambda_value, power=run.power), device=trained.device,
+        ScouterLoss(
+            lambda_value=run.lambda_value, power=run.power, relative=trained.config.get("reference", "none") != "none"
+        ), device=trained.device,
         negative=trained.is_negative, explained=None if lsc is None else torch.tensor(lsc, device=trained.device),
         confusion=confusion, amp=amp_dtype(run.amp, trained.device),
     )  # fmt: skip

@@ -66,7 +66,10 @@ def main() -> None:
     if state["model_config"]["use_slot"]:
         raise ToolError(f"{path} is a slot model, which explains itself: python test.py --checkpoint {path} --vis true")
     run = flags.fitted(run, state, path)
-    trained = TrainedModel(path, state, device=device, img_size=run.img_size, channels_last=run.channels_last)
+    trained = TrainedModel(
+        path, state, device=device, img_size=run.img_size, channels_last=run.channels_last,
+        reading=flags.reading_options(run),
+    )  # fmt: skip
     if run.explain_metrics and distributed.is_main():
         check_table(path.parent)  # before hours of work that could not be saved
     if run.vis_dir:

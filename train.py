@@ -262,7 +262,8 @@ def make_criterion(run: argparse.Namespace, train_set: PictureDataset) -> Scoute
     weights = balanced_weights(class_counts(train_set)) if run.class_weights == "balanced" else None
     return ScouterLoss(
         lambda_value=run.lambda_value, power=run.power, class_weights=weights, label_smoothing=run.label_smoothing,
-        temperature=run.temperature,
+        temperature=run.temperature, absent_weight=run.absent_weight, relative=run.reference != "none",
+        loss_status=run.loss_status,
     )  # fmt: skip
 
 

@@ -22,6 +22,10 @@ from tools.machine import autocast
 class Criterion(Protocol):
     """Loss that can be computed from means over a split."""
 
+    def attention_area(self, attn: Tensor) -> Tensor:
+        """Mean attention (b) of each picture, from attn (b, c, s, h, w)."""
+        ...
+
     def combine(self, ce: Tensor, attn_mean: Tensor) -> dict[str, Tensor]:
         """Losses by name, including ``loss``, from the mean cross entropy and the mean attention."""
 
@@ -59,7 +63,7 @@ def evaluate(
         with autocast(device, amp):
             output: SlotOutput = model(batch.images)
         has_maps = output.attn is not None
-        meter.add(_sums(output, batch.labels, negative, explained), len(batch.labels))
+        meter.add(_sums(output, batch.labels, criterion, negative, explained), len(batch.labels))
         if confusion is not None:
             confusion += confusion_counts(output.logits, batch.labels)
     metrics, images = meter.compute()
@@ -75,13 +79,16 @@ def evaluate(
     return {**losses, **metrics, "images": images}
 
 
-def _sums(output: SlotOutput, labels: Tensor, negative: bool, explained: Tensor | None) -> dict[str, Tensor]:
+def _sums(
+    output: SlotOutput, labels: Tensor, criterion: Criterion, negative: bool, explained: Tensor | None
+) -> dict[str, Tensor]:
     """Sums over a batch of all quantities that are averaged over the split."""
     logits, attn = output.logits.float(), output.attn
     area = attn_mean = logits.new_zeros(())
     if attn is not None:
-        area = explanation_area(attn.sum(2), labels, negative=negative, explained=explained).sum()
-        attn_mean = attn.flatten(1).mean(1).sum()
+        above = attn.sum(2).clamp_min(0)  # below a reference there is nothing to show
+        area = explanation_area(above, labels, negative=negative, explained=explained).sum()
+        attn_mean = criterion.attention_area(attn).sum()
     return {
         "ce": F.cross_entropy(logits, labels, reduction="sum"),
         "attn_mean": attn_mean,

@@ -211,6 +211,8 @@ def check_same_model(config: Mapping[str, Any], stored: Mapping[str, Any]) -> No
     try:
         if config["use_slot"] and stored["use_slot"]:
             changed += differences(config, stored, "forward", "training")
+            # Any other reference gives the same training.
+            changed += [d for d in differences(config, stored, "reading") if d[0] == "reference" and "none" in d]
     except ModelError as error:
         raise ToolError(f"--resume: {error}") from error
     if changed:

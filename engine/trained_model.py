@@ -1,6 +1,7 @@
 """Model of a checkpoint, with its class names, picture statistics, data and explanations."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class TrainedModel:
         device: device of the model.
         img_size: (H, W) of the pictures; None for the size in training.
         channels_last: use channels-last memory format for model and batches.
+        reading: options with the effect ``reading`` (:mod:`sloter.config`) that replace those of the checkpoint.
 
     Attributes:
         model: in evaluation mode, on the device.
@@ -50,9 +52,12 @@ class TrainedModel:
     def __init__(
         self, path: str | Path, state: dict[str, Any], *, device: torch.device,
         img_size: tuple[int, int] | None = None, channels_last: bool = False,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.state, self.device = Path(path), state, device
+        self.path, self.state, self.device, self.reading = Path(path), state, device, dict(reading or {})
         self.config = complete_config(state["model_config"])
+        if self.config["use_slot"]:
+            self.config |= self.reading
         self.img_size = (img_size[0], img_size[1]) if img_size else tuple(self.config["img_size"])
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         model = restore_model(self.config, state["model"], img_size=self.img_size, source=str(path))
@@ -123,8 +128,15 @@ class TrainedModel:
             data: the whole split; None for pictures of the user.
         """
         own = {"dataset": "own pictures", "classes": fingerprint(sorted(self.class_names))}
-        return {**(data.origin if data else own), "img_size": list(self.img_size),
+        read = {"reference": self.reference} if self.config["use_slot"] else {}
+        return {**(data.origin if data else own), "img_size": list(self.img_size), **read,
                 "checkpoint_id": file_fingerprint(self.path)}  # fmt: skip
+
+    @property
+    def reference(self) -> str:
+        """Reference of the evidence in words, such as ``quantile 0.9``; ``none`` for the published form."""
+        kind = self.config.get("reference", "none")
+        return f"{kind} {self.config['reference_quantile']:g}" if kind == "quantile" else kind
 
     def loader(
         self, data: PictureDataset, *, batch_size: int, num_workers: int = 0, shared: bool = True
@@ -196,7 +208,7 @@ class TrainedModel:
         if (chans := state["model_config"]["in_chans"]) != self.in_chans:
             logger.warning("%s is left out: it takes %d channels, %s %d", path, chans, self.path, self.in_chans)
             return None
-        other = TrainedModel(path, state, device=self.device)
+        other = TrainedModel(path, state, device=self.device, reading=self.reading)
         names, own = other._names, self.state["data_config"].get("class_names")
         if names is None or own is None:
             order = [*range(len(self.class_names))] if len(other.class_names) == len(self.class_names) else None

@@ -38,8 +38,9 @@ def option(
         low, high: inclusive bounds.
         above, below: exclusive bounds.
         multiple_of: divisor of every valid value.
-        effect: what the option changes: the ``forward`` pass, ``training`` only, or only the ``start`` of a run. Only
-            a flag of the first kind can contradict a trained model.
+        effect: what the option changes: the ``forward`` pass, ``training`` only, only the ``start`` of a run, or the
+            ``reading`` of the evidence. Only a flag of the first kind can contradict a trained model; one of the last
+            may be given to it.
     """
     rules = {"low": low, "above": above, "high": high, "below": below, "multiple_of": multiple_of}
     rules = {name: value for name, value in rules.items() if value is not None}
@@ -94,8 +95,14 @@ class SlotConfig:
         "the power P; 0: no factor, as published", metavar="P", low=0, high=1e3,
     )  # fmt: skip
     reference: str = option(
-        "none", "reference subtracted from the attention at each place: none, as published, or min, the smallest "
-        "attention of any slot there, so that a map shows what distinguishes its class", choices=("none", "min"),
+        "none", "reference from which the attention of every class is measured at each place: none, as published; min, "
+        "mean or quantile, taken over the classes there, so that a map shows what distinguishes its class; all of them "
+        "give the same probabilities", choices=("none", "min", "mean", "quantile"),
+        effect="reading",
+    )  # fmt: skip
+    reference_quantile: float = option(
+        0.9, "quantile over classes for --reference quantile; at most the second largest value is taken, which 1 means",
+        metavar="Q", low=0.5, high=1, effect="reading",
     )  # fmt: skip
     slot_init: str = option(
         "random", "initial slots: random, as published, or means, computed from the mean key of each class over the "
@@ -154,6 +161,11 @@ def _rule_fault(value: Any, rules: Mapping[str, float]) -> str:
     return ""
 
 
+def options_with(*effects: str) -> list[str]:
+    """Names of the options of the slot head with one of these effects."""
+    return [field.name for field in options_of(SlotConfig) if field.metadata["effect"] in effects]
+
+
 OPTIONS = tuple(field.name for field in options_of(SlotConfig))
 
 
@@ -180,8 +192,7 @@ def differences(config: Mapping[str, Any], other: Mapping[str, Any], *effects: s
         For each such option its name, its value in ``config`` and its value in ``other``.
     """
     first, second = _stored_options(config), _stored_options(other)
-    names = [field.name for field in options_of(SlotConfig) if field.metadata["effect"] in effects]
-    triples = [(name, getattr(first, name), getattr(second, name)) for name in names]
+    triples = [(name, getattr(first, name), getattr(second, name)) for name in options_with(*effects)]
     return [triple for triple in triples if triple[1] != triple[2]]
 
 
@@ -199,4 +210,4 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def start_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a stored configuration that matter only at the start of a run; a resumed run keeps them."""
     options = _stored_options(config)
-    return {f.name: getattr(options, f.name) for f in options_of(SlotConfig) if f.metadata["effect"] == "start"}
+    return {name: getattr(options, name) for name in options_with("start")}

@@ -4,7 +4,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
+from sloter.reference import upper_reference
 from sloter.slot_model import SlotOutput
+
+ABSENT = ("quantile", 0.9)
 
 
 def balanced_weights(counts: Tensor) -> Tensor:
@@ -17,10 +20,42 @@ def balanced_weights(counts: Tensor) -> Tensor:
     return torch.where(present, weights, torch.ones_like(weights))
 
 
+def attention_area(attn: Tensor, *, relative: bool) -> Tensor:
+    """Mean attention (b) of each picture over slots and places, which is not negative.
+
+    Args:
+        attn: (b, c, s, h, w).
+        relative: whether the attention is measured from a reference, which may be above it. Then the mean of what lies
+            above the smallest attention of any class is taken, which is the same for every reference.
+    """
+    area = attn.flatten(1).mean(1)  # (b)
+    if not relative:
+        return area
+    return area - attn.sum(2).amin(1).flatten(1).mean(1) / attn.shape[2]
+
+
+def absent_evidence(output: SlotOutput, target: Tensor, sign: int) -> Tensor:
+    """Mean evidence (b) for the classes that a picture does not show: what lies above the mean of all classes.
+
+    It is in units of the logit, and the same for every reference of the attention.
+
+    Args:
+        output: of a slot model.
+        target: (b), class indices, or (b, c), the share of each class.
+        sign: 1 for a positive model, -1 for a negative one.
+    """
+    assert output.attn is not None and output.values is not None
+    evidence = sign * output.attn.sum(2).flatten(2) * output.values.flatten(1)[:, None]  # (b, c, n)
+    above = (evidence - upper_reference(evidence, *ABSENT)).clamp_min(0).sum(2)  # (b, c)
+    shown = target if target.ndim == 2 else F.one_hot(target, above.shape[1])
+    return (above * (1 - shown.to(above.dtype))).sum(1) / max(above.shape[1] - 1, 1)
+
+
 class ScouterLoss(nn.Module):
     """Cross entropy plus attention penalty: ``ce + lambda_value * attn_mean ** power``.
 
-    ``attn_mean`` is the mean of the attention over pictures, slots and places; it is 0 for a model without slots.
+    ``attn_mean`` is the mean of the attention over pictures, slots and places; it is 0 for a model without slots. See
+    :func:`attention_area` for attention that is measured from a reference.
     Because of the power, the loss of a batch is not the mean of the losses of its parts. In training mode the mean
     is therefore taken over all processes: the loss of a global batch does not depend on how it is split.
 
@@ -33,6 +68,9 @@ class ScouterLoss(nn.Module):
         label_smoothing: share of each label that is spread over all classes, in training only.
         temperature: divisor of the logits, in training only; the model learns logits larger by this factor. A value
             above 1 makes up for label smoothing, which lowers probabilities more on new pictures than on trained ones.
+        absent_weight: weight of :func:`absent_evidence`, in training only.
+        relative: whether the model has a reference.
+        loss_status: 1 for a positive model, -1 for a negative one.
     """
 
     def __init__(
@@ -43,8 +81,12 @@ class ScouterLoss(nn.Module):
         class_weights: Tensor | None = None,
         label_smoothing: float = 0.0,
         temperature: float = 1.0,
+        absent_weight: float = 0.0,
+        relative: bool = False,
+        loss_status: int = 1,
     ) -> None:
         super().__init__()
+        self.absent_weight, self.relative, self.sign = absent_weight, relative, loss_status
         self.lambda_value, self.power = lambda_value, power
         self.label_smoothing, self.temperature = label_smoothing, temperature
         self.class_weights: Tensor | None
@@ -65,14 +107,23 @@ class ScouterLoss(nn.Module):
             output.logits.float() / temperature, target, weight=self.class_weights, reduction="none",
             label_smoothing=smoothing,
         ).mean()  # fmt: skip
-        attn_mean = ce.new_zeros(()) if output.attn is None else output.attn.mean()
-        return self.combine(ce, self._over_processes(attn_mean))
+        attn_mean = absent_loss = ce.new_zeros(())
+        if output.attn is not None:
+            attn_mean = self.attention_area(output.attn).mean()
+            if self.training and self.absent_weight:
+                absent_loss = absent_evidence(output, target, self.sign).mean()
+        return self.combine(ce, self._over_processes(attn_mean), absent_loss)
 
-    def combine(self, ce: Tensor, attn_mean: Tensor) -> dict[str, Tensor]:
-        """Combine a cross entropy and a mean attention, such as those of a split; returns the same as ``forward``."""
+    def attention_area(self, attn: Tensor) -> Tensor:
+        """Mean attention (b) of each picture, from attn (b, c, s, h, w); see :func:`attention_area`."""
+        return attention_area(attn, relative=self.relative)
+
+    def combine(self, ce: Tensor, attn_mean: Tensor, absent_loss: Tensor | None = None) -> dict[str, Tensor]:
+        """Combine means, such as those of a split, to the same scalars as ``forward``."""
         area_loss = attn_mean**self.power
+        absent_loss = torch.zeros_like(ce) if absent_loss is None else absent_loss
         return {
-            "loss": ce + self.lambda_value * area_loss,
+            "loss": ce + self.lambda_value * area_loss + self.absent_weight * absent_loss,
             "ce": ce,
             "attn_mean": attn_mean,
             "area_loss": area_loss,

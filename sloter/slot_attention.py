@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sloter.config import SlotConfig, slot_config
 from sloter.gru import gru_gates
+from sloter.reference import upper_reference
 
 # Initial value of the learned value weighting, by loss_status: the logits of a negative model start nearly equal, so
 # that a larger factor is needed to distinguish classes.
@@ -146,7 +147,7 @@ class SlotAttention(nn.Module):
                 raise ValueError(f"{name} must be at least 1, not {size}")
         config = slot_config({"slots_per_class": slots_per_class, **options})
         self.num_classes, self.slots_per_class, self.iters = num_classes, slots_per_class, config.iters
-        self.reference = config.reference
+        self.reference, self.reference_quantile = config.reference, config.reference_quantile
         mean, deviation = torch.randn(1, dim), torch.randn(1, dim).abs()
         self.initial_slots = nn.Parameter(mean + deviation * torch.randn(num_classes * slots_per_class, dim))  # (k, d)
         layers: list[nn.Module] = []
@@ -171,8 +172,9 @@ class SlotAttention(nn.Module):
             salience: (b, n) in [0, 1], factor of the attention at each place; None for 1 everywhere.
 
         Returns:
-            evidence: (b, c), not negative; the logits without their sign.
-            attn: (b, c, s, n) in [0, 1].
+            evidence: (b, c), the logits without their sign.
+            attn: (b, c, s, n), in [0, 1] without a reference. With one, the sum over the slots of a class is negative
+                where the class has less than the reference.
             weight: (b, n), the value weighting of each place, so that
                 ``evidence == (attn.sum(2) * weight[:, None]).sum(-1)``.
         """
@@ -185,9 +187,9 @@ class SlotAttention(nn.Module):
             key_sum = keys.sum(1, keepdim=True)  # (b, 1, d)
             slots = self._update_slots(keys, key_sum, values, salience, torch.bfloat16 if low else torch.float32)
             attn = self._attend(slots, keys, key_sum, salience)  # (b, k, n)
+            attn = self._above_reference(attn.unflatten(1, (self.num_classes, -1)))  # (b, c, s, n)
             # With value weighting "mean" the evidence is the last update summed over d, so that update is not computed.
             weight = self.value_weighting(values)  # (b, n)
-            attn = attn.unflatten(1, (self.num_classes, -1))  # (b, c, s, n)
             # Not a matrix product, whose factors a GPU may round (TensorFloat-32): maps must sum to the logits.
             evidence = (attn.sum(2) * weight[:, None]).sum(2)  # (b, c)
         return evidence, attn, weight
@@ -198,9 +200,18 @@ class SlotAttention(nn.Module):
         queries = queries.expand(len(keys), -1, -1)  # (b, k, d)
         arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
         attn = self.normaliser.shift(arguments).sigmoid_()  # (b, k, n)
-        if self.reference == "min":
-            attn = attn - attn.amin(1, keepdim=True)  # (b, k, n)
         return attn if salience is None else attn * salience[:, None].to(attn.dtype)
+
+    def _above_reference(self, attn: Tensor) -> Tensor:
+        """Measure attention (b, c, s, n) from the reference of the classes, of which each slot of a class has a share.
+
+        In training the reference is the smallest value, the cheapest: no loss depends on what all classes share.
+        """
+        if self.reference == "none":
+            return attn
+        kind = "min" if self.training else self.reference
+        reference = upper_reference(attn.sum(2), kind, self.reference_quantile)  # (b, 1, n)
+        return attn - reference[:, :, None] / self.slots_per_class  # (b, c, s, n)
 
     def _update_slots(
         self, keys: Tensor, key_sum: Tensor, values: Tensor, salience: Tensor | None, dtype: torch.dtype

@@ -10,6 +10,7 @@ from sloter import ModelError
 from sloter.backbone import FeatureModel, TimmModel, create_backbone, grid_features
 from sloter.config import OPTIONS, SlotConfig, slot_config
 from sloter.position_encode import sine_position_encoding
+from sloter.reference import EvidenceParts, evidence_parts
 from sloter.slot_attention import SlotAttention
 
 
@@ -90,6 +91,14 @@ class SlotModel(FeatureModel):
         salience = feature_salience(features, self.salience) if self.salience else None  # (b, n)
         evidence, attn, weight = self.slot(keys_in, values, salience)  # (b, c), (b, c, s, n), (b, n)
         return SlotOutput(self.sign * evidence, attn.unflatten(3, (h, w)), weight.unflatten(1, (h, w)))
+
+    def parts(self, output: SlotOutput) -> EvidenceParts:
+        """Split the evidence of an output of this model in evaluation mode: for, against, and common to the classes."""
+        assert output.attn is not None and output.values is not None
+        evidence = output.attn.sum(2) * output.values[:, None]  # (b, c, h, w)
+        return evidence_parts(
+            evidence, sign=self.sign, kind=self.slot.reference, quantile=self.slot.reference_quantile
+        )  # fmt: skip
 
     def mean_keys(self, images: Tensor) -> Tensor:
         """Compute the mean (b, d) over places of the normalised keys of pictures (b, ch, H, W)."""

@@ -38,6 +38,8 @@ def provenance_text(record: Mapping[str, Any]) -> str:
     words = [data_text(record)]
     if size := record.get("img_size"):
         words.append(f"{size[0]} x {size[1]} pixels")
+    if record.get("reference", "none") != "none":
+        words.append(f"evidence above {record['reference']}")
     if record.get("checkpoint_id"):
         words.append(f"checkpoint {record['checkpoint_id']}")
     return ", ".join(filter(None, words))

@@ -73,7 +73,7 @@ def _check_same_start(state: dict[str, Any] | None) -> None:
 # Flags whose values influence the training.
 TRAINING_FLAGS = ("lr", "sched", "lr_drop", "warmup_epochs", "batch_size", "accum_steps", "ema", "amp",
                   "weight_decay", "clip_grad", "lambda_value", "power", "class_weights", "label_smoothing",
-                  "temperature", "aug", "aug_policy", "seed", "epochs")  # fmt: skip
+                  "temperature", "absent_weight", "aug", "aug_policy", "seed", "epochs")  # fmt: skip
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.explain.interface import Explainer
-from sloter.slot_model import SlotOutput
+from sloter.slot_model import SlotModel, SlotOutput
 
 
 def attention_maps(output: SlotOutput) -> Tensor:
@@ -53,13 +53,22 @@ class Explanation:
     logits: Tensor  # (c)
     probabilities: Tensor  # (c)
     attention: Tensor  # (c, h, w)
-    evidence: Tensor  # (c, h, w)
+    evidence: Tensor  # (c, h, w), its sum is the logit, for a negative model minus the logit
+    why: Tensor  # (c, h, w), evidence for the class, not negative
+    why_not: Tensor  # (c, h, w), evidence against the class, not negative
+    common: Tensor  # (c, h, w), the rest: logits == (why - why_not + common).sum((1, 2))
 
     def of_outputs(self, order: Tensor) -> "Explanation":
         """Explanation for the outputs ``order`` (c) in this order."""
-        return Explanation(
-            self.logits[order], self.probabilities[order], self.attention[order], self.evidence[order]
-        )  # fmt: skip
+        return Explanation(**{name: value[order] for name, value in vars(self).items()})
+
+    def contrast(self, label: int, other: int) -> Tensor:
+        """Evidence (h, w) for one class rather than another, signed; it sums to the difference of their logits.
+
+        This is the log of the ratio of their probabilities, in nats, whatever the reference.
+        """
+        signed = self.why - self.why_not + self.common  # (c, h, w)
+        return signed[label] - signed[other]
 
 
 @torch.no_grad()
@@ -70,13 +79,16 @@ def explain_picture(model: nn.Module, image: Tensor) -> Explanation:
         model: a slot model; it is put into evaluation mode.
         image: (ch, H, W), normalised, on the model's device.
     """
+    assert isinstance(model, SlotModel)
     output: SlotOutput = model.eval()(image[None])
     logits = output.logits[0].float()
+    parts = model.parts(output)
     return Explanation(
         logits=logits.cpu(),
         probabilities=logits.softmax(0).cpu(),
         attention=attention_maps(output)[0].float().cpu(),
         evidence=evidence_maps(output)[0].float().cpu(),
+        **{name: part[0].float().cpu() for name, part in parts._asdict().items()},
     )
 
 

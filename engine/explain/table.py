@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 PAPER_COLUMNS = ("area", "precision", "iauc", "dauc", "infidelity", "sensitivity")
 COLUMNS = (*PAPER_COLUMNS, *(column for column in registry.COLUMNS if column not in PAPER_COLUMNS))
-KEY = ("checkpoint", "method", *DATA, "cam_layer", "img_size")  # two rows differ in one of these
+KEY = ("checkpoint", "method", *DATA, "cam_layer", "img_size", "reference")  # two rows differ in one of these
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

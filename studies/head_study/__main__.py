@@ -25,7 +25,7 @@ from sloter.weights import pretrained_statistics
 from studies.head_study.content import weights_fingerprint
 from studies.head_study.features import Features, load_or_compute
 from studies.head_study.figure import save_study
-from studies.head_study.heads import loss_options
+from studies.head_study.heads import LOSS_OPTIONS, loss_options
 from studies.head_study.insertion import InsertionDeletion
 from studies.head_study.sources import DatasetChoice, open_source
 from studies.head_study.train import Setting, train_head
@@ -36,7 +36,10 @@ from tools.ending import finish
 from tools.files import save_csv, writable_folder, write_atomically
 from tools.machine import amp_dtype, keep_freed_memory, pick_device
 
-METRICS = ("top1", "best", "attn_mean", "area", "precision", "alike", "grid", "iauc", "dauc", "full", "loss")
+METRICS = (
+    "top1", "best", "grid", "random_head", "precision", "area", "empty", "gini", "alike", "grid_why_not",
+    "why_not_alike", "iauc", "dauc", "full", "attn_mean", "loss",
+)  # fmt: skip
 WITHOUT_SLOTS = ("linear", "baseline")
 
 
@@ -89,7 +92,7 @@ def choose_setting(
     args: argparse.Namespace, head: str, sign: int, lr: float, seed: int, device: torch.device
 ) -> Setting:  # fmt: skip
     """The setting of one run; label smoothing and temperature default to those of the head."""
-    given = {name: vars(args)[name] for name in ("label_smoothing", "temperature") if vars(args)[name] is not None}
+    given = {name: vars(args)[name] for name in LOSS_OPTIONS if vars(args)[name] is not None}
     return Setting(
         head=head, sign=sign, lr=lr, epochs=args.epochs, batch_size=args.batch_size, weight_decay=args.weight_decay,
         lambda_value=args.lambda_value, power=args.power, seed=seed, amp=amp_dtype(args.amp, device),

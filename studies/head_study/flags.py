@@ -77,6 +77,8 @@ def build_parser() -> Parser:
         help="label smoothing of the training loss; if not given, 0.2 for direct and 0 for the others")
     add("--temperature", **real(None, above=0),
         help="the training loss divides the logits by this; if not given, 2 for direct and 1 for the others")
+    add("--absent_weight", **real(None, low=0),
+        help="weight of the absent classes' evidence in the training loss; if not given, that of the recipe or 0")
     add("--lambda_value", **real(1.0, low=0), help="weight of the attention penalty")
     add("--power", **real(2.0, above=0), help="exponent of the mean attention in the penalty")
     add("--change", type=change, nargs="+", default=[], metavar="OPTION=VALUE",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sloter.backbone import FeatureModel
 from studies.head_study.features import Features
-from studies.head_study.heads import maps_of
+from studies.head_study.heads import parts_of
 
 SIDE = 2  # pictures along each edge of a grid
 
@@ -35,12 +35,10 @@ def draw_grids(labels: Tensor, *, grids: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def grid_game(
+def grid_games(
     head: FeatureModel, val: Features, device: torch.device, *, grids: int = 300, seed: int = 0, batch_size: int = 20
-) -> float | None:
+) -> dict[str, float]:
     """Share of a class's map that lies on its own picture of four; a map that ignores the class has 1/4.
-
-    It should be near 1 for a positive head and near 0 for a negative one, whose maps are evidence against a class.
 
     Args:
         head: the head.
@@ -51,22 +49,27 @@ def grid_game(
         batch_size: grids per forward pass.
 
     Returns:
-        The mean over all pictures of all grids; None with fewer than four classes.
+        Means over all pictures of all grids: ``grid`` of the evidence for the class, near 1 at best; ``grid_why_not``
+        of the evidence against it, near 0 at best, over the maps that are not empty. Nothing with fewer than four
+        classes, and no ``grid_why_not`` where no map has evidence against its class.
     """
     if len(val.labels.unique()) < SIDE * SIDE:
-        return None
+        return {}
     head.eval()
-    shares = []
+    shares: dict[str, list[Tensor]] = {"grid": [], "grid_why_not": []}
     for numbers in draw_grids(val.labels, grids=grids, seed=seed).split(batch_size):  # (b, 4)
-        maps = maps_of(head, compose(val.maps[numbers].to(device).float(), val.grid))  # (b, c, 2h, 2w)
-        index = val.labels[numbers].to(device)[:, :, None, None].expand(-1, -1, *maps.shape[2:])
-        shares.append(shares_of_own(maps.gather(1, index)))  # (b, 4)
-    return float(torch.cat(shares).mean())
+        parts = parts_of(head, compose(val.maps[numbers].to(device).float(), val.grid))  # (b, c, 2h, 2w) each
+        index = val.labels[numbers].to(device)[:, :, None, None].expand(-1, -1, *parts[0].shape[2:])
+        why, why_not = (part.gather(1, index) for part in parts)  # (b, 4, 2h, 2w) each
+        shares["grid"].append(shares_of_own(why).flatten())
+        shares["grid_why_not"].append(shares_of_own(why_not)[why_not.flatten(2).amax(2) > 0])
+    joined = {name: torch.cat(of) for name, of in shares.items()}
+    return {name: float(of.mean()) for name, of in joined.items() if len(of)}
 
 
 def shares_of_own(maps: Tensor) -> Tensor:
-    """Shares (b, 4) of the four classes' maps (b, 4, 2h, 2w) that lie in their own quarter; 1/4 for an empty map."""
+    """Shares (b, 4) of the four classes' maps (b, 4, 2h, 2w) that lie in their own quarter; 0 for an empty map."""
     h, w = (size // SIDE for size in maps.shape[2:])
     quarters = maps.unflatten(3, (SIDE, w)).unflatten(2, (SIDE, h)).sum((3, 5)).flatten(2)  # (b, 4, 4)
     own, whole = quarters.diagonal(dim1=1, dim2=2), quarters.sum(2)  # (b, 4) each
-    return torch.where(whole > 0, own / whole.clamp_min(torch.finfo(whole.dtype).tiny), 1 / SIDE**2)
+    return own / whole.clamp_min(torch.finfo(whole.dtype).tiny)

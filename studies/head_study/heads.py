@@ -33,9 +33,9 @@ class Linear(FeatureModel):
         """Logits of features (b, f, h, w)."""
         return SlotOutput(self.classifier(self.dropout(features.mean((2, 3)))))
 
-    def maps(self, features: Tensor) -> Tensor:
-        """Maps (b, c, h, w): the contribution of each place to each logit, clipped at zero."""
-        return torch.einsum("bfhw,cf->bchw", features, self.classifier.weight).clamp_min(0)
+    def contributions(self, features: Tensor) -> Tensor:
+        """Contribution (b, c, h, w) of each place to each logit, without the bias, times the number of places."""
+        return torch.einsum("bfhw,cf->bchw", features, self.classifier.weight)
 
 
 class Baseline(FeatureModel):
@@ -50,10 +50,10 @@ class Baseline(FeatureModel):
         """Logits of features (b, f, h, w)."""
         return SlotOutput(self.classifier(F.relu(self.conv1x1(self.dropout(features))).mean((2, 3))))
 
-    def maps(self, features: Tensor) -> Tensor:
-        """Maps (b, c, h, w): the contribution of each place to each logit, clipped at zero."""
+    def contributions(self, features: Tensor) -> Tensor:
+        """Contribution (b, c, h, w) of each place to each logit, without the bias, times the number of places."""
         values = F.relu(self.conv1x1(self.dropout(features)))
-        return torch.einsum("bdhw,cd->bchw", values, self.classifier.weight).clamp_min(0)
+        return torch.einsum("bdhw,cd->bchw", values, self.classifier.weight)
 
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -77,10 +77,13 @@ def head_options(head: str) -> dict[str, Any]:
     return slot_options(recipe) if recipe else SLOT_HEADS[head]
 
 
+LOSS_OPTIONS = ("label_smoothing", "temperature", "absent_weight")
+
+
 def loss_options(head: str) -> dict[str, float]:
-    """Label smoothing and temperature of a head's training loss, from its recipe; empty for the defaults."""
+    """Options of a head's training loss, :data:`LOSS_OPTIONS`, from its recipe; empty for the defaults."""
     recipe = recipe_of(head)
-    return {name: getattr(recipe, name) for name in ("label_smoothing", "temperature")} if recipe else {}
+    return {name: getattr(recipe, name) for name in LOSS_OPTIONS} if recipe else {}
 
 
 def build_head(
@@ -105,7 +108,24 @@ def build_head(
     return head, config.slot_init == "means"
 
 
+def parts_of(head: FeatureModel, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps (b, c, h, w) of all classes for and against each class, not negative.
+
+    They are the positive and the negative contributions to the logits of a head without slots.
+    """
+    if isinstance(head, SlotModel):
+        parts = head.parts(head(features))
+        return parts.why, parts.why_not
+    contributions = head.contributions(features)  # type: ignore[operator]
+    return contributions.clamp_min(0), -contributions.clamp_max(0)
+
+
 def maps_of(head: FeatureModel, features: Tensor) -> Tensor:
-    """Maps (b, c, h, w) of all classes: attention of a slot head, contributions to the logits of another."""
-    own = getattr(head, "maps", None)
-    return own(features) if own else head(features).attn.sum(2)
+    """Maps (b, c, h, w) that a head shows: evidence for each class or, for a negative slot head, against it."""
+    why, why_not = parts_of(head, features)
+    return why_not if isinstance(head, SlotModel) and head.sign < 0 else why
+
+
+def class_weights_of(head: FeatureModel) -> nn.Parameter:
+    """The weights of a head that belong to single classes: slots (k, d), or rows of the linear layer (c, d)."""
+    return head.slot.initial_slots if isinstance(head, SlotModel) else head.classifier.weight  # type: ignore

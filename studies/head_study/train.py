@@ -1,26 +1,22 @@
 """Training and measurement of one head on features, with the loops and the loss of the project."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
-from dataset.loaders import Batch
 from engine.evaluate import evaluate
-from engine.explain.metrics.area import explanation_area
-from engine.explain.metrics.batch import upsample
-from engine.explain.metrics.on_object import on_object
 from engine.optim import build_optimizer, build_scheduler
 from engine.optim_step import OptimStep
 from engine.slot_init import set_class_means
 from engine.train import train_one_epoch
 from sloter.backbone import FeatureModel
 from sloter.loss import ScouterLoss
+from sloter.slot_model import SlotModel
 from studies.head_study.features import Features
-from studies.head_study.grid_game import grid_game
-from studies.head_study.heads import build_head, maps_of
+from studies.head_study.heads import build_head
+from studies.head_study.loader import FeatureLoader
+from studies.head_study.measure import measure_maps
 
 WARMUP_SHARE = 0.3  # of the epochs, in which the learning rate rises to its full value, as in one-cycle schedules
 
@@ -32,7 +28,8 @@ class Setting:
     Attributes:
         head: one of :data:`studies.head_study.flags.HEADS`.
         sign: +1 or -1.
-        lr, epochs, batch_size, weight_decay, clip_grad, lambda_value, power, label_smoothing, temperature, seed: see
+        lr, epochs, batch_size, weight_decay, clip_grad, lambda_value, power, label_smoothing, temperature,
+            absent_weight, seed: see
             the flags.
         amp: precision of the 1x1 convolution, None for single precision.
         changes: see :func:`build_head`.
@@ -49,30 +46,10 @@ class Setting:
     power: float = 2.0
     label_smoothing: float = 0.0
     temperature: float = 1.0
+    absent_weight: float = 0.0
     seed: int = 0
     amp: torch.dtype | None = None
     changes: dict[str, Any] = field(default_factory=dict)
-
-
-class FeatureLoader:
-    """Batches of features, in the form that the training and evaluation loops read."""
-
-    def __init__(self, data: Features, *, batch_size: int, shuffle: bool, seed: int, device: torch.device) -> None:
-        self.data, self.batch_size, self.shuffle, self.device = data, batch_size, shuffle, device
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        # A set smaller than a batch is trained as one batch, as in train.py.
-        return max(1, len(self.data) // self.batch_size) if self.shuffle else -(-len(self.data) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        order = torch.randperm(len(self.data), generator=self.generator) if self.shuffle else None
-        for step in range(len(self)):
-            batch: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            numbers = order[batch] if order is not None else torch.arange(len(self.data))[batch]
-            maps = self.data.maps[numbers].to(self.device).float()  # (b, n, f)
-            features = maps.transpose(1, 2).unflatten(2, self.data.grid)  # (b, f, h, w)
-            yield Batch(features, self.data.labels[numbers].to(self.device), numbers)
 
 
 def train_head(
@@ -88,7 +65,8 @@ def train_head(
     held_out = FeatureLoader(val, batch_size=256, shuffle=False, seed=0, device=device)
     criterion = ScouterLoss(
         lambda_value=setting.lambda_value, power=setting.power, label_smoothing=setting.label_smoothing,
-        temperature=setting.temperature,
+        temperature=setting.temperature, absent_weight=setting.absent_weight, loss_status=setting.sign,
+        relative=isinstance(head, SlotModel) and head.slot.reference != "none",
     )  # fmt: skip
     update = build_update(head, setting, device, steps_per_epoch=len(loader))
     accuracies: list[float] = []
@@ -127,39 +105,3 @@ def build_update(head: FeatureModel, setting: Setting, device: torch.device, *, 
         warmup_epochs=WARMUP_SHARE * setting.epochs,
     )  # fmt: skip
     return OptimStep(head, optimizer, scheduler, device=device, amp=setting.amp, clip_grad=setting.clip_grad)
-
-
-@torch.no_grad()
-def measure_maps(head: FeatureModel, val: Features, device: torch.device, *, negative: bool) -> dict[str, float]:
-    """Measure the maps of a head.
-
-    Returns:
-        ``area`` and, over the pictures with boxes, ``precision`` of the true class's map, or of the others' mean for a
-        negative head; with two classes or more, ``alike``, the cosine of the true class's map and the others' mean,
-        which is 1 where maps ignore the class;
-        with four classes or more, ``grid``, see :func:`studies.head_study.grid_game.grid_game`.
-    """
-    head.eval()
-    areas, precisions, cosines = [], [], []
-    for batch in FeatureLoader(val, batch_size=64, shuffle=False, seed=0, device=device):
-        maps = maps_of(head, batch.images)  # (b, c, h, w)
-        index = batch.labels.view(-1, 1, 1, 1).expand(-1, 1, *maps.shape[2:])
-        own = maps.gather(1, index)[:, 0]  # (b, h, w)
-        others = (maps.sum(1) - own) / max(maps.shape[1] - 1, 1)
-        if maps.shape[1] > 1:
-            cosines.append(F.cosine_similarity(own.flatten(1), others.flatten(1)))
-        shown = others if negative else own
-        areas.append(explanation_area(maps, batch.labels, negative=negative))
-        if val.boxes is not None:
-            boxes = [val.boxes[number].to(device) for number in batch.numbers.tolist()]
-            has_box = torch.tensor([len(box) > 0 for box in boxes], device=device)
-            if has_box.any():
-                large = upsample(shown[has_box], val.img_size)
-                precisions.append(on_object(large, [box for box in boxes if len(box)])["precision"])
-    found = {"area": float(torch.cat(areas).mean())}
-    if cosines:
-        found["alike"] = float(torch.cat(cosines).mean())
-    if precisions:
-        found["precision"] = float(torch.cat(precisions).mean())
-    share = grid_game(head, val, device)
-    return found if share is None else found | {"grid": share}

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sloter.loss import ScouterLoss, balanced_weights
+from sloter.loss import ScouterLoss, absent_evidence, attention_area, balanced_weights
 from sloter.slot_model import SlotOutput
 
 
@@ -66,3 +66,23 @@ def test_temperature_and_smoothing_apply_in_training_only():
     expected = -(0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4))
     assert criterion.train()(output, target)["ce"].item() == pytest.approx(expected)
     assert criterion.eval()(output, target)["ce"].item() == pytest.approx(-math.log(9 / 10))
+
+
+def test_relative_attention_is_counted_from_the_smallest_class_by_hand():
+    # Two classes of two slots at one place: sums -1 and 3, so 0 and 4 above the smallest; a mean of 4 / 4 slots.
+    attn = torch.tensor([[[-2.0, 1.0], [2.0, 1.0]]]).view(1, 2, 2, 1, 1)
+    assert attention_area(attn, relative=True).tolist() == [1.0]
+    assert attention_area(attn, relative=False).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_absent_evidence_by_hand(sign):
+    # One place worth 2; the second largest of the signed evidence 6, 4, 2 is the reference of three classes.
+    attn = sign * torch.tensor([3.0, 2.0, 1.0]).view(1, 3, 1, 1, 1)
+    output = SlotOutput(torch.zeros(1, 3), attn, torch.full((1, 1, 1), 2.0))
+    assert absent_evidence(output, torch.tensor([1]), sign).tolist() == [1.0]  # 2 of the first class, of two absent
+    assert absent_evidence(output, torch.tensor([0]), sign).tolist() == [0.0]
+    assert absent_evidence(output, torch.tensor([[0.25, 0.75, 0.0]]), sign).tolist() == [0.75]
+    criterion = ScouterLoss(lambda_value=0, power=1, absent_weight=0.5, relative=True, loss_status=sign)
+    assert float(criterion(output, torch.tensor([1]))["loss"]) == pytest.approx(math.log(3) + 0.5)
+    assert float(criterion.eval()(output, torch.tensor([1]))["loss"]) == pytest.approx(math.log(3))

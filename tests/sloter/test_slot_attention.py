@@ -6,7 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from sloter.config import SlotConfig
+from sloter.loss import ScouterLoss
 from sloter.slot_attention import EqualValue, PaperNormaliser, QKNormaliser, SlotAttention
+from sloter.slot_model import SlotOutput
 from tools.original_checkpoint import published_state_dict
 
 
@@ -169,50 +171,56 @@ def test_equal_value_weighting():
     torch.testing.assert_close(evidence, 128 * attn.sum((2, 3)))
 
 
+def reference_by_hand(sums, kind):
+    """Reference of the sums of the classes at one place, from a sorted list."""
+    ordered = sorted(sums, reverse=True)
+    return {"min": ordered[-1], "mean": sum(sums) / len(sums), "quantile": ordered[1]}[kind]  # of 4 classes: the second
+
+
+@pytest.mark.parametrize("kind", ["min", "mean", "quantile"])
 @pytest.mark.parametrize("s", [1, 3])
 @pytest.mark.parametrize(("attention", "value_weighting"), [("paper", "mean"), ("qknorm", "mean"), ("qknorm", "equal")])
 @pytest.mark.parametrize("salient", [False, True])
-def test_the_reference_lowers_the_evidence_of_every_class_alike(s, attention, value_weighting, salient):
-    module, keys_in, values = example(attention, c=4, s=s, value_weighting=value_weighting, iters=1)
+def test_the_reference_lowers_the_evidence_of_every_class_alike(s, attention, value_weighting, salient, kind):
+    module, keys_in, values = example(attention, c=4, s=s, value_weighting=value_weighting, iters=3)
+    module.eval()
     salience = torch.rand(2, 15) if salient else None
     evidence, attn, _ = module(keys_in, values, salience)
-    module.reference = "min"
+    module.reference = kind
     lowered, relative, weight = module(keys_in, values, salience)
     reduction = evidence - lowered  # (b, c)
     torch.testing.assert_close(reduction, reduction[:, :1].expand(-1, 4), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(lowered, (relative.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
-    for p in range(15):
-        smallest = min(attn[1, i, j, p].item() for i in range(4) for j in range(s))
-        torch.testing.assert_close(relative[1, :, :, p], attn[1, :, :, p] - smallest)
-        assert relative[1, :, :, p].min() == 0
+    for p in range(15):  # iterations before the last have no reference, or the attention would differ
+        shared = reference_by_hand(attn[1, :, :, p].sum(1).tolist(), kind)
+        torch.testing.assert_close(relative[1, :, :, p], attn[1, :, :, p] - shared / s)
 
 
-def test_the_reference_changes_the_gradient_of_the_penalty_but_not_of_cross_entropy():
+def test_the_reference_changes_no_probability_and_no_gradient_of_the_loss():
     gradients = {}
-    for reference in ("none", "min"):
-        module, keys_in, values = example("qknorm", c=4, value_weighting="equal", iters=1, reference=reference)
-        evidence, attn, _ = module(keys_in, values)
-        for name, loss in (("ce", F.cross_entropy(evidence, torch.tensor([0, 2]))), ("penalty", attn.mean())):
-            gradients[name, reference] = torch.autograd.grad(loss, module.initial_slots, retain_graph=True)[0]
-    torch.testing.assert_close(gradients["ce", "none"], gradients["ce", "min"], rtol=1e-4, atol=1e-6)
-    with torch.no_grad():
-        module.reference = "none"
-        smallest = module(keys_in, values)[1].flatten(1, 2).argmin(1)  # (b, n), index of a slot
-    assert gradients["ce", "min"].abs().sum() > 0
-    # More attention of the slot that is the reference lowers that of all others above it, and so the penalty.
-    slot = smallest.flatten().mode().values
-    cosine = F.cosine_similarity(gradients["penalty", "min"][slot], gradients["penalty", "none"][slot], dim=0)
-    assert cosine < 0
+    for kind in ("none", "min", "mean", "quantile"):
+        module, keys_in, values = example("qknorm", c=5, s=2, value_weighting="equal", iters=1, reference=kind)
+        module.eval()
+        evidence, attn, weight = module(keys_in, values)
+        output = SlotOutput(evidence, attn.unflatten(3, (3, 5)), weight.unflatten(1, (3, 5)))
+        criterion = ScouterLoss(lambda_value=3, power=1.5, absent_weight=0.7, relative=True)
+        loss = criterion(output, torch.tensor([0, 3]))["loss"]
+        gradients[kind] = torch.autograd.grad(loss, module.initial_slots)[0]
+        probabilities = evidence.softmax(1).detach()
+        if kind == "none":
+            expected = loss.detach(), probabilities
+        torch.testing.assert_close((loss.detach(), probabilities), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradients[kind], gradients["none"], rtol=1e-4, atol=1e-6)
+    assert gradients["none"].abs().sum() > 0
 
 
-def test_the_reference_is_subtracted_in_every_iteration():
-    module, keys_in, values = example("qknorm", iters=3, reference="min")
-    evidence, attn, weight = module(keys_in, values)
-    torch.testing.assert_close(evidence, (attn.sum(2) * weight[:, None]).sum(-1), rtol=1e-5, atol=1e-6)
-    assert (attn.flatten(1, 2).amin(1) == 0).all()
-    module.reference = "none"
-    last = module(keys_in, values)[1].flatten(1, 2)
-    assert not torch.allclose(attn.flatten(1, 2), last - last.amin(1, keepdim=True), atol=1e-5)  # earlier ones differ
+def test_training_measures_from_the_minimum_whatever_the_reference():
+    module, keys_in, values = example("qknorm", c=5, s=2, iters=1, reference="quantile")
+    trained = module.train()(keys_in, values)[1].sum(2)  # (b, c, n)
+    shown = module.eval()(keys_in, values)[1].sum(2)
+    torch.testing.assert_close(trained.amin(1), torch.zeros(2, 15))
+    torch.testing.assert_close(shown.sort(1, descending=True).values[:, 1], torch.zeros(2, 15))  # the second largest
+    torch.testing.assert_close(trained - trained[:, :1], shown - shown[:, :1])
 
 
 def test_without_a_key_layer_there_are_no_key_parameters():

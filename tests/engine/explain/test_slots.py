@@ -44,5 +44,5 @@ def test_an_unknown_kind_of_map_is_an_error(model):
 )
 def test_the_classes_to_show(negative, label, expected):
     logits = torch.tensor([2.0, -9.0, 5.0, 1.0])  # most likely 2, then 0; least likely 1
-    shown = Explanation(logits, logits.softmax(0), torch.zeros(4, 1, 1), torch.zeros(4, 1, 1))
+    shown = Explanation(logits, logits.softmax(0), *[torch.zeros(4, 1, 1)] * 5)
     assert interesting_classes(shown, count=2, negative=negative, label=label) == expected

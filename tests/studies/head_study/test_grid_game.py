@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from studies.head_study.features import Features
-from studies.head_study.grid_game import compose, draw_grids, grid_game, shares_of_own
+from studies.head_study.grid_game import compose, draw_grids, grid_games, shares_of_own
 from studies.head_study.heads import build_head
 
 
@@ -25,7 +25,7 @@ def test_shares_match_those_worked_out_by_hand():
     maps[0, 0] = torch.tensor([[3.0, 3, 1, 0], [1, 0, 0, 0]])  # 6 of 8 in the first
     maps[0, 1] = torch.tensor([[0.0, 0, 2, 3], [0, 0, 0, 0]])  # all in the second
     maps[0, 2] = torch.tensor([[1.0, 0, 0, 0], [0, 0, 3, 0]])  # nothing in the third
-    torch.testing.assert_close(shares_of_own(maps), torch.tensor([[0.75, 1.0, 0.0, 0.25]]))
+    torch.testing.assert_close(shares_of_own(maps), torch.tensor([[0.75, 1.0, 0.0, 0.0]]))  # an empty map: 0
 
 
 def test_each_grid_has_four_classes_and_a_seed_repeats_it():
@@ -37,13 +37,13 @@ def test_each_grid_has_four_classes_and_a_seed_repeats_it():
 
 
 class Known(nn.Module):
-    """A head whose map of class c is channel c of the features or, if blind, the mean of all channels."""
+    """A head whose contributions to class c are channel c of the features or, if blind, the mean of all channels."""
 
     def __init__(self, blind):
         super().__init__()
         self.blind = blind
 
-    def maps(self, features):
+    def contributions(self, features):
         return features.mean(1, keepdim=True).expand_as(features) if self.blind else features
 
 
@@ -52,7 +52,8 @@ def test_a_map_of_the_class_wins_and_one_that_ignores_it_has_a_quarter(blind, sh
     labels = torch.arange(6).repeat(3)
     maps = torch.nn.functional.one_hot(labels, 6)[:, None].expand(-1, 4, -1).half()  # a picture has its channel alone
     val = Features(maps, labels, None, (2, 2), (8, 8), 6)
-    assert grid_game(Known(blind), val, torch.device("cpu"), grids=7) == pytest.approx(share)
+    games = grid_games(Known(blind), val, torch.device("cpu"), grids=7)
+    assert games == {"grid": pytest.approx(share)}  # nothing is against a class
 
 
 def test_slots_that_match_their_class_win():
@@ -68,13 +69,17 @@ def test_slots_that_match_their_class_win():
         head.conv1x1.weight[:7, :, 0, 0], head.conv1x1.bias[:] = torch.eye(7), 0.0
         head.slot.initial_slots.copy_(torch.eye(6, 8))
     # cos is 1 / sqrt(2) at the own picture and 0 at the others, where the reference leaves nothing.
-    assert grid_game(head, val, torch.device("cpu"), grids=5) == pytest.approx(1.0)
+    head.slot.reference = "min"
+    assert grid_games(head, val, torch.device("cpu"), grids=5)["grid"] == pytest.approx(1.0)
+    head.slot.reference = "mean"  # at its own picture a class has the sixth of one value, elsewhere less than the mean
+    games = grid_games(head, val, torch.device("cpu"), grids=5)
+    assert games == {"grid": pytest.approx(1.0), "grid_why_not": pytest.approx(0.0)}
     head.slot.reference = "none"
     value = 1 / (1 + 4 * math.exp(-4 / math.sqrt(2)))  # the sigmoid with a logit scale of 4 and a bias of -log 4
     expected = value / (value + 3 * 0.2)
-    assert grid_game(head, val, torch.device("cpu"), grids=5) == pytest.approx(expected, rel=1e-4)
+    assert grid_games(head, val, torch.device("cpu"), grids=5)["grid"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_three_classes_are_too_few():
     val = Features(torch.ones(6, 4, 3), torch.arange(3).repeat(2), None, (2, 2), (8, 8), 3)
-    assert grid_game(Known(False), val, torch.device("cpu")) is None
+    assert grid_games(Known(False), val, torch.device("cpu")) == {}

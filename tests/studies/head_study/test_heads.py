@@ -3,9 +3,11 @@ import torch
 
 from studies.head_study.features import Features
 from studies.head_study.flags import HEADS
-from studies.head_study.heads import SLOT_HEADS, build_head
+from studies.head_study.heads import SLOT_HEADS, build_head, maps_of
 from studies.head_study.insertion import InsertionDeletion
-from studies.head_study.train import FeatureLoader, Setting, maps_of, measure_maps, train_head
+from studies.head_study.loader import FeatureLoader
+from studies.head_study.measure import measure_maps, random_head
+from studies.head_study.train import Setting, train_head
 
 CPU = torch.device("cpu")
 
@@ -38,7 +40,7 @@ def test_the_evidence_of_slot_heads_sums_to_the_logits(name, sign):
 def test_the_maps_of_the_others_are_the_positive_part_of_their_logits(name):
     head, images = build(name), torch.rand(2, 16, 3, 3)
     head.classifier.weight.data.abs_()
-    torch.testing.assert_close(head.maps(images).mean((2, 3)) + head.classifier.bias, head(images).logits)
+    torch.testing.assert_close(maps_of(head, images).mean((2, 3)) + head.classifier.bias, head(images).logits)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -89,13 +91,13 @@ def test_insertion_changes_pixels_and_computes_their_features():
 
 
 class Fixed(torch.nn.Module):
-    """A head whose maps are always these."""
+    """A head whose contributions are always these."""
 
     def __init__(self, maps):
         super().__init__()
-        self.found = torch.tensor(maps)
+        self.found, self.classifier = torch.tensor(maps), torch.nn.Linear(4, 3)
 
-    def maps(self, features):
+    def contributions(self, features):
         return self.found.expand(len(features), -1, -1, -1)
 
 
@@ -104,3 +106,34 @@ def test_alike_is_the_cosine_of_the_true_class_and_the_others():
     for own, cosine in (([3.0, 0.0], 0.6), ([0.0, 2.0], 0.8), ([3.0, 4.0], 1.0)):
         head = Fixed([[own], [[2.0, 4.0]], [[4.0, 4.0]]])  # the others' mean is (3, 4)
         assert measure_maps(head, data, CPU, negative=False)["alike"] == pytest.approx(cosine)
+
+
+def test_empty_maps_and_evidence_against_absent_classes_are_measured():
+    data = Features(torch.rand(2, 2, 4), torch.tensor([0, 1]), None, (1, 2), (2, 4), 3)
+    found = measure_maps(Fixed([[[1.0, 0.0]], [[-3.0, -4.0]], [[-1.0, 0.0]]]), data, CPU, negative=False)
+    assert found["empty"] == 0.5 and found["gini"] == pytest.approx(0.25)  # a single place of two has 1/2, no place 0
+    # Against classes 1 and 2 on the first picture (3, 4) and (1, 0); on the second, 2 and 0, nothing is against 0.
+    assert found["why_not_alike"] == pytest.approx(0.6 / 2)
+
+
+class OfRow(torch.nn.Module):
+    """A head whose map of a class is row c of its class weights or, if constant, always the same."""
+
+    def __init__(self, constant):
+        super().__init__()
+        self.constant, self.classifier = constant, torch.nn.Linear(400, 3)
+
+    def contributions(self, features):
+        rows = torch.linspace(0, 1, 400).expand(3, -1) if self.constant else self.classifier.weight
+        return rows.view(1, 3, 20, 20).expand(len(features), -1, -1, -1)
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_the_random_head_check_finds_maps_that_ignore_the_weights(constant):
+    torch.manual_seed(0)
+    data = Features(torch.rand(4, 400, 2), torch.tensor([0, 1, 2, 0]), None, (20, 20), (20, 20), 3)
+    head = OfRow(constant)
+    before = head.classifier.weight.detach().clone()
+    found = random_head(head, data, CPU)
+    assert torch.equal(head.classifier.weight, before)
+    assert found == pytest.approx(1.0) if constant else abs(found) < 0.1

@@ -1,0 +1,92 @@
+"""Reference of the evidence, shared by all classes, and the parts of the evidence that lie above and below it.
+
+A softmax does not see what all classes share: any map R (h, w) may be subtracted from the evidence of every class
+without a change of a probability. What lies above a high R is evidence for the class that few other classes have; what
+lies below a low R is evidence against it that few others have; the rest is common to the classes.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def upper_reference(maps: Tensor, kind: str, quantile: float) -> Tensor:
+    """Compute the upper reference at each place from the maps of all classes.
+
+    Args:
+        maps: (b, c, ...).
+        kind: ``none``, ``min``, ``mean`` or ``quantile``.
+        quantile: see :func:`class_quantile`; only ``quantile`` uses it.
+
+    Returns:
+        (b, 1, ...); zeros for ``none``, and for a single class, which has nothing to be compared with.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind not in REFERENCES:
+        raise ValueError(f"unknown reference '{kind}': choose one of {', '.join(REFERENCES)}")
+    if kind == "none" or maps.shape[1] == 1:
+        return torch.zeros_like(maps[:, :1])
+    if kind == "quantile":
+        return class_quantile(maps, quantile)
+    return maps.amin(1, keepdim=True) if kind == "min" else maps.mean(1, keepdim=True)
+
+
+REFERENCES = ("none", "min", "mean", "quantile")
+
+
+def class_quantile(maps: Tensor, quantile: float) -> Tensor:
+    """Compute a quantile of at least .5 over classes, at each place.
+
+    It is interpolated linearly, but it is at most the second largest value, so that one class can lie above it however
+    few there are, and at least the median. With 2 classes it is their mean, with 3 their median, with 4 to 11 at .9 the
+    second largest value; 1 means the second largest of any number.
+
+    Args:
+        maps: (b, c, ...), c at least 2.
+        quantile: in [.5, 1].
+
+    Returns:
+        (b, 1, ...).
+    """
+    last = maps.shape[1] - 1
+    place = min(max((1 - quantile) * last, 1.0), last / 2)  # counted from the largest value, which has place 0
+    high = math.floor(place + 1e-6)  # (1 - .9) * 20 is 1.9999999999999996
+    share = max(place - high, 0.0)
+    largest = maps.topk(high + 1 + (share > 0), dim=1).values
+    if not share:
+        return largest[:, high : high + 1]
+    return torch.lerp(largest[:, high : high + 1], largest[:, high + 1 : high + 2], share)
+
+
+class EvidenceParts(NamedTuple):
+    """Parts of the evidence of every class; ``logits == (why - why_not + common).sum((-2, -1))``.
+
+    ``why`` and ``why_not`` are not negative, and at each place at most one of them is not zero.
+    """
+
+    why: Tensor  # (b, c, h, w), for the class
+    why_not: Tensor  # (b, c, h, w), against the class
+    common: Tensor  # (b, c, h, w), between the lower and the upper reference
+
+
+def evidence_parts(evidence: Tensor, *, sign: int, kind: str, quantile: float) -> EvidenceParts:
+    """Split the evidence of a slot model, which is measured from the upper reference of its attention.
+
+    Args:
+        evidence: (b, c, h, w); its sum over the grid is the logit, for a negative model minus the logit.
+        sign: 1 for a positive model, -1 for a negative one, whose positive evidence is evidence against the class.
+        kind, quantile: the reference of the model. With ``quantile`` the lower reference is the mirrored quantile; the
+            other kinds have only one, so that nothing is common.
+    """
+    lower = torch.zeros_like(evidence[:, :1])
+    if kind == "quantile":
+        lower = -upper_reference(-evidence, kind, quantile).clamp_min(0)
+    above, below = evidence.clamp_min(0), (lower - evidence).clamp_min(0)
+    common = evidence.clamp_max(0).maximum(lower)
+    if sign < 0:
+        return EvidenceParts(below, above, -common)
+    return EvidenceParts(above, below, common)
