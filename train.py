@@ -156,6 +156,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     check_name(run.model)  # before the data, which may take long
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
+    vars(run).update(flags.validation_config(run, state))
     train_set, val_set = load_split(run, "train", state), load_split(run, "val", state)
     if distributed.is_main():
         warn_of_shared(train_set.listing, val_set.listing)
@@ -165,7 +166,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         plain = loader(dataset=train_set.plain(), train=False)
         set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
-            "val_ratio": run.val_ratio}  # fmt: skip
+            **flags.validation_config(run)}  # fmt: skip
     configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source}
     negative = run.use_slot and run.loss_status < 0
     lsc = least_similar_classes(val_set, run.lsc) if negative else None
@@ -208,7 +209,8 @@ def make_loaders(
         cache_pictures([train_set, val_set], workers=workers, copies=copies)
     return partial(
         build_loader, batch_size=run.batch_size, device=device, num_workers=run.num_workers, seed=run.seed,
-        rank=distributed.rank(), world_size=distributed.world_size(), memory_format=memory_format(run), **statistics,
+        rank=distributed.rank(), world_size=distributed.world_size(), memory_format=memory_format(run),
+        gather=distributed.gather, **statistics,
     )  # fmt: skip
 
 

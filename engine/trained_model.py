@@ -11,7 +11,7 @@ from torch import Tensor
 from dataset.classes import differing_names, distinct_names, few, fingerprint, outputs_of
 from dataset.loaders import DeviceLoader, build_loader, normalised_picture
 from dataset.pictures import PictureDataset
-from dataset.registry import build_validation
+from dataset.registry import build_validation, warn_of_training_pictures
 from dataset.transforms import resized
 from engine.cost import cost_of
 from engine.explain.attribution.split_model import SplitModel
@@ -111,6 +111,8 @@ class TrainedModel:
                 dataset, in_chans=self.in_chans, class_names=self._names, split=split,
                 wnids=self.state["data_config"].get("wnids"), **data_config,
             )  # fmt: skip
+        if split == "test" and distributed.is_main():
+            warn_of_training_pictures(dataset, data.listing, **data_config)
         if data.listing.source:
             say(f"{split} pictures: {data.listing.source}")
         self._names = data.class_names  # old checkpoints have none, or the same name twice
@@ -133,7 +135,7 @@ class TrainedModel:
         rank, world_size = (distributed.rank(), distributed.world_size()) if shared else (0, 1)
         return build_loader(
             data, batch_size=batch_size, train=False, device=self.device, num_workers=num_workers, rank=rank,
-            world_size=world_size, memory_format=self.memory_format, **self.statistics,
+            world_size=world_size, memory_format=self.memory_format, gather=distributed.gather, **self.statistics,
         )  # fmt: skip
 
     def pixels(self, picture: Image.Image) -> Tensor:
