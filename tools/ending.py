@@ -7,12 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
 GRACE_SECONDS = 6.0  # for clean-up, after the message that says why a process ends
 REAP_SECONDS = 2.0  # for killed workers to disappear, unless the system cannot end them
-TEMPORARY_FILES: set[Path] = set()  # that are being written; removed where a process ends at once
+TEMPORARY_FILES: set[str] = set()  # that are being written; removed where a process ends at once
 
 
 def end_workers() -> None:
@@ -21,7 +20,7 @@ def end_workers() -> None:
     Workers ignore a scheduler's signals and may be stuck in a file system or a decoder, so asking them to end and
     waiting for it, as torch and multiprocessing do, may take forever. They hold nothing that must be saved.
     """
-    import multiprocessing  # not at once: scripts import this module first, to handle signals early
+    import multiprocessing  # not at the top: scripts import this module first, to handle signals early
 
     workers = multiprocessing.active_children()
     if not workers:
@@ -47,7 +46,7 @@ def exit_now(code: int) -> NoReturn:
             stream.flush()
     for path in list(TEMPORARY_FILES):
         with contextlib.suppress(OSError):
-            path.unlink()
+            os.unlink(path)  # noqa: PTH108 - without pathlib, as scripts import this module first
     os._exit(code)
 
 

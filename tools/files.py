@@ -48,7 +48,7 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """
     with hold_stop_signals():
         part = _name_part(path)
-        TEMPORARY_FILES.add(part)
+        TEMPORARY_FILES.add(str(part))
         try:
             with part.open("xb") as file:
                 yield file
@@ -66,7 +66,7 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
             part.unlink(missing_ok=True)
             raise
         finally:
-            TEMPORARY_FILES.discard(part)
+            TEMPORARY_FILES.discard(str(part))
 
 
 def _name_part(path: Path) -> Path:

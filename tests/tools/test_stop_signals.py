@@ -11,7 +11,7 @@ import pytest
 
 from tools.console import run_script
 from tools.files import atomic_file
-from tools.stop_signals import STOP_SIGNALS, hold_stop_signals, ignore_stop_signals
+from tools.stop_signals import STOP_SIGNALS, ignore_stop_signals
 
 ROOT = Path(__file__).parents[2]
 ENDED = {
@@ -69,7 +69,7 @@ def test_a_file_is_complete_before_a_signal_ends_the_script(number, capsys, tmp_
     path = tmp_path / "results.json"
 
     def main():
-        with hold_stop_signals(), atomic_file(path) as file:
+        with atomic_file(path) as file:
             file.write(b"first ")
             send(number, number)
             file.write(b"second")
@@ -89,7 +89,7 @@ ending.GRACE_SECONDS = 0.2
 end_on_stop_signals("x")
 number, part = int(sys.argv[1]), Path(sys.argv[2])
 part.touch()
-ending.TEMPORARY_FILES.add(part)
+ending.TEMPORARY_FILES.add(str(part))
 """
 IMPORTING = "os.kill(os.getpid(), number); raise AssertionError"
 UNCAUGHT = """
@@ -154,7 +154,9 @@ def test_a_signal_during_the_imports_is_one_line(script):
     command = [sys.executable, *script.split(), "--device", "cpu"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while not handles(process.pid, signal.SIGUSR1):
+        assert process.poll() is None
         time.sleep(0.002)
+    assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()  # long before the main function
     process.send_signal(signal.SIGUSR1)
     name = script.rpartition(".")[2] if "-m" in script else script
     assert process.communicate(timeout=60)[0] == ENDED[signal.SIGUSR1][1].replace("x: ", f"{name}: ", 1)
