@@ -22,6 +22,7 @@ from sloter.config import complete_config
 from sloter.slot_model import PlainClassifier, SlotModel, restore_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import say
+from tools.machine import memory_format
 from tools.provenance import file_fingerprint
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class TrainedModel:
         self.path, self.state, self.device = Path(path), state, device
         self.config = complete_config(state["model_config"])
         self.img_size = (img_size[0], img_size[1]) if img_size else tuple(self.config["img_size"])
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.memory_format = memory_format(channels_last)
         model = restore_model(self.config, state["model"], img_size=self.img_size, source=str(path))
         self.model: SlotModel | PlainClassifier = model.to(device).to(memory_format=self.memory_format)
         self.statistics = {key: state["data_config"][key] for key in ("mean", "std")}
