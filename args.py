@@ -95,7 +95,8 @@ def _data_flags(add: Add) -> None:
     add("--img_size", type=size, default="260", metavar="PIXELS",
         help="resize pictures to 260 (a square) or 192x256 (height x width); the aspect ratio is not kept")
     add("--val_ratio", **real(0.2, above=0, below=1),
-        help="share of each class that a Folder without a split keeps for validation")
+        help="share of each class that a Folder without a split keeps for validation; where it is given, train/ "
+             "is split so if there is no val/, and test/ is left for testing")
     add("--split", choices=("train", "val", "test"), default="val",
         help="test.py and torchcam_vis.py: the split to evaluate and explain; train.py always validates on val")
     add("--bad_images", choices=("error", "skip"), default="error",
@@ -365,9 +366,20 @@ def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, An
     """
     counts = first_classes or "num_classes" in run.given
     return {
-        **_pick(run, "dataset_dir", "img_size", "val_ratio", "bad_images"),
+        **_pick(run, "dataset_dir", "img_size", "bad_images"),
+        **validation_config(run),
         "num_classes": run.num_classes if counts else None,
     }
+
+
+def validation_config(run: argparse.Namespace, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Keywords of ``build_dataset`` that choose the validation pictures of a Folder; a checkpoint stores them.
+
+    Without ``--val_ratio`` they are those of the checkpoint ``state``, if there is one.
+    """
+    own = {"val_ratio": run.val_ratio, "val_from_train": getattr(run, "val_from_train", "val_ratio" in run.given)}
+    stored = state["data_config"] if state and "val_ratio" not in run.given else {}
+    return {key: stored.get(key, value) for key, value in own.items()}
 
 
 def model_config(run: argparse.Namespace, *, num_classes: int, in_chans: int) -> dict[str, Any]:
@@ -428,7 +440,7 @@ def fitted(run: argparse.Namespace, state: Mapping[str, Any], source: Any) -> ar
         "dataset": state["data_config"]["dataset"],
         "img_size": tuple(config["img_size"]),
         "num_classes": config["num_classes"],
-        "val_ratio": state["data_config"].get("val_ratio", run.val_ratio),
+        **validation_config(run, state),
     }
     flags = {**vars(run), **{name: value for name, value in known.items() if name not in run.given}}
     # The displayed loss is that of the training; the published test commands give other values.

@@ -1,5 +1,10 @@
 """Evaluate a trained model and, with --vis true, draw the evidence behind its decisions."""
 
+from tools.stop_signals import end_on_stop_signals
+
+if __name__ == "__main__":
+    end_on_stop_signals("test.py")  # before anything else is imported
+
 import argparse
 import logging
 import time

@@ -1,5 +1,10 @@
 """Draw and measure the maps of attribution methods for a plain classifier, next to those of SCOUTER."""
 
+from tools.stop_signals import end_on_stop_signals
+
+if __name__ == "__main__":
+    end_on_stop_signals("torchcam_vis.py")  # before anything else is imported
+
 import argparse
 import logging
 import time

@@ -1,5 +1,10 @@
 """Train SCOUTER, or the plain classifier that it is compared with."""
 
+from tools.stop_signals import end_on_stop_signals, hold_stop_signals
+
+if __name__ == "__main__":
+    end_on_stop_signals("train.py")  # before anything else is imported
+
 import argparse
 import logging
 from collections.abc import Sequence
@@ -45,7 +50,7 @@ from tools.console import run_script, say, start_script
 from tools.distributed.preemption import Interrupted, StopRequest
 from tools.ending import finish
 from tools.files import writable_folder
-from tools.machine import amp_dtype
+from tools.machine import amp_dtype, memory_format
 from tools.provenance import data_text
 from tools.run_log import epoch_line
 from tools.tensorboard import check_tensorboard
@@ -56,7 +61,7 @@ logger = logging.getLogger("train")
 def main() -> None:
     """Train the run, or all runs of the sweep, that the flags describe."""
     args = flags.parse_args()
-    device = start_script("train.py", **flags.machine_config(args))
+    stop = StopRequest(start_script("train.py", **flags.machine_config(args)))
     if args.tensorboard and args.output_dir:
         check_tensorboard()
     runs = flags.expand_runs(args)
@@ -66,32 +71,32 @@ def main() -> None:
         print_cost(runs[0])
         return
     if len(runs) == 1:
-        train(runs[0], device)
+        train(runs[0], stop)
         return
 
     def train_in(number: int, folder: str) -> dict[str, Any]:
         run = runs[number]
         run.pre_dir, run.output_dir, run.resume = run.pre_dir or args.output_dir, folder, "auto" if folder else None
-        return train(run, device)
+        return train(run, stop)
 
     entries = [sweep.SweepRun(run.swept, run.repeat, flags.plain_settings(run)) for run in runs]
-    sweep.run_all(args.output_dir, entries, train_in, failures=(TrainingError,))
+    sweep.run_all(args.output_dir, entries, train_in, failures=(TrainingError,), stop=stop)
 
 
-def train(run: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def train(run: argparse.Namespace, stop: StopRequest) -> dict[str, Any]:
     """Train one run to its last checkpoint; returns the record of its last epoch, with the origin of the data."""
-    session, files = prepare(run, device), None
+    session, files = prepare(run, stop.device), None
     if run.output_dir and distributed.is_main():
         files = RunFiles(
             run.output_dir, session.name, first_epoch=session.start, record=session.record, tensorboard=run.tensorboard,
             data=data_text(session.val_loader.dataset.origin),
         )  # fmt: skip
     try:
-        with StopRequest(device) as stop:
+        with stop:
             train_epochs(run, session, stop, files)
-    except KeyboardInterrupt:
-        say("")  # ends the line of the progress bar
-        say(how_to_continue(run.output_dir, session.record, run.epochs))
+            distributed.barrier()  # a signal to a process that has left would end the one that saves
+    except KeyboardInterrupt as error:
+        error.args = (how_to_continue(run.output_dir, session.record, run.epochs),)
         raise
     finally:
         if files:
@@ -109,12 +114,13 @@ def train_epochs(run: argparse.Namespace, session: Session, stop: StopRequest, f
     """
     for epoch in range(session.start, run.epochs):
         record = train_epoch(run, session, epoch, stop)
-        if files:
-            best = record["val_top1"] > session.best_top1
-            files.add_epoch(session.state_dict(epoch, record), best=best, lr_drop=run.lr_drop)
+        with hold_stop_signals():  # so that the message about an interrupted run says what is saved
+            if files:
+                best = record["val_top1"] > session.best_top1
+                files.add_epoch(session.state_dict(epoch, record), best=best, lr_drop=run.lr_drop)
+            session.record, session.best_top1 = record, max(session.best_top1, record["val_top1"])
         if files and files.events:
             files.events.add(record, draw_followed(session))
-        session.record, session.best_top1 = record, max(session.best_top1, record["val_top1"])
         if epoch + 1 < run.epochs and stop():
             raise Interrupted(f"{stop.signal}: {how_to_continue(run.output_dir, record, run.epochs)}")
 
@@ -156,6 +162,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     check_name(run.model)  # before the data, which may take long
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
+    vars(run).update(flags.validation_config(run, state))
     train_set, val_set = load_split(run, "train", state), load_split(run, "val", state)
     if distributed.is_main():
         warn_of_shared(train_set.listing, val_set.listing)
@@ -165,7 +172,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         plain = loader(dataset=train_set.plain(), train=False)
         set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
-            "val_ratio": run.val_ratio}  # fmt: skip
+            **flags.validation_config(run)}  # fmt: skip
     configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source}
     negative = run.use_slot and run.loss_status < 0
     lsc = least_similar_classes(val_set, run.lsc) if negative else None
@@ -208,13 +215,9 @@ def make_loaders(
         cache_pictures([train_set, val_set], workers=workers, copies=copies)
     return partial(
         build_loader, batch_size=run.batch_size, device=device, num_workers=run.num_workers, seed=run.seed,
-        rank=distributed.rank(), world_size=distributed.world_size(), memory_format=memory_format(run), **statistics,
+        rank=distributed.rank(), world_size=distributed.world_size(), memory_format=memory_format(run.channels_last),
+        gather=distributed.gather, **statistics,
     )  # fmt: skip
-
-
-def memory_format(run: argparse.Namespace) -> torch.memory_format:
-    """Memory format of model and batches."""
-    return torch.channels_last if run.channels_last else torch.contiguous_format
 
 
 def prepare_model(
@@ -233,7 +236,7 @@ def prepare_model(
         logger.warning("--freeze_layers %d: nothing is frozen, the backbone has no initial weights", run.freeze_layers)
     model = build_initial(
         config, start, freeze_stages=run.freeze_layers if has_weights else 0, seed=run.seed, device=device,
-        memory_format=memory_format(run), grad_checkpointing=run.grad_checkpointing, sync_bn=run.sync_bn,
+        memory_format=memory_format(run.channels_last), grad_checkpointing=run.grad_checkpointing, sync_bn=run.sync_bn,
     )  # fmt: skip
     f = model.feature_shape(train_set.in_chans, run.img_size)[0]
     if "channel" in run.given and run.channel != f:

@@ -20,7 +20,8 @@ class Listing:
         labels: class index of each picture.
         class_names: name of each class, in the order of the indices.
         boxes: bounding box of the object in each picture (left, top, right, bottom in pixels of the stored picture),
-            or a Pascal VOC XML file, or None for a picture without boxes; None for a dataset without boxes.
+            or a Pascal VOC XML file, or None or the reason in words for a picture without boxes; None for a dataset
+            without boxes.
         wnids: WordNet id of each class if classes are synsets.
         class_ids: number of each class in the dataset's files, if it has one.
         source: the folder that the split was read from, in words; empty if the dataset has one layout only.
@@ -30,7 +31,7 @@ class Listing:
     pictures: Sequence[Path] | np.ndarray
     labels: list[int]
     class_names: list[str]
-    boxes: Sequence[tuple[float, float, float, float] | Path | None] | None = None
+    boxes: Sequence[tuple[float, float, float, float] | Path | str | None] | None = None
     wnids: list[str] | None = None
     class_ids: list[str] | None = None
     source: str = ""

@@ -147,16 +147,18 @@ def _ends(path: Path) -> bytes:
         return start + file.read()
 
 
-def warn_of_shared(train: Listing, val: Listing) -> None:
+def warn_of_shared(train: Listing, held_out: Listing, split: str = "validation") -> None:
     """Warn of pictures, by content, that are in the training split and in another one.
 
     Args:
-        train, val: the splits; pictures in memory are not compared. A test split that is left is read from its folder.
+        train, held_out: the splits; pictures in memory are not compared.
+        split: name of the other split. With that of validation, a test split that is left is read from its folder.
     """
-    if isinstance(train.pictures, np.ndarray) or isinstance(val.pictures, np.ndarray):
+    if isinstance(train.pictures, np.ndarray) or isinstance(held_out.pictures, np.ndarray):
         return
-    left = train.left_for_testing
-    others = {"validation": list(val.pictures), "test": nested_pictures(left) if left else []}
+    others = {split: list(held_out.pictures)}
+    if train.left_for_testing and split == "validation":
+        others["test"] = nested_pictures(train.left_for_testing)
     own = list(train.pictures)
     for name, pictures in others.items():
         shared = same_content([*own, *pictures], [0] * len(own) + [1] * len(pictures))

@@ -116,18 +116,19 @@ def _unpacked(root: Path) -> Path:
         root = folders[0]
 
 
-def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
+def list_folder(root: Path, split: str, *, val_ratio: float = 0.2, val_from_train: bool = False) -> Listing:
     """List a split of a user's own pictures: class folders in folders of the splits, or not split yet.
 
     The folders of the splits are found by :func:`dataset.splits.split_folders`. Validation is ``val/``, else ``test/``.
-    Class folders that are not split yet, or ``train/`` alone, are split at random with a fixed seed: a share
-    ``val_ratio`` of each class is for validation, at least one picture, but never the only one.
+    Class folders that are not split yet, or ``train/`` without a folder that validates, are split at random with a
+    fixed seed: a share ``val_ratio`` of each class is for validation, at least one picture, but never the only one.
 
     Args:
         root: folder with ``train/`` and ``val/``, or with the class folders; or a folder with nothing but that folder.
             For ``val`` and ``test``, the folder of that split alone is enough: a test set for a trained model.
         split: ``train``, ``val`` or ``test``.
-        val_ratio: share of each class for validation, if the folders are not split yet.
+        val_ratio: share of each class for validation, if no folder validates.
+        val_from_train: without ``val/``, a share of ``train/`` validates although there is ``test/``.
 
     Raises:
         DataError: folders or pictures are missing, or ``val/`` has classes that ``train/`` does not have.
@@ -135,6 +136,9 @@ def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
     root = _unpacked(root)
     splits = split_folders(root)
     if split == "test" and "test" not in splits:
+        flat = [folder for folder in entries(root)[0] if role_of(folder) == "test" and has_pictures(folder)]
+        if splits and flat:
+            raise DataError(f"--split test: there are no class folders in {flat[0]}: put its pictures into some")
         known = ", ".join(folder.name for folder in splits.values()) or "no folders of splits"
         raise DataError(f"--split test: {root} has no folder test/ but {known}; leave the flag out")
     if splits and "train" not in splits:
@@ -143,15 +147,17 @@ def list_folder(root: Path, split: str, *, val_ratio: float = 0.2) -> Listing:
     skipped = Skipped(train)
     folders = class_folders(train, skipped)
     names = [folder.name for folder in folders]
-    if len(splits) < 2:
+    held_out = splits.get("val") or (None if val_from_train else splits.get("test"))
+    left = splits.get("test") if held_out != splits.get("test") else None
+    if held_out is None and split != "test":
         listing = _stratified_split(list_class_folders(folders, names, skipped), split, val_ratio)
         share = val_ratio if split == "val" else 1 - val_ratio
-        return replace(listing, source=f"{share:.0%} of each class in {train}")
-    held_out = splits.get("val") or splits["test"]
-    left = splits.get("test") if "val" in splits else None
+        return replace(listing, source=f"{share:.0%} of each class in {train}", left_for_testing=left)
+    if val_from_train and "val" in splits and split != "test":
+        logger.warning("--val_ratio is not used: %s validates", splits["val"], extra={"once": True})
     if split == "train":
         return replace(list_class_folders(folders, names, skipped), source=str(train), left_for_testing=left)
-    folder = splits["test"] if split == "test" else held_out
+    folder = splits["test"] if split == "test" else splits.get("val") or splits["test"]
     skipped = Skipped(folder)
     extra = [found.name for found in class_folders(folder, skipped) if found.name not in names]
     if extra:

@@ -3,9 +3,9 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class DeviceLoader:
 
     A picture that passed the check of its file but cannot be decoded is an error that names it or, with ``bad_images``
     ``skip`` of the dataset, left out: evaluation goes on without it, and another picture of the batch takes its place
-    in training. One line after the epoch says how many were left out.
+    in training. One line after the epoch says how many were left out, in all processes.
     """
 
     def __init__(
@@ -76,7 +76,10 @@ class DeviceLoader:
         mean: Tensor,
         std: Tensor,
         mixing: Transform | None = None,
+        gather: Callable[[list[Any]], list[Any]] | None = None,
     ) -> None:
+        # Processes that share the dataset all come to the end of an epoch; only then may they wait for each other.
+        self.gather = gather if gather and sampler.world_size > 1 else lambda items: items
         self.loader, self.sampler, self.device = loader, sampler, device
         self.mean, self.std = mean.to(device), std.to(device)
         self.mixing = mixing
@@ -105,7 +108,11 @@ class DeviceLoader:
             if self.mixing is not None:
                 images, labels = self.mixing(images, labels)
             yield Batch(images, labels, numbers)
-        if self.failed and not images_loaded and len(self):
+        if self.dataset.bad_images == "skip":
+            parts = self.gather([(self.failed, images_loaded)])
+            self.failed = {number: reason for failed, _ in parts for number, reason in failed.items()}
+            images_loaded = any(loaded for _, loaded in parts)
+        if self.failed and not images_loaded:
             raise DataError(f"none of the pictures can be decoded: {next(iter(self.failed.values()))}; repair them")
         if len(self.failed) > known:
             first = ", ".join(list(self.failed.values())[known : known + MAX_FAILED_IN_NOTE])
@@ -177,6 +184,7 @@ def build_loader(
     world_size: int = 1,
     memory_format: torch.memory_format = torch.contiguous_format,
     mixing: Transform | None = None,
+    gather: Callable[[list[Any]], list[Any]] | None = None,
 ) -> DeviceLoader:
     """Build a loader for training (shuffled, whole batches only) or evaluation (in order, every sample once).
 
@@ -193,6 +201,7 @@ def build_loader(
         rank, world_size: index of this process, and the number of processes that share the dataset.
         memory_format: memory format of the images.
         mixing: transform of whole batches on the device, see :func:`dataset.transforms.batch_mixing`.
+        gather: returns the items of all processes from those of this one; None for a single process.
 
     Raises:
         DataError: the dataset is empty, or has fewer pictures than there are processes.
@@ -212,7 +221,7 @@ def build_loader(
         pin_memory=device.type == "cuda", memory_format=memory_format,
     )  # fmt: skip
     mean_, std_ = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))  # (ch, 1, 1) each
-    return DeviceLoader(loader, sampler, device=device, mean=mean_, std=std_, mixing=mixing)
+    return DeviceLoader(loader, sampler, device=device, mean=mean_, std=std_, mixing=mixing, gather=gather)
 
 
 def _torch_loader(

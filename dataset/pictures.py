@@ -180,7 +180,7 @@ class PictureDataset(Dataset[Sample]):
         if self.listing.boxes is None:
             return None
         source = self.listing.boxes[index]
-        if source is None:
+        if source is None or isinstance(source, str):
             return torch.zeros(0, 4)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -189,7 +189,7 @@ class PictureDataset(Dataset[Sample]):
         return boxes_in_frame(source, stored_size=size, orientation=turned, img_size=self.img_size)
 
     def without_bad_boxes(self) -> "PictureDataset":
-        """Copy the dataset without box files that cannot be read; one line counts the pictures that have no boxes."""
+        """Copy the dataset without boxes that cannot be read; one line counts the pictures that have no boxes."""
         if self.listing.boxes is None:
             return self
         good, faults = [*self.listing.boxes], {}
@@ -197,6 +197,8 @@ class PictureDataset(Dataset[Sample]):
             try:
                 if source is None:
                     faults[index] = "there is no file of its boxes"
+                elif isinstance(source, str):
+                    good[index], faults[index] = None, source
                 elif isinstance(source, Path):
                     read_voc(source)
             except DataError as error:

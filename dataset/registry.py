@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dataset import DataError, Listing
-from dataset.check import check_pictures
+from dataset.check import check_pictures, warn_of_shared
 from dataset.classes import classes_called, few, fingerprint, matched
 from dataset.context import list_context
 from dataset.cub200 import list_cub200
@@ -36,7 +36,7 @@ class DatasetSpec:
         default_dir: folder used without ``--dataset_dir``; None if there is no default.
         needs_dir: False for data that ship with the project.
         test_split: what the reader calls the split of ``--split test``; None if there are no labels for it.
-        splits_at_random: True if the reader takes ``val_ratio``.
+        splits_at_random: True if the reader takes ``val_ratio`` and ``val_from_train``.
         in_chans, mean, std: number of channels, and their statistics for values in [0, 1].
     """
 
@@ -90,6 +90,7 @@ def build_dataset(
     augment: bool | str = False,
     policies: Sequence[str] = (),
     val_ratio: float = 0.2,
+    val_from_train: bool = False,
     bad_images: str = "error",
     class_names: Sequence[str] | None = None,
     wnids: Sequence[str] | None = None,
@@ -105,7 +106,7 @@ def build_dataset(
         img_size: (H, W) of the samples.
         augment: augmentation of training pictures, see :func:`dataset.transforms.augmentation`.
         policies: further augmentation of training pictures, keys of :data:`dataset.transforms.POLICIES`.
-        val_ratio: share of each class for validation, for class folders that are not split yet.
+        val_ratio, val_from_train: see :func:`dataset.folder.list_folder`.
         bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
         class_names: names of the outputs of a trained model, in whose order the classes are then, whatever
             ``num_classes`` is; None for the dataset's own order.
@@ -124,7 +125,7 @@ def build_dataset(
     if split == "test" and spec.test_split is None:
         raise DataError(f"--split test: the test pictures of {name} have no public labels; leave the flag out")
     split = spec.test_split or split if split == "test" else split
-    options = {"val_ratio": val_ratio} if spec.splits_at_random else {}
+    options = {"val_ratio": val_ratio, "val_from_train": val_from_train} if spec.splits_at_random else {}
     listing = spec.list_split(Path(folder) if folder else None, split, **options)
     if class_names is None:
         listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)
@@ -182,6 +183,29 @@ def build_validation(
         logger.warning("evaluated on %d of the %d classes of the model: there are no pictures of %s",
                        len(present), val_set.num_classes, few(absent))  # fmt: skip
     return val_set
+
+
+def warn_of_training_pictures(
+    name: str, test: Listing, *, dataset_dir: str | None, val_ratio: float = 0.2, val_from_train: bool = False,
+    **others: Any,
+) -> None:  # fmt: skip
+    """Warn of pictures of a test split that are also training pictures of the same folder.
+
+    Of a dataset whose test split is its validation split, training has compared them; a test set alone has none.
+
+    Args:
+        name: key of :data:`DATASETS`.
+        test: the test split.
+        dataset_dir, val_ratio, val_from_train: of :func:`build_dataset`, which has ``others``, too.
+    """
+    spec = dataset_spec(name)
+    if spec.test_split != "test" or dataset_dir is None:
+        return
+    try:
+        train = spec.list_split(Path(dataset_dir), "train", val_ratio=val_ratio, val_from_train=val_from_train)
+    except DataError:
+        return
+    warn_of_shared(train, test, "test")
 
 
 def least_similar_classes(data: PictureDataset, lsc: str | None) -> list[int] | None:

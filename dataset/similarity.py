@@ -8,13 +8,15 @@ its *longest* path; the steps are those of the shortest paths to it, which may g
 vertebrate through domestic animal).
 """
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from dataset import DataError
 from dataset.classes import classes_called
+from dataset.tables import read_text
 
 TABLE = Path(__file__).parent / "wordnet" / "hypernyms.txt"
 
@@ -120,10 +122,11 @@ def least_similar(wnids: Sequence[str]) -> list[int]:
 
 
 def read_lsc(path: Path, class_names: Sequence[str]) -> list[int]:
-    """Read the index of each class's least similar class from a file of lines ``class<tab or comma>other``.
+    """Read the index of each class's least similar class from a file of lines ``class,other``.
 
-    Classes are given by name or by index, counted from 0; a name takes precedence. Lines may be in any order, with
-    empty lines between them; in a line with a tab, commas belong to the names.
+    A tab or a semicolon may stand for the comma, and quotation marks around a class. Classes are given by name or by
+    index, counted from 0; a name takes precedence. Lines may be in any order, with empty lines between them. Of
+    several ways to divide a line, the first counts that gives two known classes.
 
     Args:
         path: the file.
@@ -136,19 +139,19 @@ def read_lsc(path: Path, class_names: Sequence[str]) -> list[int]:
     if path.exists() and not path.is_file():
         raise DataError(f"--lsc {path} cannot be read: it is not a file")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DataError(f"--lsc {path} cannot be read: {reason}") from None
+        lines = read_text(path).split("\n")
+    except OSError as error:
+        raise DataError(f"--lsc {path} cannot be read: {error.strerror}") from None
     least: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         source = f"{path}, line {number}"
-        fields = line.split("\t" if "\t" in line else ",")
-        if len(fields) != 2:
-            raise DataError(f"{source}: {line!r} is not two classes with a tab or a comma between")
-        label, other = (_class_index(field.strip(), class_names, source) for field in fields)
+        pairs = [[field.strip() for field in fields] for fields in _divisions(line) if len(fields) == 2]
+        if not pairs:
+            raise DataError(f"{source}: {line[:60]!r} is not two classes with a comma, a semicolon or a tab between")
+        known = (pair for pair in pairs if all(_is_class(text, class_names) for text in pair))
+        label, other = (_class_index(text, class_names, source) for text in next(known, pairs[0]))
         if label == other:
             raise DataError(
                 f"{source}: class {class_names[label]!r} is given as its own least similar class: give another"
@@ -161,6 +164,20 @@ def read_lsc(path: Path, class_names: Sequence[str]) -> list[int]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(f"{path} has no line for class {missing[0]}, {class_names[missing[0]]!r}{more}: add one each")
     return [least[label] for label in range(len(class_names))]
+
+
+def _divisions(line: str) -> Iterator[list[str]]:
+    """Fields of a line, with each separator, and with and without regard to quotation marks."""
+    for separator in "\t;,":
+        yield line.split(separator)
+        try:
+            yield next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+        except csv.Error:  # a field that is longer than any name
+            continue
+
+
+def _is_class(text: str, class_names: Sequence[str]) -> bool:
+    return bool(classes_called(text, class_names)) or text in map(str, range(len(class_names)))
 
 
 def _class_index(text: str, class_names: Sequence[str], source: str) -> int:

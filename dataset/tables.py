@@ -15,6 +15,8 @@ def read_text(path: Path) -> str:
     content = path.read_bytes()
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = content.decode("utf-16", errors="replace")
+    elif b"\0" in content[:2]:  # no text begins with a NUL, or with one character before it
+        text = content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be", errors="replace")
     else:
         try:
             text = content.decode("utf-8-sig")

@@ -33,7 +33,7 @@ def least_similar_by_features(
         counts += torch.bincount(batch.labels.cpu(), minlength=num_classes)
     parts = gather([(sums, counts)])
     counts = sum(part[1] for part in parts)
-    nothing = torch.zeros_like(next(iter(parts[0][0].values())))  # (f)
+    nothing = torch.zeros_like(next(vector for part in parts for vector in part[0].values()))  # (f)
     means = torch.stack([
         sum(part[0][label] for part in parts if label in part[0]) / counts[label] if counts[label] else nothing
         for label in range(num_classes)

@@ -65,7 +65,7 @@ def how_to_continue(
         images: pictures done in that epoch.
     """
     if not folder or (not record and epoch is None):
-        return "nothing was saved: no epoch was complete, or --output_dir is empty"
+        return "nothing was saved of this run: no epoch was complete, or --output_dir is empty"
     again = f"{command_line()} --resume auto"  # the last flag counts
     if epoch is None:
         return f"epoch {record['epoch'] + 1} of {epochs} is saved; continue with: {again}"

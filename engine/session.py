@@ -1,5 +1,6 @@
 """State of a training run, and how it is saved and restored."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from sloter.config import OPTIONS, differences
 from sloter.loss import ScouterLoss
 from tools import ToolError, distributed
 from tools.distributed.random_state import random_states, restore_random_state
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,22 @@ class Session:
             raise ToolError(f"--resume: the checkpoint trained other layers (--freeze_layers {frozen}): give the same "
                             "--freeze_layers") from error  # fmt: skip
         self.record, self.best_top1, self.stopped = state["metrics"], state["best_top1"], state.get("stopped")
+        if self.stopped and not self._same_size(self.stopped):
+            self.stopped = None
         self._begin(state["epoch"] + 1, self.stopped["share"] if self.stopped else 0.0)
         if state.get("scaler"):
             with _damaged("the loss scale of the checkpoint is damaged"):
                 self.optim_step.scaler.load_state_dict(state["scaler"])
+
+    def _same_size(self, stopped: Mapping[str, Any]) -> bool:
+        """Whether the training set is as large as when an epoch was stopped; if not, a note says so."""
+        now, images = len(self.train_loader.dataset), stopped["images"]
+        before = stopped.get("pictures")  # earlier checkpoints do not have it
+        if now == before or (before is None and images < now):
+            return True
+        logger.warning("there are %d training pictures, and there were %s when the run was stopped: the epoch begins "
+                       "anew", now, before or f"at least {images}")  # fmt: skip
+        return False
 
     def _begin(self, epoch: int, share: float = 0.0) -> None:
         """Build the schedule and the optimizer step, to continue after the fraction ``share`` of an epoch."""
@@ -187,6 +202,7 @@ class Session:
         return {
             "images": stopped.images, "sums": stopped.sums, "seconds": stopped.seconds,
             "share": self.optim_step.done / self.steps_per_epoch() - epoch, "random": random_states(self.device),
+            "pictures": len(self.train_loader.dataset),
         }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from dataset.classes import differing_names, distinct_names, few, fingerprint, outputs_of
 from dataset.loaders import DeviceLoader, build_loader, normalised_picture
 from dataset.pictures import PictureDataset
-from dataset.registry import build_validation
+from dataset.registry import build_validation, warn_of_training_pictures
 from dataset.transforms import resized
 from engine.cost import cost_of
 from engine.explain.attribution.split_model import SplitModel
@@ -23,6 +23,7 @@ from sloter.config import complete_config
 from sloter.slot_model import PlainClassifier, SlotModel, restore_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import say
+from tools.machine import memory_format
 from tools.provenance import file_fingerprint
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class TrainedModel:
         if self.config["use_slot"]:
             self.config |= self.reading
         self.img_size = (img_size[0], img_size[1]) if img_size else tuple(self.config["img_size"])
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.memory_format = memory_format(channels_last)
         model = restore_model(self.config, state["model"], img_size=self.img_size, source=str(path))
         self.model: SlotModel | PlainClassifier = model.to(device).to(memory_format=self.memory_format)
         self.statistics = {key: state["data_config"][key] for key in ("mean", "std")}
@@ -116,6 +117,8 @@ class TrainedModel:
                 dataset, in_chans=self.in_chans, class_names=self._names, split=split,
                 wnids=self.state["data_config"].get("wnids"), **data_config,
             )  # fmt: skip
+        if split == "test" and distributed.is_main():
+            warn_of_training_pictures(dataset, data.listing, **data_config)
         if data.listing.source:
             say(f"{split} pictures: {data.listing.source}")
         self._names = data.class_names  # old checkpoints have none, or the same name twice
@@ -145,7 +148,7 @@ class TrainedModel:
         rank, world_size = (distributed.rank(), distributed.world_size()) if shared else (0, 1)
         return build_loader(
             data, batch_size=batch_size, train=False, device=self.device, num_workers=num_workers, rank=rank,
-            world_size=world_size, memory_format=self.memory_format, **self.statistics,
+            world_size=world_size, memory_format=self.memory_format, gather=distributed.gather, **self.statistics,
         )  # fmt: skip
 
     def pixels(self, picture: Image.Image) -> Tensor:

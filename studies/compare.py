@@ -1,5 +1,10 @@
 """Put the explanation metrics of several runs into one table: ``python -m studies.compare FOLDER ...``."""
 
+from tools.stop_signals import end_on_stop_signals
+
+if __name__ == "__main__":
+    end_on_stop_signals("compare")  # before anything else is imported
+
 import argparse
 import logging
 import os

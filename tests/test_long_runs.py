@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.evaluate import evaluate
 from tools import checkpoint
 from tools.distributed.preemption import StopRequest
+from tools.figures.curves import save_curves
 
 ROOT = Path(__file__).parents[1]
 NAME = "MNIST5k_use_slot_checkpoint.pth"
@@ -125,6 +127,38 @@ def test_an_interrupted_sweep_continues(scripts, tiny, tmp_path, monkeypatch):
     monkeypatch.undo()
     code, out, _ = scripts("train", flags)
     assert code == 0 and "continuing from 192 pictures into epoch 1" in out and (tmp_path / "sweep.csv").is_file()
+
+
+def test_a_signal_in_the_evaluation_of_the_last_epoch_is_not_lost(scripts, tiny, tmp_path, monkeypatch):
+    def interrupted(*args, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*args, **options)
+
+    monkeypatch.setattr("engine.evaluate.evaluate", interrupted)
+    flags = f"{tiny} --img_size 16 --epochs 1"
+    # The work of a single run is done; the next run of a sweep must not start.
+    code, out, _ = scripts("train", flags, f"--output_dir {tmp_path / 'single'}")
+    assert code == 0 and "saved: " in out
+    sweep = f"--iterated_evaluation_num 2 --output_dir {tmp_path / 'sweep'}"
+    code, out, _ = scripts("train", flags, sweep)
+    assert code == 75 and "SIGTERM: stopped after run 1 of 2; continue with: python train.py" in out
+    assert (tmp_path / "sweep" / "run0" / "done.json").is_file() and not (tmp_path / "sweep" / "run1").exists()
+    monkeypatch.undo()
+    code, out, _ = scripts("train", flags, sweep)
+    assert code == 0 and "(complete)" in out and (tmp_path / "sweep" / "sweep.csv").is_file()
+
+
+def test_ctrl_c_while_an_epoch_is_saved_keeps_it(scripts, tiny, tmp_path, monkeypatch):
+    def interrupted(path, records):
+        os.kill(os.getpid(), signal.SIGINT)
+        return save_curves(path, records)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
+    monkeypatch.setattr("engine.run_files.save_curves", interrupted)
+    code, out, err = scripts("train", f"{tiny} --img_size 16 --epochs 2 --output_dir {tmp_path}")
+    signal.signal(signal.SIGINT, before)
+    assert code == 130 and err.endswith("train.py: interrupted\n")
+    assert "epoch 1 of 2 is saved; continue with: python train.py" in out and (tmp_path / "curves.png").is_file()
 
 
 def losses(scripts, records, folder, *flags):

@@ -98,13 +98,14 @@ RULES: dict[str, dict[str, Rule]] = {
         "in_chans": whole(1, MAX_CHANNELS),
         "img_size": Rule("height and width in pixels", _is_size),
         "out_stage": Rule("None or the number of a stage", _is_stage, required=False),
-        "stem": _NAME._replace(required=False),
+        "stem": Rule("timm or 3x3", lambda v: isinstance(v, str) and v in ("timm", "3x3"), required=False),
         **dict.fromkeys(("pretrained", "weights", "weights_source", "freeze_stages"), _ABSENT),
     },
     "data_config": {
         "dataset": _NAME,
         "class_names": Rule("None or a list of names", _is_names, required=False),
         "val_ratio": real(0, 1, required=False),
+        "val_from_train": Rule("True or False", lambda v: isinstance(v, bool), required=False),
         "mean": Rule("a finite number for each channel", _is_statistic(-1e6)),
         "std": Rule("a positive number for each channel", _is_statistic(0)),
     },
@@ -114,7 +115,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "dataset_dir": Rule("None or a folder", lambda v: v is None or isinstance(v, str), required=False),
     },
     "stopped": {"images": whole(0, 2**53), "sums": _SUMS, "seconds": real(0, 1e12), "share": real(0, 1),
-                "random": Rule("RNG states", _is_random)},
+                "pictures": whole(1, 2**53, required=False), "random": Rule("RNG states", _is_random)},
     "metrics": {"epoch": whole(-1, MAX_EPOCH, required=False), "val_top1": real(0, 1, required=False)},
 }  # fmt: skip
 

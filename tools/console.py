@@ -18,12 +18,11 @@ from tqdm import tqdm
 from tools import ToolError, distributed, first_line
 from tools.distributed import is_main
 from tools.distributed.preemption import Interrupted
-from tools.ending import end_workers, exit_deadline, ignore_stop_signals
+from tools.ending import end_workers, exit_deadline
 from tools.machine import keep_freed_memory, pick_device, set_numerics
+from tools.stop_signals import EXIT_RESUME, Preempted, ended_by, ignore_stop_signals, raise_on_stop_signals
 from tools.text import visible
 
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
-EXIT_RESUME = 75  # EX_TEMPFAIL of sysexits.h: not finished, try again
 FEWER_WORKERS = "give a smaller --num_workers, or 0"
 
 
@@ -51,9 +50,12 @@ def run_script(main: Callable[[], None], script: str, errors: tuple[type[Excepti
 def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], ...], until_closed: ExitStack) -> int:
     """Call ``main`` and return the exit code; ``until_closed`` gets the contexts that outlast the process group."""
     try:
-        main()
+        with raise_on_stop_signals(script):
+            main()
     except (Exception, KeyboardInterrupt) as error:
         until_closed.enter_context(ignore_stop_signals())
+        for bar in list(getattr(tqdm, "_instances", ())):  # the error keeps it on the line of the message
+            bar.close()
         # The error keeps the loaders alive; freeing it would make them wait for each of their workers.
         end_workers()
         code = _report(error, script, errors)
@@ -67,7 +69,9 @@ def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], .
 def _report(error: BaseException, script: str, errors: tuple[type[Exception], ...]) -> int:
     """Print why the script ends, with the traceback if it is a bug, and return its exit code."""
     if isinstance(error, KeyboardInterrupt):
-        return distributed.fail(f"{script}: interrupted", EXIT_INTERRUPTED)
+        if error.args and not isinstance(error, Preempted):
+            say(str(error))  # what is saved
+        return distributed.fail(*ended_by(script, error))
     if isinstance(error, Interrupted):
         say(str(error))
         return EXIT_RESUME

@@ -1,7 +1,6 @@
 """End of a process and its workers within seconds, even if a thread or a worker is stuck."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from typing import NoReturn
 
 GRACE_SECONDS = 6.0  # for clean-up, after the message that says why a process ends
 REAP_SECONDS = 2.0  # for killed workers to disappear, unless the system cannot end them
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # requests to end, or to save and end
+TEMPORARY_FILES: set[str] = set()  # that are being written; removed where a process ends at once
 
 
 def end_workers() -> None:
@@ -21,6 +20,8 @@ def end_workers() -> None:
     Workers ignore a scheduler's signals and may be stuck in a file system or a decoder, so asking them to end and
     waiting for it, as torch and multiprocessing do, may take forever. They hold nothing that must be saved.
     """
+    import multiprocessing  # not at the top: scripts import this module first, to handle signals early
+
     workers = multiprocessing.active_children()
     if not workers:
         return
@@ -40,8 +41,12 @@ def end_workers() -> None:
 def exit_now(code: int) -> NoReturn:
     """End this process at once, without waiting for threads, finalizers or other processes."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads the stream any more
+        # Nobody reads the stream any more, or a signal has interrupted a print.
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
             stream.flush()
+    for path in list(TEMPORARY_FILES):
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - without pathlib, as scripts import this module first
     os._exit(code)
 
 
@@ -62,14 +67,3 @@ def exit_deadline(code: int) -> Iterator[None]:
         yield
     finally:
         last_resort.cancel()
-
-
-@contextlib.contextmanager
-def ignore_stop_signals() -> Iterator[None]:
-    """Ignore further requests to end, so that the exit code stays that of the first."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set outside Python

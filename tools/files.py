@@ -19,7 +19,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from tools import ToolError
+from tools.ending import TEMPORARY_FILES
 from tools.figures.texts import prepare_texts
+from tools.stop_signals import hold_stop_signals
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_TO_LEFTOVER = 3600.0  # after its last write, a temporary file has no writer any more
@@ -31,7 +33,8 @@ CHARACTERS_PER_INCH = 20  # of a note below a figure
 def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a temporary file for writing, which replaces ``path`` once it is complete.
 
-    If the process is killed or writing fails, the old file or the new one exists, never a partial one.
+    If the process is killed or writing fails, the old file or the new one exists, never a partial one. A stop signal
+    has its effect after the body.
 
     Two programs that write the same file do not disturb each other: the last one to finish wins.
 
@@ -43,27 +46,31 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         ToolError: the disk or the quota is full.
         OSError: the file cannot be written for another reason.
     """
-    file, part = _create_part(path)
-    try:
-        with file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        if error.errno not in FULL:
+    with hold_stop_signals():
+        part = _name_part(path)
+        TEMPORARY_FILES.add(str(part))
+        try:
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            if error.errno not in FULL:
+                raise
+            raise ToolError(f"{path} cannot be written ({error.strerror}): free some space; nothing saved before is "
+                            "lost") from error  # fmt: skip
+        except BaseException:
+            part.unlink(missing_ok=True)
             raise
-        raise ToolError(f"{path} cannot be written ({error.strerror}): free some space; nothing saved before is "
-                        "lost") from error  # fmt: skip
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        finally:
+            TEMPORARY_FILES.discard(str(part))
 
 
-def _create_part(path: Path) -> tuple[IO[bytes], Path]:
-    """Create the temporary file of a file: its own of each writer, and never through a symbolic link.
+def _name_part(path: Path) -> Path:
+    """Name of the temporary file of a file: its own of each writer, and never that of a symbolic link.
 
     What a killed program left behind is removed once it is old.
     """
@@ -72,8 +79,7 @@ def _create_part(path: Path) -> tuple[IO[bytes], Path]:
         with suppress(OSError):  # another program may remove it, too
             if abs(time.time() - old.lstat().st_mtime) > SECONDS_TO_LEFTOVER:
                 old.unlink()
-    part = path.with_name(f"{start}.{secrets.token_hex(4)}.part")
-    return part.open("xb"), part
+    return path.with_name(f"{start}.{secrets.token_hex(4)}.part")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -92,8 +98,9 @@ def writable_folder(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with hold_stop_signals():
+            probe.touch()
+            probe.unlink()
     except OSError as error:
         raise ToolError(f"the folder {folder} cannot be written ({error.strerror}): choose another one") from error
     return folder

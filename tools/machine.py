@@ -111,3 +111,8 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: LARGEST_THRESHOLD, M_TOP_PAD: TOP_PAD}
     return all(mallopt(name, value) == 1 for name, value in settings.items())
+
+
+def memory_format(channels_last: bool) -> torch.memory_format:
+    """Memory format of a model and its batches."""
+    return torch.channels_last if channels_last else torch.contiguous_format

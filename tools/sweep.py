@@ -12,6 +12,8 @@ from tools import ToolError
 from tools.checkpoint_content import is_real
 from tools.console import format_table, say
 from tools.distributed import barrier, is_main
+from tools.distributed.launch import command_line
+from tools.distributed.preemption import Interrupted, StopRequest
 from tools.files import read_json, save_csv, writable_folder, write_atomically
 from tools.original_checkpoint import renamed_options
 from tools.provenance import data_text
@@ -46,7 +48,7 @@ class SweepRun:
 
 def run_all(
     root: str, runs: Sequence[SweepRun], train: Callable[[int, str], dict[str, Any]], *,
-    failures: tuple[type[Exception], ...] = (),
+    failures: tuple[type[Exception], ...] = (), stop: StopRequest | None = None,
 ) -> None:  # fmt: skip
     """Train the runs that are not complete yet, each in its folder; print and save the table of all runs.
 
@@ -55,8 +57,10 @@ def run_all(
         runs: all runs.
         train: maps the number of a run and its folder to the record of its last epoch.
         failures: errors that end a run but not the sweep.
+        stop: asked after each run but the last whether to start the next one.
 
     Raises:
+        Interrupted: a signal arrived that did not stop the run, in the evaluation of its last epoch.
         ToolError: a run failed (the table of the others is saved), or a folder belongs to another sweep.
     """
     rows, failed = [], []
@@ -73,10 +77,14 @@ def run_all(
             except failures as error:
                 say(f"run {number + 1}/{len(runs)} failed: {error}")
                 failed.append(f"{title} ({error})")
-                continue
-            _save(folder, DONE, record)
-            barrier()
-        rows.append({**run.swept, "repeat": run.repeat or 0, "seed": run.settings["seed"], **record})
+            else:
+                _save(folder, DONE, record)
+                barrier()
+            if stop and number + 1 < len(runs) and stop.anywhere():
+                again = f"continue with: {command_line()}" if root else "nothing is saved, since --output_dir is empty"
+                raise Interrupted(f"{stop.signal}: stopped after run {number + 1} of {len(runs)}; {again}")
+        if record:
+            rows.append({**run.swept, "repeat": run.repeat or 0, "seed": run.settings["seed"], **record})
     if rows:
         _report(root, rows, list(runs[0].swept))
     if failed:

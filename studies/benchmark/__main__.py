@@ -1,5 +1,10 @@
 """Measure the speed of parts of the program: ``python -m studies.benchmark [part ...]``."""
 
+from tools.stop_signals import end_on_stop_signals
+
+if __name__ == "__main__":
+    end_on_stop_signals("benchmark")  # before anything else is imported
+
 import json
 import os
 import platform

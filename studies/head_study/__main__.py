@@ -1,5 +1,10 @@
 """Compare classifier heads on the frozen features of a dataset: ``python -m studies.head_study``."""
 
+from tools.stop_signals import end_on_stop_signals
+
+if __name__ == "__main__":
+    end_on_stop_signals("head_study")  # before anything else is imported
+
 from studies.head_study.flags import parse_args
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def open_source(
         build_dataset(
             choice.name, split, dataset_dir=choice.folder, num_classes=choice.num_classes, img_size=img_size,
             bad_images=bad_images,
-        )
+        ).without_bad_boxes()
         for choice in choices
     ]  # fmt: skip
     if len({data.in_chans for data in opened}) > 1:

@@ -255,6 +255,22 @@ def test_pictures_none_of_which_can_be_decoded_are_an_error(tmp_path, picture_wr
         list(damaged_loader(data, train=False, workers=0))
 
 
+def test_the_note_counts_the_pictures_of_all_processes(tmp_path, picture_writer, caplog):
+    data = damaged(tmp_path, picture_writer, "skip", bad=(0, 2, 3, 4, 6))  # rank 0 has none that can be decoded
+    shares: list = [None, None]
+
+    def gather(items):
+        shares[rank] = items
+        return [item for share in shares if share for item in share]
+
+    for rank in (1, 0):
+        loader = build_loader(data, batch_size=4, train=False, device=torch.device("cpu"), rank=rank, world_size=2,
+                              mean=(0.5,) * 3, std=(0.5,) * 3, gather=gather)  # fmt: skip
+        caplog.clear()
+        assert [n for batch in loader for n in batch.numbers.tolist()] == [[], [1, 5, 7]][rank]
+    assert "5 of 8 pictures cannot be decoded and are left out" in caplog.text
+
+
 def test_the_policy_for_bad_pictures_is_kept_by_copies(tmp_path, picture_writer):
     data = damaged(tmp_path, picture_writer, "skip")
     assert data.sample(3, seed=0).bad_images == data.plain().bad_images == "skip"

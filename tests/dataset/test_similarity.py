@@ -145,8 +145,8 @@ def test_names_take_precedence_over_indices_and_a_tab_over_commas(lsc):
         (2, "0,Black Swan", "class 'Black Swan' is given as its own least similar class"),
         (4, "0,2", "class 'Black Swan' has a line already"),
         (5, "crane\tRed Kite", "'crane' is the name of classes 3 and 4: give the index"),
-        (5, "3", "'3' is not two classes with a tab or a comma between"),
-        (5, "3,1,2", "'3,1,2' is not two classes with a tab or a comma between"),
+        (5, "3", "'3' is not two classes with a comma, a semicolon or a tab between"),
+        (5, "3,1,2", "'3,1,2' is not two classes with a comma, a semicolon or a tab between"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_number(lsc, number, line, message):
@@ -166,9 +166,21 @@ def test_classes_without_a_line_are_an_error(lsc):
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"--lsc .*none.txt cannot be read: No such file or directory"):
         read_lsc(tmp_path / "none.txt", NAMES)
-    (tmp_path / "bytes").write_bytes(b"Caf\xe9,1\n")
-    with pytest.raises(DataError, match=r"--lsc .*bytes cannot be read: it is not UTF-8 text"):
-        read_lsc(tmp_path / "bytes", NAMES)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text", ["Café,1\nMaki,0\n", "Café;Maki\r\n1;0\r\n\r\n \r\n", '"Café"\t"Maki"\n"Maki"\t"Café"']
+)
+def test_a_file_is_read_as_programs_save_it(tmp_path, encoding, text):
+    (tmp_path / "lsc").write_bytes(text.encode(encoding))
+    assert read_lsc(tmp_path / "lsc", ["Café", "Maki"]) == [1, 0]
+
+
+def test_of_several_ways_to_divide_a_line_that_of_known_classes_counts(lsc):
+    assert lsc("a;b,c", "c,a;b", names=["a;b", "c"]) == [1, 0]
+    assert lsc('"kite, red",jay', 'jay,"kite, red"', names=["jay", "kite, red"]) == [1, 0]
+    assert lsc('"x",y', 'y,"x"', names=['"x"', "y"]) == [1, 0]
 
 
 DATA_NOUN = """\

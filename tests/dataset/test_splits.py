@@ -1,14 +1,15 @@
 """Splits of a user's own pictures: folders under the names that people give them, and pictures in two of them."""
 
 import logging
+import shutil
 
 import pytest
 
-from args import parse_args
+from args import parse_args, validation_config
 from dataset import DataError
 from dataset.check import same_content, warn_of_shared
 from dataset.folder import list_folder
-from dataset.registry import build_dataset
+from dataset.registry import build_dataset, warn_of_training_pictures
 
 
 @pytest.fixture
@@ -84,6 +85,81 @@ def test_without_training_pictures_there_is_a_test_set_but_no_training(make):
         assert folders(listing) == {"test"} and listing.source == str(root / "test")
     with pytest.raises(DataError, match=r"has test/ but no train/ with class folders"):
         list_folder(root, "train")
+
+
+SPLITS = {
+    # folders: what trains, validates and tests without and with --val_ratio; "-" is an error, "share" a part of train/
+    ("train",): (("share", "share", "-"), ("share", "share", "-")),
+    ("train", "val"): (("train", "val", "-"), ("train", "val", "-")),
+    ("train", "test"): (("train", "test", "test"), ("share", "share", "test")),
+    ("train", "val", "test"): (("train", "val", "test"), ("train", "val", "test")),
+    ("val",): (("-", "val", "-"), ("-", "val", "-")),
+    ("test",): (("-", "test", "test"), ("-", "test", "test")),
+    ("val", "test"): (("-", "val", "test"), ("-", "val", "test")),
+}
+
+
+@pytest.mark.parametrize("names", SPLITS)
+@pytest.mark.parametrize("given", [False, True])
+def test_every_combination_of_folders_and_val_ratio(make, picture_writer, names, given):
+    root = make(*names)
+    for name in ("ant", "bee"):
+        if "train" in names:
+            picture_writer(root / "train" / name / "second.png", size=(30, 30))
+    found = []
+    for split in ("train", "val", "test"):
+        try:
+            listing = list_folder(root, split, val_ratio=0.5, val_from_train=given)
+        except DataError as error:
+            assert "\n" not in str(error)
+            found.append("-")
+            continue
+        (folder,) = folders(listing)
+        found.append("share" if folder == "train" and len(listing.pictures) == 2 else folder)
+        assert listing.class_names == ["ant", "bee"]
+        left = listing.left_for_testing
+        if split == "train":
+            assert (left == root / "test") == (
+                "test" in names and found[0] != "-" and SPLITS[names][given][1] != "test"
+            )
+    assert tuple(found) == SPLITS[names][given]
+
+
+def test_val_ratio_beside_a_folder_that_validates_gives_a_note(make, caplog):
+    root = make("train", "val")
+    with caplog.at_level(logging.WARNING):
+        list_folder(root, "train", val_from_train=True)
+    assert f"--val_ratio is not used: {root / 'val'} validates" in caplog.text
+
+
+def test_a_test_folder_without_class_folders_is_named(make, picture_writer):
+    root = make("train")
+    picture_writer(root / "test" / "1.png")
+    with pytest.raises(DataError, match=r"--split test: there are no class folders in .*test: put its pictures"):
+        list_folder(root, "test")
+
+
+def test_val_ratio_splits_train_if_it_is_given_or_was_in_training(make):
+    given, left_out = parse_args(["--val_ratio", "0.5"]), parse_args([])
+    assert validation_config(given) == {"val_ratio": 0.5, "val_from_train": True}
+    assert validation_config(left_out) == {"val_ratio": 0.2, "val_from_train": False}
+    stored = {"data_config": validation_config(given)}
+    assert validation_config(left_out, stored) == validation_config(given)
+    assert validation_config(given, {"data_config": {"val_ratio": 0.1}}) == validation_config(given)
+    earlier = {"data_config": {"val_ratio": 0.5}}  # test/ validated, whether the flag was given or not
+    assert validation_config(left_out, earlier) == {"val_ratio": 0.5, "val_from_train": False}
+
+
+def test_a_test_split_is_compared_with_the_training_pictures_of_its_folder(make, caplog):
+    root = make("train", "val", "test")
+    (root / "test/ant/copy.png").write_bytes((root / "train" / "ant" / "train.png").read_bytes())
+    with caplog.at_level(logging.WARNING):
+        warn_of_training_pictures("Folder", list_folder(root, "test"), dataset_dir=str(root), img_size=(8, 8))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("1 of 3 test pictures are training pictures, too, such as ")
+    shutil.rmtree(root / "train")
+    warn_of_training_pictures("Folder", list_folder(root, "test"), dataset_dir=str(root))
+    assert len(caplog.records) == 1
 
 
 def test_a_class_may_be_called_train(tmp_path, picture_writer):

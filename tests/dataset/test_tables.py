@@ -1,6 +1,7 @@
 """Text files of labels and boxes as people have saved them: read right, or an error that names file and line."""
 
 import logging
+import re
 
 import pytest
 
@@ -84,8 +85,6 @@ CUB = {
         ("image_class_labels.txt", "1 1\n2 x\n", r"image_class_labels.txt, line 2: class x is not in .*classes.txt"),
         ("train_test_split.txt", "1 1\n2 yes\n", r"train_test_split.txt, line 2: 'yes' is neither 1, training, nor 0"),
         ("train_test_split.txt", "1 1\n", "train_test_split.txt has no line for picture 2"),
-        ("bounding_boxes.txt", "1 1 2 3 4\n2 1 2 x 4\n", r"bounding_boxes.txt, line 2: .*four numbers: '1 2 x 4'"),
-        ("bounding_boxes.txt", "1 1 2 3 4\n2 1 2 nan 4\n", r"bounding_boxes.txt, line 2: .*four numbers"),
     ],
 )
 def test_cub200_files_that_cannot_be_right_are_errors_with_their_line(tmp_path, name, text, message):
@@ -93,6 +92,45 @@ def test_cub200_files_that_cannot_be_right_are_errors_with_their_line(tmp_path, 
         (tmp_path / file).write_text(content)
     with pytest.raises(DataError, match=message):
         list_cub200(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("2 1 2 x 4\n", "line 2 of .*bounding_boxes.txt does not give four numbers of a box: '2 1 2 x 4'"),
+        ("2 1 2 nan 4\n", "line 2 of .* does not give four numbers"),
+        ("2 1 2 0 4\n", "line 2 of .* does not give four numbers of a box"),
+        ("2 1 2 3\n", "line 2 of .* does not give four numbers"),
+        ("2\n", "line 2 of .* does not give four numbers"),
+        ("1,2,3,4\n", "bounding_boxes.txt has no line for it|contradicts"),
+        ("# none\n", "bounding_boxes.txt has no line for it"),
+        ("", "bounding_boxes.txt has no line for it"),
+        ("2 1 2 3 4\n2 1 2 3 5\n", "line 3 of .* contradicts an earlier line of the same picture"),
+    ],
+)
+def test_a_cub200_picture_without_a_box_is_left_out_and_counted(tmp_path, picture_writer, caplog, line, reason):
+    for file, content in (CUB | {"bounding_boxes.txt": "1 1 2 3 4\n" + line}).items():
+        (tmp_path / file).write_text(content)
+    picture_writer(tmp_path / "images/a/1.jpg", size=(8, 8))
+    data = PictureDataset(list_cub200(tmp_path, "train"), img_size=(8, 8), in_chans=3, num_classes=2)
+    assert data.boxes(1).shape == (0, 4)
+    with caplog.at_level(logging.WARNING):
+        checked = data.without_bad_boxes()
+    assert checked.boxes(1).shape == (0, 4)
+    if not line.startswith("1,"):
+        assert checked.boxes(0).tolist() == [[1.0, 2.0, 4.0, 6.0]]
+        (record,) = caplog.records
+        assert "1 of 2 pictures have no boxes and are left out of the metrics that need them" in record.getMessage()
+        assert re.search(f"such as .*2.jpg .*{reason}", record.getMessage()) and "\n" not in record.getMessage()
+
+
+def test_cub200_without_the_file_of_its_boxes_has_none(tmp_path, caplog):
+    for file, content in CUB.items():
+        (tmp_path / file).write_text(content)
+    (tmp_path / "bounding_boxes.txt").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert list_cub200(tmp_path, "train").boxes is None
+    assert "bounding_boxes.txt cannot be read (No such file or directory): there are no boxes" in caplog.text
 
 
 def test_cub200_with_windows_lines_and_separators(tmp_path):

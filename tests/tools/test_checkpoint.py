@@ -182,6 +182,8 @@ def test_a_flipped_bit_is_found_wherever_it_changes_a_value(tmp_path):
         ("model_config.backbone", None, "backbone must be a name, not None"),
         ("model_config.pretrained", True, "pretrained must be left out"),
         ("model_config.iters", torch.ones(2), "model_config must be names and plain values"),
+        ("model_config.stem", "7x7", "model_config stem must be timm or 3x3, not '7x7'"),
+        ("data_config.val_from_train", 1, "data_config val_from_train must be True or False, not 1"),
         ("data_config.class_names", "ab", "class_names must be None or a list of names"),
         ("data_config.mean", (float("nan"),), "mean must be a finite number for each channel"),
         ("data_config.std", (0.0,), "std must be a positive number for each channel"),

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tools.ending import STOP_SIGNALS, end_workers, ignore_stop_signals
+from tools.ending import end_workers
+from tools.stop_signals import STOP_SIGNALS
 
 
 def deaf(ready):
@@ -37,15 +38,6 @@ def test_many_workers_that_ignore_signals_or_are_stuck_end_soon():
         assert not received and signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL
     finally:
         signal.signal(signal.SIGCHLD, before)
-
-
-def test_stop_signals_are_ignored_while_a_process_ends_and_handled_again_after_it():
-    before = [signal.getsignal(number) for number in STOP_SIGNALS]
-    with pytest.raises(KeyError), ignore_stop_signals():
-        for number in STOP_SIGNALS:
-            os.kill(os.getpid(), number)
-        raise KeyError
-    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
 ENDLESS = """

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from tools import ToolError
+from tools.distributed.preemption import Interrupted
 from tools.sweep import SweepRun, finished, run_all, run_folder, summarise
 
 
@@ -72,6 +73,40 @@ def test_a_run_that_fails_does_not_end_the_others(tmp_path, capsys):
         assert len(list(csv.DictReader(file))) == 3
     run_all(str(tmp_path), runs(), train, failures=(RuntimeError,))
     assert "run 2/4: power 1.0, seed 1\n" in capsys.readouterr().out
+
+
+class Asked:
+    """Request to stop that a signal has made during the first run."""
+
+    signal = "SIGTERM"
+
+    def anywhere(self):
+        return True
+
+
+def test_a_signal_that_a_run_outlasts_ends_the_sweep_before_the_next_run(tmp_path, monkeypatch):
+    trained = []
+
+    def remember(number, folder):
+        trained.append(number)
+        if number == 1:
+            raise RuntimeError("the loss is not finite")
+        return train(number, folder)
+
+    def go_on():
+        run_all(str(tmp_path), runs(), remember, failures=(RuntimeError,), stop=Asked())
+
+    monkeypatch.setattr("sys.argv", ["train.py", "--power", "1,2"])
+    with pytest.raises(Interrupted, match="SIGTERM: stopped after run 1 of 4; continue with: python train"):
+        go_on()
+    with pytest.raises(Interrupted, match="after run 2 of 4"):  # a run that fails is no reason to start the next one
+        go_on()
+    assert trained == [0, 1] and not (tmp_path / "sweep.csv").exists()
+    trained.clear()
+    monkeypatch.setattr(Asked, "anywhere", lambda self: trained[-1] == 3)
+    with pytest.raises(ToolError, match="1 of 4 runs failed"):  # the last run is the end of the sweep: it is complete
+        go_on()
+    assert trained == [1, 2, 3] and (tmp_path / "sweep.csv").is_file()
 
 
 def test_the_folder_of_another_sweep_is_refused(tmp_path):

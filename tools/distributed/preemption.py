@@ -22,7 +22,8 @@ class StopRequest:
     """Context manager in which SIGTERM and SIGUSR1 do not end the program but request a stop.
 
     Call it after each step: it returns whether to stop, on all processes after the same step. A signal may reach only
-    one process, or each at a different time, and a process that stopped alone would leave the others waiting.
+    one process, or each at a different time, and a process that stopped alone would leave the others waiting. It can be
+    entered again, for the next run of a sweep.
 
     Args:
         device: device of the collectives.
@@ -35,6 +36,7 @@ class StopRequest:
         self._wait, self._steps, self._checked = 1, 0, time.monotonic()
 
     def __enter__(self) -> "StopRequest":
+        self._wait, self._steps, self._checked = 1, 0, time.monotonic()
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
@@ -61,6 +63,11 @@ class StopRequest:
         if asked and self.signal is None:
             self.signal = "a signal to another process"
         return bool(asked)
+
+    def anywhere(self) -> bool:
+        """Whether any process got a signal so far; every process must call it."""
+        self._wait = 0
+        return self()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name

@@ -17,6 +17,16 @@ def test_a_signal_is_recorded(number):
         assert stop() and stop.signal == number.name
 
 
+def test_a_signal_is_known_after_the_run_that_it_did_not_stop():
+    stop = StopRequest(CPU)
+    with stop:
+        pass
+    assert not stop.anywhere()
+    with stop:  # the next run of a sweep
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.anywhere()
+
+
 def test_previous_signal_handlers_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
     with pytest.raises(KeyError), StopRequest(CPU):

@@ -164,7 +164,7 @@ def test_names_are_text_and_never_markup(tmp_path):
 
 def test_names_that_are_not_valid_text_do_not_break_the_page(tmp_path):
     page, _ = written(tmp_path, cards=[a_card(label="caf\udce9")])
-    assert page.find("option")[1]["text"] == "caf? (1)"
+    assert page.find("option")[1]["text"] == r"caf\udce9 (1)"
 
 
 def test_every_picture_has_a_description_and_loads_lazily(tmp_path):
@@ -479,3 +479,16 @@ def test_in_print_the_settings_are_open_and_the_controls_hidden(opened):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert style_of(driver, ".controls", "display") == style_of(driver, "nav", "display") == "none"
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_names_from_right_to_left_do_not_move_the_text_around_them(tmp_path):
+    name = "קמץ\u202e"
+    card = a_card(title=name, label=name, prediction=name, maps=[a_map(name=name)])
+    page, text = written(tmp_path, cards=[card], title=name, configuration={"dataset_dir": name})
+    shown = r"קמץ\u202e"
+    assert "\u202e" not in text and page.find("h1")[0]["text"] == shown
+    assert [e["text"] for e in page.find("bdi")] == [shown] * 5  # settings, title, label, prediction, map
+    assert f"\u2068{shown}\u2069 (1)" in [e["text"] for e in page.find("option")]
+    alts = [e["alt"] for e in page.find("img")]
+    assert alts == [f"Picture \u2068{shown}\u2069",
+                    f"Map of evidence for class \u2068{shown}\u2069 on picture \u2068{shown}\u2069"]  # fmt: skip

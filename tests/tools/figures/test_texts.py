@@ -2,6 +2,8 @@ import logging
 import warnings
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 from PIL import Image
 
@@ -43,3 +45,23 @@ def test_a_font_that_has_the_character_is_used(monkeypatch):
         monkeypatch.undo()
         for cached in (texts.families, texts.characters):
             cached.cache_clear()
+
+
+def drawn(*lines, prepare):
+    """Pixels of a figure with these lines."""
+    figure = Figure(figsize=(3, 1))
+    for number, line in enumerate(lines):
+        figure.text(0.05, 0.1 + 0.4 * number, line)
+    if prepare:
+        texts.prepare_texts(figure)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+def test_names_from_right_to_left_are_drawn_in_their_order():
+    left_to_right = "\u202d"  # a mark that forces the order of the code points
+    hebrew, arabic = "קמץ", "كلب"
+    expected = drawn(left_to_right + hebrew[::-1], "label " + left_to_right + hebrew[::-1], prepare=False)
+    assert (drawn(hebrew, f"label {hebrew}", prepare=True) == expected).all()
+    assert (drawn(arabic, prepare=True) != drawn(left_to_right + arabic, prepare=False)).any()

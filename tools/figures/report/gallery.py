@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tools import ToolError
-from tools.figures.report.parts import NO_VALUE, breakable, escape, fill, is_finite, percent
+from tools.figures.report.parts import NO_VALUE, breakable, fill, is_finite, isolated, percent
 from tools.figures.report.pictures import COLOURS, map_uris, picture_uri
 
 MAX_SMALL_SIDE = 64  # pixels up to which a picture is enlarged without smoothing
@@ -83,7 +83,7 @@ def gallery(cards: Sequence[ReportCard]) -> str:
         legend="".join(legend) + "<li>the maps of a colour share one scale per picture; pale: little evidence</li>",
         class_label="True class" if labelled else "Predicted class",
         options="".join(
-            f'<option value="{i}">{escape(name)} ({counts[name]})</option>' for name, i in number_of.items()
+            f'<option value="{i}">{isolated(name)} ({counts[name]})</option>' for name, i in number_of.items()
         ),
         outcome=fill("outcome.html", wrong=outcomes["wrong"], right=outcomes["right"]) if labelled else "",
         cards_total=len(cards),
@@ -101,7 +101,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _card(card: ReportCard, number: int, class_number: int | str) -> str:
     uri, width, height = picture_uri(card.picture)
-    of_picture = card.title if card.title.casefold().startswith("picture") else f"picture {card.title}"
+    named = card.title.casefold().startswith("picture")
+    of_picture = isolated(card.title) if named else f"picture {isolated(card.title)}"
     facts = {"True class": card.label, "Prediction": card.prediction}
     lines = [f"<dt>{key}</dt><dd>{breakable(value)}</dd>" for key, value in facts.items() if value is not None]
     lines.append(f"<dt>Probability</dt><dd>{percent(card.probability)}</dd>")
@@ -116,7 +117,7 @@ def _card(card: ReportCard, number: int, class_number: int | str) -> str:
         picture=uri,
         width=width,
         height=height,
-        alt=escape(of_picture[:1].upper() + of_picture[1:]),
+        alt=isolated(card.title[:1].upper() + card.title[1:]) if named else f"P{of_picture[1:]}",
         facts="".join(lines),
         maps="".join(_maps(card, of_picture, width, height)),
     )
@@ -149,7 +150,7 @@ def _maps(card: ReportCard, of_picture: str, width: int, height: int) -> list[st
             picture=uris[i],
             width=width,
             height=height,
-            alt=escape(f"Map of evidence {FOR_OR_AGAINST[m.kind]} class {m.name} on {of_picture}"),
+            alt=f"Map of evidence {FOR_OR_AGAINST[m.kind]} class {isolated(m.name)} on {of_picture}",
             class_name=breakable(m.name),
             tags="".join(f' <span class="tag">{tag}</span>' for tag, name in tags.items() if name == m.name),
             probability=percent(m.probability),

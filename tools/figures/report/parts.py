@@ -3,11 +3,14 @@
 import html
 import math
 import re
+import unicodedata
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import numpy as np
+
+from tools.text import visible
 
 FOLDER = Path(__file__).parent
 NO_VALUE = "-"  # also for NaN and infinity
@@ -24,13 +27,24 @@ def fill(template: str, **values: Any) -> str:
 
 
 def escape(value: object) -> str:
-    """Escape any value for the text of an element or an attribute."""
-    return html.escape(str(value), quote=True)
+    """Escape any value for the text of an element or an attribute; marks of the direction of writing become visible."""
+    return html.escape(visible(str(value), keep="\n\t"), quote=True)
 
 
 def breakable(name: object) -> str:
-    """Escape a name for the text of an element; a line may break after ``_``, ``.``, ``/``, ``\\`` and ``-``."""
-    return re.sub(r"([_./\\-]+)(?=[^_./\\-])", r"\1<wbr>", escape(name))
+    """Escape a name for the text of an element; a line may break after ``_``, ``.``, ``/``, ``\\`` and ``-``.
+
+    Text around a name that is written from right to left keeps its order.
+    """
+    name = re.sub(r"([_./\\-]+)(?=[^_./\\-])", r"\1<wbr>", escape(name))
+    return f"<bdi>{name}</bdi>"
+
+
+def isolated(name: object) -> str:
+    """Escape a name in the middle of a text that has no elements: of an attribute, or of the choices of a list."""
+    text = escape(name)
+    leftward = any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text)
+    return f"\u2068{text}\u2069" if leftward else text
 
 
 def is_number(value: object) -> bool:
