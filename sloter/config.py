@@ -101,7 +101,7 @@ class SlotConfig:
         effect="reading",
     )  # fmt: skip
     reference_quantile: float = option(
-        0.9, "quantile over classes for --reference quantile; at most the second largest value is taken, which 1 means",
+        0.95, "quantile over classes for --reference quantile, at most the second largest value, which 1 means",
         metavar="Q", low=0.5, high=1, effect="reading",
     )  # fmt: skip
     slot_init: str = option(

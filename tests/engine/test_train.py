@@ -44,6 +44,9 @@ class Criterion:
     def __call__(self, output, labels):
         return self.combine(torch.nn.functional.cross_entropy(output.logits, labels), output.logits.new_zeros(()))
 
+    def attention_area(self, attn):
+        return attn.flatten(1).mean(1)
+
     def combine(self, ce, attn_mean):
         area = attn_mean**self.power
         return {"loss": ce + area, "ce": ce, "attn_mean": attn_mean, "area_loss": area}

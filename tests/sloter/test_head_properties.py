@@ -13,7 +13,8 @@ OPTIONS = {
     "value_weighting": st.sampled_from(["mean", "equal"]),
     "position": st.sampled_from(["sine", "none"]),
     "salience": st.sampled_from([0.0, 0.5, 2.5]),
-    "reference": st.sampled_from(["none", "min"]),
+    "reference": st.sampled_from(["none", "min", "mean", "quantile"]),
+    "reference_quantile": st.floats(0.5, 1),
     "logit_scale": st.floats(0.5, 30),
     "dropout": st.sampled_from([0.0, 0.3]),
     "loss_status": st.sampled_from([1, -1]),
@@ -66,7 +67,10 @@ def test_the_explanation_is_the_score(options, img_size, b, seed):
             for column in range(grid[1]):
                 evidence += attn[:, :, slot, row, column] * values[:, row, column, None]
     torch.testing.assert_close(logits, options["loss_status"] * evidence, rtol=1e-4, atol=1e-6)
-    assert (evidence >= 0).all() and (attn >= 0).all() and (attn <= 1).all()
+    if options["reference"] == "none":
+        assert (evidence >= 0).all() and (attn >= 0).all() and (attn <= 1).all()
+    if options["reference"] == "min":
+        assert (attn.sum(2) >= -1e-6).all()
 
 
 @QUICK

@@ -75,7 +75,7 @@ def test_slots_that_match_their_class_win():
     games = grid_games(head, val, torch.device("cpu"), grids=5)
     assert games == {"grid": pytest.approx(1.0), "grid_why_not": pytest.approx(0.0)}
     head.slot.reference = "none"
-    value = 1 / (1 + 4 * math.exp(-4 / math.sqrt(2)))  # the sigmoid with a logit scale of 4 and a bias of -log 4
+    value = 1 / (1 + 4 * math.exp(-3 / math.sqrt(2)))  # the sigmoid with a logit scale of 3 and a bias of -log 4
     expected = value / (value + 3 * 0.2)
     assert grid_games(head, val, torch.device("cpu"), grids=5)["grid"] == pytest.approx(expected, rel=1e-4)
 
