@@ -89,7 +89,10 @@ def main() -> None:
         sources = Sources(trained.in_chans, data=data, numbers=run.vis_id, files=run.image, bad_images=run.bad_images)
         root = output_folder(trained, run.vis_dir, files=data is None)
         note = provenance_text(trained.provenance(data))
-        draw_slot_maps(trained, sources, root, classes=chosen_classes(run, trained), note=note)
+        draw_slot_maps(
+            trained, sources, root, classes=chosen_classes(run.classes, trained),
+            versus=chosen_classes(run.versus, trained) or (), note=note,
+        )  # fmt: skip
     if run.report and distributed.is_main():
         report(run, trained, data, accuracy)
 
@@ -105,7 +108,8 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(data) - 1}")
     if data is None and run.explain_metrics:
         raise ToolError("--explain_metrics true needs the validation split, which --image replaces: leave one out")
-    chosen_classes(run, trained)
+    chosen_classes(run.classes, trained)
+    chosen_classes(run.versus, trained)
     if run.explain_metrics and distributed.is_main():
         check_table(trained.path.parent)
     if run.report:
@@ -114,9 +118,9 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         check_folder(Path(run.vis_dir), "--vis_dir", inputs=[*(run.image or ()), run.dataset_dir])
 
 
-def chosen_classes(run: argparse.Namespace, trained: TrainedModel) -> list[int] | None:
-    """Numbers of the classes of ``--classes``; None if it is not given."""
-    return [class_number(name, trained.class_names) for name in run.classes] if run.classes else None
+def chosen_classes(given: list[str] | None, trained: TrainedModel) -> list[int] | None:
+    """Numbers of the classes of ``--classes`` or ``--versus``; None if the flag is not given."""
+    return [class_number(name, trained.class_names) for name in given] if given else None
 
 
 def named_checkpoint(run: argparse.Namespace) -> Path:

@@ -30,7 +30,7 @@ from engine import TrainingError
 from engine.explain.attribution.registry import METHODS, Attribution, build_explainer
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel
-from engine.explain.drawing import caption, output_folder
+from engine.explain.drawing import caption, draw_contrasts, output_folder
 from engine.explain.interface import Explainer
 from engine.explain.score import score_maps, summary
 from engine.explain.settings import MetricSettings
@@ -47,6 +47,7 @@ from tools.provenance import file_fingerprint, provenance_text
 
 logger = logging.getLogger("torchcam_vis")
 
+POSITIVE_MODEL = "SCOUTER positive"
 ANNOUNCED_SECONDS = 5.0  # a method that is expected to take longer says so before it starts
 SLOW_SENSITIVITY = ("SSCAM", "ISCAM")  # their sensitivity is measured only with --sensitivity_of_all true
 
@@ -58,6 +59,7 @@ class Explained(NamedTuple):
     split: SplitModel
     explainers: dict[str, Attribution]
     classes: list[int]
+    versus: list[int]  # classes that a slot model's prediction is contrasted with
     options: MethodSettings
 
 
@@ -83,12 +85,13 @@ def main() -> None:
     data = load_data(run, trained)
     names = trained.class_names
     classes = [class_number(name, names) for name in run.classes] if run.classes else list(range(len(names)))
+    versus = [class_number(name, names) for name in run.versus or ()]
     options = MethodSettings(**flags.method_settings(run))
     draws = run.vis or run.image or "vis_id" in run.given or not run.explain_metrics
     drawn = {"data": None if run.image else data, "numbers": run.vis_id, "files": run.image}
     own = draws and distributed.is_main()
     sources = Sources(trained.in_chans, **drawn, bad_images=run.bad_images) if own else None
-    explained = Explained(trained, split, build_all(run, trained, split, data, options), classes, options)
+    explained = Explained(trained, split, build_all(run, trained, split, data, options), classes, versus, options)
     with distributed.main_first():  # drawing may take hours, for which no collective would wait
         if sources:
             draw_all(run, explained, sources)
@@ -180,6 +183,11 @@ def draw_picture(
         floor=run.grad_min_level, note=note,
     )  # fmt: skip
     say(title)
+    for name, model in own.items():
+        draw_contrasts(
+            model, model.explain(source.picture), source, folder, shown, versus=explained.versus, note=note,
+            prefix="positive_" if name == POSITIVE_MODEL else "negative_",
+        )  # fmt: skip
 
 
 def draw_methods(
@@ -212,7 +220,7 @@ def seconds_of_forward(model: SplitModel, images: Tensor) -> float:
 def slot_models(run: argparse.Namespace, trained: TrainedModel) -> dict[str, TrainedModel]:
     """Positive and negative slot model in the folder of the plain one, if they were trained for the same classes."""
     found = {}
-    for name, status in (("SCOUTER positive", 1), ("SCOUTER negative", -1)):
+    for name, status in ((POSITIVE_MODEL, 1), ("SCOUTER negative", -1)):
         own = checkpoint.run_name(**{**flags.name_config(run), "use_slot": True, "loss_status": status})
         if model := trained.beside(own):
             found[name] = model

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dataset.sources import Source, Sources
 from engine.explain.drawing import LIKELY_CLASSES
-from engine.explain.slots import interesting_classes
+from engine.explain.slots import Explanation, interesting_classes
 from engine.explain.table import metric_cells, read_metrics
 from engine.trained_model import TrainedModel
 from tools import ToolError
@@ -72,12 +74,26 @@ def report_card(models: Sequence[TrainedModel], source: Source) -> ReportCard:
     maps = [
         ReportMap(
             name=names[label], probability=float(explanation.probabilities[label]),
-            logit=float(explanation.logits[label]), values=explanation.evidence[label].numpy(),
-            kind="negative" if model.is_negative else "positive",
+            logit=float(explanation.logits[label]), values=values[label].numpy(), kind=kind,
+            is_part=explanation.two_sided,
         )
         for model, explanation in zip(models, explanations, strict=True)
         for label in shown
+        for kind, values in _sides(explanation, negative=model.is_negative).items()
     ]  # fmt: skip
     best = int(first.probabilities.argmax())
+    if source.label is not None and source.label != best:
+        contrast = first.contrast(best, source.label)  # (h, w)
+        maps.append(ReportMap(
+            name=f"{names[best]} rather than {names[source.label]}", probability=float(first.probabilities[best]),
+            logit=float(contrast.sum()), values=contrast.numpy(), kind="contrast",
+        ))  # fmt: skip
     known = names[source.label] if source.label is not None else None
     return ReportCard(source.title, source.picture, known, names[best], float(first.probabilities[best]), maps)
+
+
+def _sides(explanation: Explanation, *, negative: bool) -> dict[str, Tensor]:
+    """The maps (c, h, w) to show, by the kind of :class:`ReportMap`."""
+    if explanation.two_sided:
+        return {"positive": explanation.why, "negative": explanation.why_not}
+    return {"negative" if negative else "positive": explanation.evidence}

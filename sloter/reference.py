@@ -36,6 +36,7 @@ def upper_reference(maps: Tensor, kind: str, quantile: float) -> Tensor:
 
 
 REFERENCES = ("none", "min", "mean", "quantile")
+TWO_SIDED = ("mean", "quantile")  # with these there is evidence for and against a class
 
 
 def class_quantile(maps: Tensor, quantile: float) -> Tensor:

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
@@ -12,9 +13,10 @@ from dataset import DataError
 from dataset.loaders import normalised_picture
 from dataset.pictures import PictureDataset
 from dataset.sources import Source, Sources
-from engine.explain.slots import explain_picture, interesting_classes
+from engine.explain.slots import Explanation, explain_picture, interesting_classes
 from engine.trained_model import TrainedModel
 from tools.console import progress, say
+from tools.figures.contrast import contrast_text, save_contrast_figure
 from tools.figures.explanations import OverviewRow, class_maps, draw_overview, save_explanation_figure, save_map_files
 from tools.files import save_figure, writable_folder
 
@@ -38,7 +40,13 @@ def caption(title: str, names: Sequence[str], probabilities: Tensor, label: int 
 
 
 def draw_slot_maps(
-    trained: TrainedModel, sources: Sources, root: Path, *, classes: list[int] | None, note: str = ""
+    trained: TrainedModel,
+    sources: Sources,
+    root: Path,
+    *,
+    classes: list[int] | None,
+    versus: Sequence[int] = (),
+    note: str = "",
 ) -> None:
     """Draw the explanations of pictures, each in a folder of its own, and an overview of the first ones.
 
@@ -47,11 +55,12 @@ def draw_slot_maps(
         sources: the pictures.
         root: folder of all of them.
         classes: to show; None for the likely ones.
+        versus: classes that the predicted one is contrasted with; see :func:`draw_contrasts`.
         note: data and checkpoint, for a line below each figure.
     """
     rows = []
     for source in progress(sources, "explain"):
-        rows.append(_draw_picture(trained, source, writable_folder(root / source.title), classes, note))
+        rows.append(_draw_picture(trained, source, writable_folder(root / source.title), classes, versus, note))
     line = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / 'explanation.png'}"
     if len(rows) > 1:
         shown = rows[:MAX_OVERVIEW_ROWS]
@@ -61,12 +70,12 @@ def draw_slot_maps(
 
 
 def _draw_picture(
-    trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None, note: str
+    trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None, versus: Sequence[int], note: str
 ) -> OverviewRow:  # fmt: skip
     names, negative, pixels = trained.class_names, trained.is_negative, trained.pixels(source.picture)
     explanation = explain_picture(trained.model, trained.normalised(pixels))
     picture = to_pil_image(pixels)
-    save_map_files(folder, picture, explanation.attention.numpy(), classes or range(len(names)))
+    save_map_files(folder, picture, explanation.attention.clamp_min(0).numpy(), classes or range(len(names)))
     columns = partial(class_maps, explanation, names, label=source.label)
     shown = classes or interesting_classes(explanation, count=LIKELY_CLASSES, negative=negative, label=source.label)
     title = caption(source.title, names, explanation.probabilities, source.label)
@@ -74,9 +83,40 @@ def _draw_picture(
         folder / "explanation.png", picture, columns(shown), title=title, negative=negative, note=note
     )
     say(title)
+    draw_contrasts(trained, explanation, source, folder, picture, versus=versus, note=note)
     predicted = names[int(explanation.probabilities.argmax())]
     every = list(range(len(names))) if len(names) <= MAX_CLASSES_IN_OVERVIEW else shown
     return OverviewRow(picture, (source.title, f"predicted {predicted}"), columns(classes or every))
+
+
+def draw_contrasts(
+    trained: TrainedModel, explanation: Explanation, source: Source, folder: Path, picture: Image.Image, *,
+    versus: Sequence[int], note: str, prefix: str = "",
+) -> None:  # fmt: skip
+    """Draw the evidence for the predicted class rather than another, ``versus_<other>.png``, and print their ratio.
+
+    Args:
+        trained: a slot model.
+        explanation: of the picture.
+        source: the picture.
+        folder: an existing folder.
+        picture: the model's input before normalisation.
+        versus: the other classes; none for the true class, if the prediction is wrong.
+        note: data and checkpoint, for a line below each figure.
+        prefix: of the names of the files, to tell two models apart.
+    """
+    names, predicted = trained.class_names, int(explanation.probabilities.argmax())
+    true = [] if source.label is None else [source.label]
+    for other in versus or true:
+        if other == predicted:
+            continue
+        contrast = explanation.contrast(predicted, other).numpy()
+        text = contrast_text(names[predicted], names[other], float(contrast.sum()))
+        save_contrast_figure(
+            folder / f"{prefix}versus_{other}.png", picture, contrast, name=names[predicted], other=names[other],
+            title=caption(source.title, names, explanation.probabilities, source.label), note=note,
+        )  # fmt: skip
+        say(f"picture {source.title}: {text}")
 
 
 def followed_rows(

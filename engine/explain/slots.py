@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.explain.interface import Explainer
+from sloter.reference import TWO_SIDED
 from sloter.slot_model import SlotModel, SlotOutput
 
 
@@ -57,18 +58,20 @@ class Explanation:
     why: Tensor  # (c, h, w), evidence for the class, not negative
     why_not: Tensor  # (c, h, w), evidence against the class, not negative
     common: Tensor  # (c, h, w), the rest: logits == (why - why_not + common).sum((1, 2))
+    two_sided: bool = False  # whether there can be evidence both for and against a class
 
     def of_outputs(self, order: Tensor) -> "Explanation":
         """Explanation for the outputs ``order`` (c) in this order."""
-        return Explanation(**{name: value[order] for name, value in vars(self).items()})
+        values = {name: value[order] for name, value in vars(self).items() if name != "two_sided"}
+        return Explanation(**values, two_sided=self.two_sided)
 
     def contrast(self, label: int, other: int) -> Tensor:
         """Evidence (h, w) for one class rather than another, signed; it sums to the difference of their logits.
 
         This is the log of the ratio of their probabilities, in nats, whatever the reference.
         """
-        signed = self.why - self.why_not + self.common  # (c, h, w)
-        return signed[label] - signed[other]
+        first, second = (self.why[c] - self.why_not[c] + self.common[c] for c in (label, other))  # (h, w) each
+        return first - second
 
 
 @torch.no_grad()
@@ -89,6 +92,7 @@ def explain_picture(model: nn.Module, image: Tensor) -> Explanation:
         attention=attention_maps(output)[0].float().cpu(),
         evidence=evidence_maps(output)[0].float().cpu(),
         **{name: part[0].float().cpu() for name, part in parts._asdict().items()},
+        two_sided=model.slot.reference in TWO_SIDED,
     )
 
 

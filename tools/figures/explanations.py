@@ -50,22 +50,28 @@ def save_map_files(folder: Path, picture: Image.Image, maps: np.ndarray, classes
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Attention and evidence of one class, a column of a figure."""
+    """Maps of one class, a column of a figure.
+
+    With ``against`` the evidence has two sides: ``logit == evidence.sum() - against.sum() + common``.
+    """
 
     name: str
     logit: float
     probability: float
     attention: np.ndarray  # (h, w)
-    evidence: np.ndarray  # (h, w)
+    evidence: np.ndarray  # (h, w), not negative; against the class if the model is negative and has one side
     is_true: bool
+    against: np.ndarray | None = None  # (h, w), not negative
+    common: float = 0.0  # what the class shares with the others
 
 
 def save_explanation_figure(
     path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool, note: str = ""
 ) -> None:  # fmt: skip
-    """Draw a picture and, for each class, its attention above its evidence.
+    """Draw a picture and, for each class, two maps: evidence for it above evidence against it, and their sum below.
 
-    All maps of a row share one scale, so that a class with less evidence looks paler.
+    For evidence of one side, attention above evidence. All maps of a row, and both rows of evidence with two sides,
+    share one scale, so that a class with less evidence looks paler.
 
     Args:
         path: the PNG to write.
@@ -75,40 +81,76 @@ def save_explanation_figure(
         negative: the maps speak against their class (blue) instead of for it (red).
         note: see :func:`tools.files.save_figure`.
     """
-    rows = {"attention": [c.attention for c in columns], "evidence": [c.evidence for c in columns]}
-    colours = NEGATIVE if negative else POSITIVE
+    rows = _rows_of(columns, negative)
     width = 1 + len(columns)
     figure = Figure(figsize=(1.9 * width + 0.6, 4.9), layout="constrained")
     axes = figure.subplots(2, width, squeeze=False)
     figure.suptitle(title, fontsize=11)
     axes[0, 0].imshow(picture.convert("RGB"))
     axes[0, 0].set_title("picture", fontsize=9)
-    _legend(axes[1, 0], negative)
-    for row, (kind, maps) in enumerate(rows.items()):
-        scale = Normalize(0.0, max(max(float(m.max()) for m in maps), 1e-12))
+    axes[1, 0].text(
+        0.5, 0.5, _legend(columns, negative), ha="center", va="center", fontsize=8, transform=axes[1, 0].transAxes
+    )  # fmt: skip
+    for row, (label, maps, colours, top) in enumerate(rows):
+        scale = Normalize(0.0, max(top, 1e-12))
         for ax, column, values in zip(axes[row, 1:], columns, maps, strict=True):
             image = overlay(ax, picture, values, colours, scale)
-            if row == 0:
-                name = visible(f"{column.name} (true)" if column.is_true else column.name)
-                ax.set_title(f"{name}\nlogit {column.logit:.3g}\np = {column.probability:.3f}", fontsize=9)
-            else:
-                ax.set_title(f"sum {values.sum():.3g}", fontsize=9)
+            ax.set_title(_title(column, values, row), fontsize=9)
+            if row == 1 and column.against is not None:
+                ax.text(0.5, -0.04, _sum_text(column), ha="center", va="top", fontsize=8, transform=ax.transAxes)
         bar = figure.colorbar(image, ax=list(axes[row, :]), shrink=0.85, pad=0.01)
-        bar.set_label(f"{kind} for the class" if not negative else f"{kind} against the class", fontsize=8)
+        bar.set_label(label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
     for ax in axes.flat:
         ax.set_axis_off()
     save_figure(path, figure, note=note)
 
 
-def _legend(ax: Any, negative: bool) -> None:
+def _rows_of(columns: Sequence[ClassMap], negative: bool) -> list[tuple[str, list[np.ndarray], Any, float]]:
+    """Label, maps, colours and end of the scale of both rows of a figure."""
+    evidence = [column.evidence for column in columns]
+    against = [column.against for column in columns if column.against is not None]
+    if against:
+        top = max(float(values.max()) for values in (*evidence, *against))
+        return [("evidence for the class", evidence, POSITIVE, top), ("evidence against it", against, NEGATIVE, top)]
+    attention, side = [column.attention for column in columns], "against" if negative else "for"
+    colours = NEGATIVE if negative else POSITIVE
+    return [(f"{kind} {side} the class", maps, colours, max(float(values.max()) for values in maps))
+            for kind, maps in (("attention", attention), ("evidence", evidence))]  # fmt: skip
+
+
+def _title(column: ClassMap, values: np.ndarray, row: int) -> str:
+    """Title of a panel: the class above the upper row, the sum of the map where there is evidence."""
+    name = visible(f"{column.name} (true)" if column.is_true else column.name)
+    if column.against is None:
+        upper = f"{name}\nlogit {column.logit:.3g}\np = {column.probability:.3f}"
+        return upper if row == 0 else f"sum {values.sum():.3g}"
+    side = f"{'against' if row else 'for'} {values.sum():.1f}"
+    return side if row else f"{name}\np = {column.probability:.3f}\n{side}"
+
+
+def _sum_text(column: ClassMap) -> str:
+    """The sum that makes the logit, as in ``7.2 - 0.4 - 3.1 = 3.7``."""
+    assert column.against is not None
+    sign = "\u2212" if column.common < 0 else "+"
+    return (f"{column.evidence.sum():.1f} \u2212 {column.against.sum():.1f} {sign} {abs(column.common):.1f}\n"
+            f"= logit {column.logit:.1f}".replace("-", "\u2212"))  # fmt: skip
+
+
+def _legend(columns: Sequence[ClassMap], negative: bool) -> str:
+    """Explanation of the colours, for a reader who does not know the method."""
+    if any(column.against is not None for column in columns):
+        return (
+            "red: what here speaks\nfor the class and for\nfew others\n\n"
+            "blue: what here speaks\nagainst it and against\nfew others\n\n"
+            "below: for \u2212 against\n+ what the classes\nshare = logit"
+        )
     sign, kind = ("minus ", "against") if negative else ("", "for")
-    text = (
+    return (
         "above: attention\nof the class's slots\n\n"
         f"below: evidence\n{kind} the class;\n{sign}its sum\nis the logit\n\n"
         f"no colour: no\nevidence {kind} it"
     )
-    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=ax.transAxes)
 
 
 @dataclass(frozen=True)
@@ -127,9 +169,11 @@ def class_maps(explanation: Any, names: Sequence[str], classes: Sequence[int], *
             name=names[c],
             logit=float(explanation.logits[c]),
             probability=float(explanation.probabilities[c]),
-            attention=explanation.attention[c].numpy(),
-            evidence=explanation.evidence[c].numpy(),
+            attention=explanation.attention[c].clamp_min(0).numpy(),
+            evidence=(explanation.why if explanation.two_sided else explanation.evidence)[c].numpy(),
             is_true=c == label,
+            against=explanation.why_not[c].numpy() if explanation.two_sided else None,
+            common=float(explanation.common[c].sum()),
         )
         for c in classes
     ]
@@ -148,9 +192,10 @@ def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
     for line, row in zip(axes, rows, strict=True):
         line[0].imshow(row.picture.convert("RGB"))
         line[0].set_title("\n".join(map(shortened, row.title)), fontsize=7)
-        scale = Normalize(0.0, max(max(float(c.evidence.max()) for c in row.columns), 1e-12))
-        for ax, column in zip(line[1:], row.columns, strict=False):  # a row may have fewer classes than another
-            overlay(ax, row.picture, column.evidence, NEGATIVE if negative else POSITIVE, scale)
+        maps = [c.against if negative and c.against is not None else c.evidence for c in row.columns]
+        scale = Normalize(0.0, max(max(float(values.max()) for values in maps), 1e-12))
+        for ax, column, values in zip(line[1:], row.columns, maps, strict=False):  # a row may have fewer classes
+            overlay(ax, row.picture, values, NEGATIVE if negative else POSITIVE, scale)
             ax.set_title(f"{shortened(column.name)}\np = {column.probability:.2f}", fontsize=7)
             if column.is_true:
                 frame = {"fill": False, "edgecolor": "green", "linewidth": 3, "transform": ax.transAxes}

@@ -45,3 +45,20 @@ def test_an_overview_shows_rows_of_different_length(tmp_path):
     rows = [OverviewRow(Image.new("L", (9, 9)), ("a", "predicted b"), [column] * count) for count in (2, 3)]
     save_figure(tmp_path / "overview.png", draw_overview(rows, negative=False))
     assert Image.open(tmp_path / "overview.png").size == (round(1.1 * 4 * 120), round((1.45 * 2 + 0.3) * 120))
+
+
+def test_two_sides_have_their_colours_on_one_scale_and_the_sum_below(tmp_path):
+    strong, weak = np.full((3, 3), 1.0, np.float32), np.full((3, 3), 0.5, np.float32)
+    column = ClassMap("cat", 3.5, 0.9, strong, strong, True, against=weak, common=-1.0)  # 9 - 4.5 - 1
+    with pytest.MonkeyPatch.context() as patch:
+        figures = []
+        patch.setattr("tools.figures.explanations.save_figure", lambda path, figure, note: figures.append(figure))
+        save_explanation_figure(tmp_path / "a.png", Image.new("RGB", (30, 30)), [column], title="t", negative=False)
+    (figure,) = figures
+    titles = [ax.get_title() for ax in figure.axes]
+    assert "cat (true)\np = 0.900\nfor 9.0" in titles and "against 4.5" in titles
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert "9.0 \u2212 4.5 \u2212 1.0\n= logit 3.5" in texts
+    for_map, against = (ax.images[1] for ax in (figure.axes[1], figure.axes[3]))
+    assert for_map.norm.vmax == against.norm.vmax == 1.0
+    assert for_map.cmap(1.0)[0] > 0.8 > 0.1 > for_map.cmap(1.0)[2] and against.cmap(1.0)[2] > 0.8

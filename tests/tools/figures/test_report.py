@@ -224,7 +224,7 @@ def test_maps_of_a_kind_share_the_scale_of_their_picture(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"kind": "attention"}, {"values": np.ones(4)}])
 def test_a_map_of_unknown_kind_or_shape_is_named_and_nothing_is_written(tmp_path, changes):
-    with pytest.raises(ToolError, match=r"map of cat on picture 1.*positive or negative, \(h, w\)"):
+    with pytest.raises(ToolError, match=r"map of cat on picture 1.*positive or negative or contrast, \(h, w\)"):
         save_report(tmp_path / "report.html", a_report(cards=[a_card(maps=[a_map(**changes)])]))
     assert not list(tmp_path.iterdir())
 
@@ -492,3 +492,18 @@ def test_names_from_right_to_left_do_not_move_the_text_around_them(tmp_path):
     alts = [e["alt"] for e in page.find("img")]
     assert alts == [f"Picture \u2068{shown}\u2069",
                     f"Map of evidence for class \u2068{shown}\u2069 on picture \u2068{shown}\u2069"]  # fmt: skip
+
+
+def test_a_contrast_is_red_above_zero_and_blue_below(tmp_path):
+    maps = [a_map("cat rather than dog", "contrast", values=np.array([[4.0, -2.0], [0.0, 0.0]]), logit=2.0)]
+    page, text = written(tmp_path, cards=[a_card(maps=maps)])
+    (layer,) = [pixels(e["src"]) for e in page.find("img", "layer")]
+    assert layer[0, 0].tolist() == [214, 26, 0, 255] and layer[0, 1].tolist() == [0, 51, 217, 128]
+    assert (layer[1, :, 3] == 0).all() and "2&nbsp;nats" in text
+
+
+def test_a_side_of_the_evidence_is_named_with_its_sum(tmp_path):
+    sides = [a_map("cat", kind, values=np.full((2, 2), value), logit=5.0, is_part=True)
+             for kind, value in (("positive", 2.0), ("negative", 0.5))]  # fmt: skip
+    _, text = written(tmp_path, cards=[a_card(maps=sides)])
+    assert "for&nbsp;8, logit&nbsp;5" in text and "against&nbsp;2, logit&nbsp;5" in text

@@ -13,8 +13,12 @@ from tools.figures.report.parts import NO_VALUE, breakable, fill, is_finite, iso
 from tools.figures.report.pictures import COLOURS, map_uris, picture_uri
 
 MAX_SMALL_SIDE = 64  # pixels up to which a picture is enlarged without smoothing
-LEGEND = {"positive": "red: evidence for the class", "negative": "blue: evidence against the class"}
-FOR_OR_AGAINST = {"positive": "for", "negative": "against"}
+LEGEND = {
+    "positive": "red: evidence for the class",
+    "negative": "blue: evidence against the class",
+    "contrast": "both: evidence for the predicted class (red) and for the true one (blue)",
+}
+FOR_OR_AGAINST = {"positive": "for class", "negative": "against class", "contrast": "for"}
 ICONS = {"right": "M2 7l3 3 6-7", "wrong": "M2 2l8 8M10 2l-8 8"}
 ORDER = "Mistakes come first, the most confident at the top, then right predictions, the least confident first."
 
@@ -26,8 +30,9 @@ class ReportMap:
     name: str
     probability: float
     logit: float
-    values: np.ndarray  # (h, w), non-negative
-    kind: str  # positive (evidence for the class, red) or negative (against it, blue)
+    values: np.ndarray  # (h, w), non-negative except for a contrast
+    kind: str  # positive (evidence for the class, red), negative (against it, blue) or contrast (signed, both)
+    is_part: bool = False  # whether the map is one side of the evidence, and its sum not the logit
 
 
 @dataclass(frozen=True)
@@ -150,11 +155,21 @@ def _maps(card: ReportCard, of_picture: str, width: int, height: int) -> list[st
             picture=uris[i],
             width=width,
             height=height,
-            alt=f"Map of evidence {FOR_OR_AGAINST[m.kind]} class {isolated(m.name)} on {of_picture}",
+            alt=f"Map of evidence {FOR_OR_AGAINST[m.kind]} {isolated(m.name)} on {of_picture}",
             class_name=breakable(m.name),
             tags="".join(f' <span class="tag">{tag}</span>' for tag, name in tags.items() if name == m.name),
             probability=percent(m.probability),
-            logit=f"{m.logit:.3g}" if is_finite(m.logit) else NO_VALUE,
+            amount=_amount(m),
         )
         for i, m in enumerate(card.maps)
     ]
+
+
+def _amount(m: ReportMap) -> str:
+    """The logit, the sum of a side of the evidence before it, or the nats of a contrast."""
+    if not is_finite(m.logit):
+        return f"logit&nbsp;{NO_VALUE}"
+    if m.kind == "contrast":
+        return f"{m.logit:.3g}&nbsp;nats"
+    side = f"{'for' if m.kind == 'positive' else 'against'}&nbsp;{np.sum(m.values):.3g}, " if m.is_part else ""
+    return f"{side}logit&nbsp;{m.logit:.3g}"

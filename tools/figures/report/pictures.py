@@ -9,7 +9,11 @@ from PIL import Image
 
 MAX_SIDE = 288  # pixels of the longer side; shown at about that size
 JPEG_QUALITY = 80
-COLOURS = {"positive": (214, 26, 0), "negative": (0, 51, 217)}  # as in tools.figures.explanations
+# Colours of positive and of negative values, as in tools.figures.explanations; None: such values are not shown.
+RED, BLUE = (214, 26, 0), (0, 51, 217)
+COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int] | None]] = {
+    "positive": (RED, None), "negative": (BLUE, None), "contrast": (RED, BLUE),
+}  # fmt: skip
 
 
 def picture_uri(picture: Image.Image) -> tuple[str, int, int]:
@@ -34,16 +38,19 @@ def map_uris(maps: Sequence[np.ndarray], kind: str) -> list[str]:
     """Data URIs of maps (h, w) that share one scale: PNGs of one pixel per place, the opacity being the map's value.
 
     Args:
-        maps: non-negative maps; negative, infinite and NaN values count as zero.
-        kind: positive or negative, a key of ``COLOURS``.
+        maps: infinite and NaN values count as zero, and so do negative ones except for a contrast.
+        kind: a key of ``COLOURS``.
     """
-    clean = [np.clip(np.nan_to_num(np.asarray(m, np.float64), posinf=0.0, neginf=0.0), 0.0, None) for m in maps]
-    scale = max((float(m.max(initial=0.0)) for m in clean), default=0.0) or 1.0
+    above, below = COLOURS[kind]
+    clean = [np.nan_to_num(np.asarray(m, np.float64), posinf=0.0, neginf=0.0) for m in maps]
+    if below is None:
+        clean = [np.clip(m, 0.0, None) for m in clean]
+    scale = max((float(np.abs(m).max(initial=0.0)) for m in clean), default=0.0) or 1.0
     uris = []
     for values in clean:
         pixels = np.empty((*values.shape, 4), np.uint8)  # (h, w, 4)
-        pixels[..., :3] = COLOURS[kind]
-        pixels[..., 3] = (values / scale * 255).round()
+        pixels[..., :3] = above if below is None else np.where(values[..., None] < 0, below, above)
+        pixels[..., 3] = (np.abs(values) / scale * 255).round()
         uris.append(_uri("png", _encoded(Image.fromarray(pixels), "PNG")))
     return uris
 
