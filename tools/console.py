@@ -18,8 +18,9 @@ from tqdm import tqdm
 from tools import ToolError, distributed, first_line
 from tools.distributed import is_main
 from tools.distributed.preemption import Interrupted
-from tools.ending import end_workers, exit_deadline, ignore_stop_signals
+from tools.ending import end_workers, exit_deadline, ignore_stop_signals, silent_finalizers
 from tools.machine import keep_freed_memory, pick_device, set_numerics
+from tools.startup import limit_message
 from tools.text import visible
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
@@ -54,6 +55,7 @@ def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], .
         main()
     except (Exception, KeyboardInterrupt) as error:
         until_closed.enter_context(ignore_stop_signals())
+        until_closed.enter_context(silent_finalizers())
         # The error keeps the loaders alive; freeing it would make them wait for each of their workers.
         end_workers()
         code = _report(error, script, errors)
@@ -84,6 +86,8 @@ def _user_message(error: BaseException, errors: tuple[type[Exception], ...]) -> 
         return message
     if isinstance(error, (ToolError, *errors)):
         return str(error)
+    if message := limit_message(error):
+        return message
     if isinstance(error, torch.OutOfMemoryError):
         return "out of memory on the device: give a smaller --batch_size or --img_size"
     if isinstance(error, RuntimeError):
@@ -105,8 +109,6 @@ def _worker_message(error: BaseException) -> str | None:
                 f"system because memory or /dev/shm is full: {FEWER_WORKERS}")  # fmt: skip
     if not isinstance(error, RuntimeError):
         return None
-    if "Too many open files" in text:
-        return f"too many open files: raise the limit (ulimit -n), or {FEWER_WORKERS}"
     if "shared memory" in text or "</torch_" in text:
         return f"shared memory is full: enlarge /dev/shm (docker run --shm-size), or {FEWER_WORKERS}"
     return None
