@@ -22,9 +22,16 @@ def test_a_full_disk_is_one_line_once(tmp_path, monkeypatch, capfd):
     def write(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def fail(error):
+        raise error
+
     monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", write)
     with pytest.raises(ToolError, match=r"tensorboard.run cannot be written \(No space left on device\)"):
         for epoch in range(100):
             files.add({"epoch": epoch, "loss": 1.0}, None)
     files.close()
-    assert "Traceback" not in capfd.readouterr().err
+    for error, printed in ((OSError(errno.ENOSPC, "full"), False), (ValueError("a bug"), True)):
+        thread = threading.Thread(target=fail, args=(error,))
+        thread.start()
+        thread.join()
+        assert ("Traceback" in capfd.readouterr().err) is printed
