@@ -45,7 +45,7 @@ from tools import ToolError, checkpoint, distributed
 from tools.console import run_script, say, start_script
 from tools.ending import finish
 from tools.figures.curves import save_confusion
-from tools.files import check_folder
+from tools.files import check_folder, writable_folder
 from tools.machine import amp_dtype, autocast
 from tools.provenance import provenance_text
 from tools.run_log import save_results
@@ -103,6 +103,8 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
     if data is None and run.explain_metrics:
         raise ToolError("--explain_metrics true needs the validation split, which --image replaces: leave one out")
     chosen_classes(run, trained)
+    if data is not None and distributed.is_main():
+        writable_folder(trained.path.parent)  # gets results.json
     if run.explain_metrics and distributed.is_main():
         check_table(trained.path.parent)
     if run.report:

@@ -73,7 +73,7 @@ def main() -> None:
     run = flags.fitted(run, state, path)
     trained = TrainedModel(path, state, device=device, img_size=run.img_size, channels_last=run.channels_last)
     if run.explain_metrics and distributed.is_main():
-        check_table(path.parent)  # before hours of work that could not be saved
+        check_table(writable_folder(path.parent))  # before hours of work that could not be saved
     if run.vis_dir:
         check_folder(Path(run.vis_dir), "--vis_dir", inputs=[*(run.image or ()), run.dataset_dir])
     split = trained.split_model(run.cam_layer)

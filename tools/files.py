@@ -7,8 +7,8 @@ import io
 import json
 import os
 import secrets
+import shutil
 import textwrap
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +22,7 @@ from tools import ToolError
 from tools.ending import TEMPORARY_FILES
 from tools.figures.texts import prepare_texts
 from tools.stop_signals import hold_stop_signals
+from tools.text import size_text
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_TO_LEFTOVER = 3600.0  # after its last write, a temporary file has no writer any more
@@ -43,43 +44,91 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         durable: wait until the data are on the disk, so that they survive a power cut.
 
     Raises:
-        ToolError: the disk or the quota is full.
-        OSError: the file cannot be written for another reason.
+        ToolError: the disk or the quota is full, or the file cannot be written for another reason.
     """
-    with hold_stop_signals():
-        part = _name_part(path)
-        TEMPORARY_FILES.add(str(part))
-        try:
-            with part.open("xb") as file:
-                yield file
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno not in FULL:
+    raw = None
+    try:
+        with hold_stop_signals():
+            raw, part = _create_part(path)
+            try:
+                with io.BufferedWriter(raw) as file:
+                    yield file
+                    file.flush()
+                    if raw.full:
+                        raise raw.full
+                    if durable:
+                        os.fsync(file.fileno())
+                os.replace(part, path)
+            except BaseException:
+                part.unlink(missing_ok=True)
                 raise
-            raise ToolError(f"{path} cannot be written ({error.strerror}): free some space; nothing saved before is "
-                            "lost") from error  # fmt: skip
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        finally:
-            TEMPORARY_FILES.discard(str(part))
+            finally:
+                TEMPORARY_FILES.discard(str(part))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        space = space_message(path, error.errno, raw.size if raw else 0) if error.errno in FULL else "check permissions"
+        raise ToolError(f"{path} cannot be written ({reason}): {space}; nothing saved before is lost") from error
 
 
-def _name_part(path: Path) -> Path:
-    """Name of the temporary file of a file: its own of each writer, and never that of a symbolic link.
+class _PartFile(io.FileIO):
+    """File that after a full disk only counts what is written to it, so that the message can say the whole size."""
 
-    What a killed program left behind is removed once it is old.
+    _put = io.FileIO.write
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x")
+        self.full: OSError | None = None
+        self.size = 0  # bytes, written or not
+
+    def write(self, data: Any) -> int:
+        """Write or count a block of bytes; returns how many were taken."""
+        taken = memoryview(data).nbytes
+        if self.full is None:
+            try:
+                taken = self._put(data)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                self.full = error
+        self.size += taken
+        return taken
+
+
+def space_message(path: Path, number: int | None, size: int) -> str:
+    """What to do about a full disk, a full quota or a limit on file size.
+
+    Args:
+        path: the file that could not be written.
+        number: one of :data:`FULL`.
+        size: bytes of the file; 0 if it could not even be created.
+    """
+    needed = f"it takes {size_text(size)}, " if size else ""
+    if number == errno.EFBIG:
+        return f"{needed}more than the limit on the size of a file (ulimit -f) allows: raise the limit"
+    if number == errno.EDQUOT:
+        return f"{needed}more than your quota has left: free some space"
+    free = shutil.disk_usage(path.parent).free
+    if size <= free:  # also where the disk has space, but no inodes
+        return f"{needed}{size_text(free)} are free now: free some space, or remove some files if there are too many"
+    return f"{needed}{size_text(free)} are free: free some space"
+
+
+def _create_part(path: Path) -> tuple[_PartFile, Path]:
+    """Create the temporary file of a file: its own of each writer, and never through a symbolic link.
+
+    What a killed program left behind is removed once it is old, by the clock of the disk: that of this machine may
+    differ, or be set back.
     """
     start = path.name[:60]  # at most 240 bytes, of the 255 of a name
+    part = path.with_name(f"{start}.{secrets.token_hex(4)}.part")
+    TEMPORARY_FILES.add(str(part))
+    file = _PartFile(part)
+    now = os.fstat(file.fileno()).st_mtime
     for old in path.parent.glob(f"{glob.escape(start)}.*.part"):
         with suppress(OSError):  # another program may remove it, too
-            if abs(time.time() - old.lstat().st_mtime) > SECONDS_TO_LEFTOVER:
+            if abs(now - old.lstat().st_mtime) > SECONDS_TO_LEFTOVER:
                 old.unlink()
-    return path.with_name(f"{start}.{secrets.token_hex(4)}.part")
+    return file, part
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -137,6 +186,7 @@ def check_report_file(path: Path, mark: bytes, *, inputs: Iterable[str | Path | 
         raise ToolError(f"--report {path} is a device or a pipe: {remedy}")
     if any(path.resolve() == Path(file).resolve() for file in inputs if file):
         raise ToolError(f"--report {path} is a file that this run reads: {remedy}")
+    writable_folder(path.parent)
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(4096)
@@ -148,12 +198,13 @@ def check_folder(path: Path, flag: str, *, inputs: Iterable[str | Path | None]) 
     """Raise before long work where a folder of output is something else, or a folder that the program reads.
 
     Raises:
-        ToolError: the path exists and is no folder, or is one of the inputs.
+        ToolError: the path exists and is no folder, is one of the inputs, or cannot be written.
     """
     if (path.exists() or path.is_symlink()) and not path.is_dir():
         raise ToolError(f"{flag} {path} is not a folder: give another one")
     if any(path.resolve() == Path(folder).resolve() for folder in inputs if folder):
         raise ToolError(f"{flag} {path} is a folder that this run reads: give another one")
+    writable_folder(path)
 
 
 def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
