@@ -36,11 +36,11 @@ from engine.report import check_report, write_report
 from engine.trained_model import TrainedModel
 from sloter import ModelError
 from sloter.loss import ScouterLoss
-from tools import ToolError, checkpoint, distributed
+from tools import ToolError, checkpoint, distributed, run_folder
 from tools.console import run_script, say, start_script
 from tools.ending import finish
 from tools.figures.curves import save_confusion
-from tools.files import check_folder
+from tools.files import check_folder, check_outputs
 from tools.machine import amp_dtype, autocast
 from tools.provenance import provenance_text
 from tools.run_log import save_results
@@ -56,7 +56,7 @@ def main() -> None:
     device = start_script("test.py", **machine_config(args))
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
-    state = checkpoint.load(path)
+    state = run_folder.load_tested(path)
     run = fitted(run, state, path)
     trained = TrainedModel(path, state, device=device, img_size=run.img_size, channels_last=run.channels_last)
     if run.thop:
@@ -98,6 +98,8 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
     if data is None and run.explain_metrics:
         raise ToolError("--explain_metrics true needs the validation split, which --image replaces: leave one out")
     chosen_classes(run, trained)
+    if data is not None and distributed.is_main():
+        check_outputs(trained.path.with_name("results.json"), trained.path.with_name(f"{trained.run}_confusion.png"))
     if run.explain_metrics and distributed.is_main():
         check_table(trained.path.parent)
     if run.report:
