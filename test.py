@@ -106,6 +106,7 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         check_report(Path(run.report), inputs=[trained.path, run.lsc, *(run.image or ())])
     if draws and run.vis_dir:
         check_folder(Path(run.vis_dir), "--vis_dir", inputs=[*(run.image or ()), run.dataset_dir])
+        check_outputs(Path(run.vis_dir, "overview.png"))
 
 
 def chosen_classes(run: argparse.Namespace, trained: TrainedModel) -> list[int] | None:
