@@ -105,6 +105,18 @@ def read_file(path: str | Path) -> Any:
         raise _unreadable(path, error) from error
 
 
+def read_head(path: Path) -> dict[str, Any]:
+    """Content of a checkpoint of this project, its tensors not read yet; empty for any other file, or none.
+
+    For questions about other files than the one that is used: it checks nothing.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if path.is_file() else {}
+    except Exception:  # a damaged file makes torch and pickle raise errors of many types
+        return {}
+    return content if isinstance(content, dict) and content.get("format") in READABLE_FORMATS else {}
+
+
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Named tensors of a weight file, which may keep them in a container such as ``state_dict`` or ``model``.
 

@@ -5,25 +5,29 @@ import errno
 import glob
 import io
 import json
+import logging
 import os
 import secrets
 import shutil
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from tools import ToolError
+from tools import VERSION, ToolError
 from tools.ending import TEMPORARY_FILES
 from tools.figures.texts import prepare_texts
 from tools.stop_signals import hold_stop_signals
 from tools.text import size_text
 
+logger = logging.getLogger(__name__)
+
+PROGRAM = "SCOUTER"  # the start of the "Software" of every PNG that is written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_TO_LEFTOVER = 3600.0  # after its last write, a temporary file has no writer any more
 
@@ -44,8 +48,10 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         durable: wait until the data are on the disk, so that they survive a power cut.
 
     Raises:
-        ToolError: the disk or the quota is full, or the file cannot be written for another reason.
+        ToolError: the disk or the quota is full, the file cannot be written for another reason, or see
+            :func:`check_outputs`.
     """
+    check_outputs(path)
     raw = None
     try:
         with hold_stop_signals():
@@ -168,6 +174,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def check_outputs(*paths: Path) -> None:
+    """Raise, before long work, where a file is to be written and something else is.
+
+    A symbolic link to a file, or to nothing, will be replaced; what it points to stays as it is.
+
+    Raises:
+        ToolError: a path is a folder, a pipe, a socket or a device, or a link to one.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise ToolError(f"{path} is a folder, and a file of this name is to be written: move it away")
+        if path.exists() and not path.is_file():
+            raise ToolError(f"{path} is a pipe, a socket or a device, and a file of this name is to be written: "
+                            "move it away")  # fmt: skip
+
+
 def check_report_file(path: Path, mark: bytes, *, inputs: Iterable[str | Path | None]) -> None:
     """Raise before long work where a page could not be written, or would replace what is not such a page.
 
@@ -207,23 +229,73 @@ def check_folder(path: Path, flag: str, *, inputs: Iterable[str | Path | None]) 
     writable_folder(path)
 
 
-def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV; a row has an empty cell for a key that it lacks."""
+def keep_foreign(path: Path, is_own: Callable[[Path], bool]) -> None:
+    """Rename a file that is about to be replaced and is not this program's, to ``<name>.kept.<ending>``.
+
+    Args:
+        path: the file to be written.
+        is_own: whether an existing file is a result of this program; it may raise OSError or ValueError for others.
+    """
+    check_outputs(path)
+    try:
+        if not path.is_file() or not path.stat().st_size or is_own(path):
+            return
+    except (OSError, ValueError):
+        pass
+    number, kept = 1, path.with_name(f"{path.stem}.kept{path.suffix}")
+    while kept.exists() or kept.is_symlink():
+        number += 1
+        kept = path.with_name(f"{path.stem}.kept{number}{path.suffix}")
+    path.rename(kept)
+    logger.warning("%s has files with the names of results that this program, in this version, did not write; they are "
+                   "renamed to *.kept%s", path.parent, path.suffix, extra={"once": True})  # fmt: skip
+
+
+def has_keys(*names: str) -> Callable[[Path], bool]:
+    """Check for :func:`keep_foreign`: a JSON file is an object with these keys."""
+    return lambda path: all(name in (read_json(path) or {}) for name in names)
+
+
+def save_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, columns: Iterable[str]) -> None:
+    """Write rows as CSV; a row has an empty cell for a key that it lacks.
+
+    Args:
+        path: the file; one without ``columns`` is not of this program, and is kept.
+        rows: at least one.
+        columns: names by which such a table is known.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     writer.writerows(rows)
+    keep_foreign(path, lambda file: set(columns) <= set(_header(file)))
     write_atomically(path, text.getvalue().encode(errors="backslashreplace"))  # names that are not UTF-8
 
 
+def _header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader([file.readline(100_000)]), [])
+
+
+def is_own_picture(path: Path) -> bool:
+    """Whether a PNG file is of this program."""
+    with path.open("rb") as file:
+        return f"tEXtSoftware\0{PROGRAM} ".encode() in file.read(4096)
+
+
 def save_picture(path: Path, picture: Image.Image) -> None:
-    """Write a picture as PNG."""
+    """Write a picture as PNG, with a mark of this program; another one of this name is kept."""
+    keep_foreign(path, is_own_picture)
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", f"{PROGRAM} {VERSION}")
     with atomic_file(path, durable=False) as file:
-        picture.save(file, format="PNG")
+        picture.save(file, format="PNG", pnginfo=mark)
 
 
 def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
     """Write a figure as PNG at 120 pixels per inch, its texts as :mod:`tools.figures.texts` draws them.
+
+    A picture of this name that is not of this program is kept.
 
     Args:
         path: the file.
@@ -241,5 +313,7 @@ def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
             engine.set(rect=(0, share, 1, 1 - share))
         figure.text(0.5, share / 2, note, ha="center", va="center", fontsize=6, color="0.4", parse_math=False)
     prepare_texts(figure)
+    keep_foreign(path, is_own_picture)
+    metadata = {"Software": f"{PROGRAM} {VERSION}", **({"Description": note} if note else {})}
     with atomic_file(path, durable=False) as file:
-        figure.savefig(file, dpi=120, format="png", metadata={"Description": note} if note else None)
+        figure.savefig(file, dpi=120, format="png", metadata=metadata)

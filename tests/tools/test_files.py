@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from dataset import DataError
@@ -34,7 +35,7 @@ def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
 
 def test_rows_are_written_as_csv(tmp_path):
     rows = [{"name": "a, b", "top1": 0.5}, {"name": "c", "top1": 1}]
-    files.save_csv(tmp_path / "a.csv", rows)
+    files.save_csv(tmp_path / "a.csv", rows, columns=("name",))
     with (tmp_path / "a.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"name": "a, b", "top1": "0.5"}, {"name": "c", "top1": "1"}]
 
@@ -179,3 +180,35 @@ def test_a_clock_that_was_set_back_does_not_remove_the_file_of_a_living_writer(t
         monkeypatch.setattr(time, "time", lambda now=now: now)
         files.write_atomically(tmp_path / "a", b"")
         assert part.exists()
+
+
+@pytest.mark.timeout(20)
+def test_only_a_file_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    for name, kind in (("pipe", "is a pipe"), ("link", "is a pipe"), ("folder", "is a folder")):
+        with pytest.raises(ToolError, match=kind):
+            files.write_atomically(tmp_path / name, b"")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_foreign_picture_is_kept_and_an_own_one_is_replaced(tmp_path, caplog):
+    path, foreign = tmp_path / "overview.png", Image.new("L", (3, 3))
+    for kept in (["overview.kept.png"], ["overview.kept.png", "overview.kept2.png"]):
+        foreign.save(path)
+        before = path.read_bytes()
+        files.save_picture(path, Image.new("L", (5, 5)))
+        files.save_figure(path, Figure(figsize=(1, 1)), note="x" * 5000)
+        files.save_figure(path, Figure(figsize=(1, 1)))
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, "overview.png"])
+        assert (tmp_path / kept[-1]).read_bytes() == before and files.is_own_picture(path)
+    assert "they are renamed to *.kept.png" in caplog.text
+
+
+def test_a_foreign_table_is_kept_and_an_own_one_is_replaced(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("name,price\n")
+    for _ in range(2):
+        files.save_csv(path, [{"checkpoint": "a", "method": "b"}], columns=("checkpoint", "method"))
+    assert (tmp_path / "metrics.kept.csv").read_text() == "name,price\n" and len(list(tmp_path.iterdir())) == 2
