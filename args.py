@@ -9,7 +9,6 @@ Nothing heavy is imported, so that ``--help`` and flag errors are immediate.
 import argparse
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -38,6 +37,7 @@ from tools.flags import (
     switch,
     whole,
 )
+from tools.startup import prepare_imports
 
 AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
 SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")  # flags that take a list: a run for each value
@@ -296,10 +296,6 @@ def parse_args(
         script: its name.
         parser: builds a parser other than that of the script.
     """
-    if "RANK" in os.environ or "SLURM_PROCID" in os.environ:
-        # Each process of a launch would report a lost connection with a stack of C++ frames, beside our line; torch
-        # reads this when it is imported, which is later.
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     build = parser or (lambda: build_parser(script))
     reader, silent = build(), build()
     args = reader.read(argv)
@@ -316,6 +312,7 @@ def parse_args(
         reader.error("argument --checkpoint: train.py continues a run with --resume FILE")
     if args.split != "val" and script == "train":
         reader.error(f"argument --split: train.py validates on val, not on {args.split}; give the flag to test.py")
+    prepare_imports()
     return args
 
 

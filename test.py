@@ -42,11 +42,11 @@ from engine.report import check_report, write_report
 from engine.trained_model import TrainedModel
 from sloter import ModelError
 from sloter.loss import ScouterLoss
-from tools import ToolError, checkpoint, distributed
+from tools import ToolError, checkpoint, distributed, run_folder
 from tools.console import run_script, say, start_script
 from tools.ending import finish
 from tools.figures.curves import save_confusion
-from tools.files import check_folder
+from tools.files import check_folder, check_outputs, writable_folder
 from tools.machine import amp_dtype, autocast
 from tools.provenance import provenance_text
 from tools.run_log import save_results
@@ -62,7 +62,7 @@ def main() -> None:
     device = start_script("test.py", **machine_config(args))
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
-    state = checkpoint.load(path)
+    state = run_folder.load_tested(path)
     run = fitted(run, state, path)
     trained = TrainedModel(
         path, state, device=device, img_size=run.img_size, channels_last=run.channels_last, reading=reading_options(run)
@@ -110,12 +110,16 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         raise ToolError("--explain_metrics true needs the validation split, which --image replaces: leave one out")
     chosen_classes(run.classes, trained)
     chosen_classes(run.versus, trained)
+    if data is not None and distributed.is_main():
+        writable_folder(trained.path.parent)  # gets results.json
+        check_outputs(trained.path.with_name("results.json"), trained.path.with_name(f"{trained.run}_confusion.png"))
     if run.explain_metrics and distributed.is_main():
         check_table(trained.path.parent)
     if run.report:
         check_report(Path(run.report), inputs=[trained.path, run.lsc, *(run.image or ())])
     if draws and run.vis_dir:
         check_folder(Path(run.vis_dir), "--vis_dir", inputs=[*(run.image or ()), run.dataset_dir])
+        check_outputs(Path(run.vis_dir, "overview.png"))
 
 
 def chosen_classes(given: list[str] | None, trained: TrainedModel) -> list[int] | None:

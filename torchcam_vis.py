@@ -37,7 +37,7 @@ from engine.explain.settings import MetricSettings
 from engine.explain.table import add_row, check_table, show_table
 from engine.trained_model import TrainedModel
 from sloter import ModelError
-from tools import ToolError, checkpoint, distributed
+from tools import ToolError, checkpoint, distributed, run_folder
 from tools.console import progress, run_script, say, start_script
 from tools.ending import finish
 from tools.figures.explanations import NEGATIVE, POSITIVE
@@ -69,7 +69,7 @@ def main() -> None:
     device = start_script("torchcam_vis.py", **flags.machine_config(args))
     run = flags.expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else plain_checkpoint(run)
-    state = checkpoint.load(path)
+    state = run_folder.load_tested(path)
     if state["model_config"]["use_slot"]:
         raise ToolError(f"{path} is a slot model, which explains itself: python test.py --checkpoint {path} --vis true")
     run = flags.fitted(run, state, path)
@@ -78,7 +78,7 @@ def main() -> None:
         reading=flags.reading_options(run),
     )  # fmt: skip
     if run.explain_metrics and distributed.is_main():
-        check_table(path.parent)  # before hours of work that could not be saved
+        check_table(writable_folder(path.parent))  # before hours of work that could not be saved
     if run.vis_dir:
         check_folder(Path(run.vis_dir), "--vis_dir", inputs=[*(run.image or ()), run.dataset_dir])
     split = trained.split_model(run.cam_layer)

@@ -34,7 +34,7 @@ from engine.followed import draw_followed
 from engine.initial_model import build_initial
 from engine.opening import announce
 from engine.plain_classifier import load_plain
-from engine.run_files import RunFiles, how_to_continue
+from engine.run_files import RunFiles, check_run_files, how_to_continue
 from engine.session import Session, TrainingOptions, check_same_model
 from engine.slot_init import set_class_means
 from engine.train import REMEDY, EpochStopped, train_one_epoch
@@ -49,7 +49,7 @@ from tools import ToolError, checkpoint, distributed, run_folder, sweep
 from tools.console import run_script, say, start_script
 from tools.distributed.preemption import Interrupted, StopRequest
 from tools.ending import finish
-from tools.files import writable_folder
+from tools.folder_lock import Lock, held
 from tools.machine import amp_dtype, memory_format
 from tools.provenance import data_text
 from tools.run_log import epoch_line
@@ -85,11 +85,17 @@ def main() -> None:
 
 def train(run: argparse.Namespace, stop: StopRequest) -> dict[str, Any]:
     """Train one run to its last checkpoint; returns the record of its last epoch, with the origin of the data."""
+    with held(run.output_dir, checkpoint.run_name(**flags.name_config(run))) as lock:
+        return train_locked(run, stop, lock)
+
+
+def train_locked(run: argparse.Namespace, stop: StopRequest, lock: Lock | None) -> dict[str, Any]:
+    """Train one run while this process holds its lock."""
     session, files = prepare(run, stop.device), None
     if run.output_dir and distributed.is_main():
         files = RunFiles(
             run.output_dir, session.name, first_epoch=session.start, record=session.record, tensorboard=run.tensorboard,
-            data=data_text(session.val_loader.dataset.origin),
+            data=data_text(session.val_loader.dataset.origin), lock=lock,
         )  # fmt: skip
     try:
         with stop:
@@ -113,7 +119,7 @@ def train_epochs(run: argparse.Namespace, session: Session, stop: StopRequest, f
         Interrupted: a signal arrived; everything up to it is saved.
     """
     for epoch in range(session.start, run.epochs):
-        record = train_epoch(run, session, epoch, stop)
+        record = train_epoch(run, session, epoch, stop, files)
         with hold_stop_signals():  # so that the message about an interrupted run says what is saved
             if files:
                 best = record["val_top1"] > session.best_top1
@@ -125,7 +131,9 @@ def train_epochs(run: argparse.Namespace, session: Session, stop: StopRequest, f
             raise Interrupted(f"{stop.signal}: {how_to_continue(run.output_dir, record, run.epochs)}")
 
 
-def train_epoch(run: argparse.Namespace, session: Session, epoch: int, stop: StopRequest) -> dict[str, Any]:
+def train_epoch(
+    run: argparse.Namespace, session: Session, epoch: int, stop: StopRequest, files: RunFiles | None
+) -> dict[str, Any]:  # fmt: skip
     """Train and evaluate one epoch; returns its record.
 
     Raises:
@@ -139,9 +147,8 @@ def train_epoch(run: argparse.Namespace, session: Session, epoch: int, stop: Sto
         )  # fmt: skip
     except EpochStopped as stopped:
         progress = session.stop(epoch, stopped)
-        if run.output_dir and distributed.is_main():
-            path = checkpoint.checkpoint_path(run.output_dir, session.name)
-            checkpoint.save(path, session.state_dict(epoch - 1, session.record, progress))
+        if files:
+            files.add_stopped(session.state_dict(epoch - 1, session.record, progress))
         remedy = how_to_continue(run.output_dir, session.record, run.epochs, epoch=epoch, images=stopped.images)
         raise Interrupted(f"{stop.signal}: {remedy}") from None
     distributed.share_buffers(session.evaluated)
@@ -156,9 +163,9 @@ def train_epoch(run: argparse.Namespace, session: Session, epoch: int, stop: Sto
 
 def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     """Build everything that a run needs for its first step, with the state of a resumed run."""
-    if run.output_dir and distributed.is_main():
-        writable_folder(run.output_dir)
     name = checkpoint.run_name(**flags.name_config(run))
+    if run.output_dir and distributed.is_main():
+        check_run_files(run.output_dir, name)
     check_name(run.model)  # before the data, which may take long
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
@@ -173,7 +180,8 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
             **flags.validation_config(run)}  # fmt: skip
-    configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source}
+    configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source,
+               "run_id": run_folder.run_id(state)}  # fmt: skip
     negative = run.use_slot and run.loss_status < 0
     lsc = least_similar_classes(val_set, run.lsc) if negative else None
     mixing = batch_mixing(run.aug_policy or (), train_set.num_classes)

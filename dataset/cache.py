@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -77,6 +78,8 @@ def cache_pictures(datasets: Sequence[Cacheable], *, workers: int, copies: int =
 
 def free_memory() -> int:
     """Bytes of memory that this process and its children can still allocate, within the limit of their container."""
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize  # Windows does not say through Python
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
@@ -96,5 +99,5 @@ def free_memory() -> int:
 
 
 def gigabytes(size: int) -> str:
-    """Format a number of bytes in GiB."""
-    return f"{size / 2**30:.1f} GiB"
+    """Format a number of bytes in GiB, or in MiB if it is small."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"

@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dataset import DataError, Listing
-from dataset.pictures import open_picture, reason
+from dataset.pictures import open_picture, raise_shortage, reason
 from dataset.scan import nested_pictures
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def picture_fault(path: Path) -> str | None:
         elif file_format == "PNG":
             return None
     except Exception as error:  # Pillow raises errors of many types for files that are damaged or no pictures
+        raise_shortage(error)
         return reason(error)
     return decoding_fault(path)
 

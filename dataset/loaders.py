@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,8 +14,8 @@ from torchvision.transforms.v2 import Transform
 from dataset import DataError
 from dataset.collate import collate as collate
 from dataset.collate import collate_usable
-from dataset.pictures import PictureDataset
-from dataset.workers import PARENT_SIGNALS, tie_to_parent, usable_workers
+from dataset.pictures import PictureDataset, reason
+from dataset.workers import blocked_signals, tie_to_parent, usable_workers
 
 logger = logging.getLogger(__name__)
 
@@ -133,12 +132,14 @@ class DeviceLoader:
         """Start an epoch; the first also starts the workers, with signals blocked until each worker ignores them."""
         if self.started or not self.loader.num_workers:
             return iter(self.loader)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENT_SIGNALS)  # workers inherit this
         try:
-            return iter(self.loader)
+            with blocked_signals():  # workers inherit this
+                return iter(self.loader)
+        except OSError as error:  # no shared memory, or a limit of the system
+            raise DataError(f"--num_workers {self.loader.num_workers}: the processes that load pictures cannot be "
+                            f"started ({reason(error)}); give a smaller number, or 0") from error  # fmt: skip
         finally:
             self.started = True
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
         """Set the epoch, which determines order and augmentation, and skip its first ``skip`` pictures.

@@ -1,6 +1,7 @@
 """Dataset of pictures as uint8 tensors: opening and converting files, resizing, seeded augmentation."""
 
 import copy
+import errno
 import logging
 import warnings
 from collections.abc import Sequence
@@ -46,6 +47,12 @@ def reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def raise_shortage(error: Exception) -> None:
+    """Raise an error again that is no fault of the picture: a limit on open files, or too little memory."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise error
+
+
 def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] | None = None) -> Image.Image:
     """Open a picture of any size and mode, turn it upright, and convert it to grey or RGB with 8 bits per channel.
 
@@ -74,6 +81,7 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
             mode = "L" if in_chans == 1 else "RGB"
             return picture if picture.mode == mode else picture.convert(mode)
     except Exception as error:  # Pillow raises errors of many types for files that are damaged or no pictures
+        raise_shortage(error)
         raise DataError(f"the picture {path} cannot be read: {reason(error)}") from error
 
 

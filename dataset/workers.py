@@ -1,20 +1,37 @@
 """Set-up of the worker processes that load pictures: their number, the signals they ignore, when they end."""
 
 import atexit
+import contextlib
 import ctypes
 import multiprocessing
 import multiprocessing.queues
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
-PARENT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # handled by the parent, ignored by workers
+# Handled by the parent, ignored by workers; and those of faults. Windows has neither SIGUSR1 nor SIGBUS.
+PARENT_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+FAULTS = [getattr(signal, name) for name in ("SIGBUS", "SIGSEGV", "SIGFPE") if hasattr(signal, name)]
 PR_SET_PDEATHSIG = 1  # option of prctl(2): signal to be sent when the parent ends
 
 
 def usable_workers(num_workers: int) -> int:
     """Limit the number of workers to the number of cores; more would only compete for them."""
     return min(num_workers, os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def blocked_signals() -> Iterator[None]:
+    """Block the signals that the parent handles, until each worker that is started here ignores them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENT_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def tie_to_parent(parent: int, worker: int) -> None:
@@ -28,7 +45,7 @@ def tie_to_parent(parent: int, worker: int) -> None:
     for number in PARENT_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # torch's handlers would print a line each, but the parent reports the failure.
-    for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
+    for number in FAULTS:
         signal.signal(number, signal.SIG_DFL)
     # A batch that cannot be sent would only print a traceback, and the parent would wait for it forever.
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_exit_unsent)  # type: ignore[attr-defined]

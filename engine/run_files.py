@@ -1,14 +1,19 @@
 """The files that a training run writes: checkpoints, ``log.jsonl``, ``curves.png`` and TensorBoard's event files."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools import checkpoint
+from tools import ToolError, checkpoint, run_folder
 from tools.distributed.launch import command_line
 from tools.figures.curves import save_curves
+from tools.files import check_outputs
+from tools.folder_lock import Lock, updating
 from tools.run_log import RunLog
 from tools.tensorboard import EventFiles
+
+logger = logging.getLogger(__name__)
 
 
 class RunFiles:
@@ -21,13 +26,14 @@ class RunFiles:
         record: metrics of the last saved epoch, logged now if the run was killed between checkpoint and log.
         tensorboard: write event files too.
         data: that the run is of, for the log and the figure of its curves.
+        lock: of the run in its folder; None without one.
     """
 
     def __init__(
         self, folder: str, name: str, *, first_epoch: int, record: Mapping[str, Any], tensorboard: bool,
-        data: str = "",
+        data: str = "", lock: Lock | None = None,
     ) -> None:  # fmt: skip
-        self.folder, self.name = Path(folder), name
+        self.folder, self.name, self.lock = Path(folder), name, lock
         self.checkpoint = checkpoint.checkpoint_path(folder, name)
         self.log = RunLog(self.folder / "log.jsonl", name, first_epoch=first_epoch)
         self.events = EventFiles(folder, name, first_epoch=first_epoch) if tensorboard else None
@@ -40,16 +46,51 @@ class RunFiles:
 
         Every tenth epoch and every ``lr_drop`` epochs leave a numbered checkpoint, as in the published code.
         """
+        self.check_lock()
         done = state["epoch"] + 1
         numbered = done % 10 == 0 or done % lr_drop == 0
         checkpoint.save_epoch(self.folder, self.name, state, best=best, numbered=numbered)
         self.log.add({**state["metrics"], **self.data})
-        save_curves(self.folder / "curves.png", self.log.records)
+        with updating(self.folder / "curves.png"):  # whoever draws last has the records of all runs
+            save_curves(self.folder / "curves.png", self.log.records)
+
+    def add_stopped(self, state: Mapping[str, Any]) -> None:
+        """Save the state in the middle of an epoch; the best checkpoint of an earlier run is renamed."""
+        self.check_lock()
+        best = checkpoint.checkpoint_path(self.folder, self.name, "_best")
+        if best.is_file() and not run_folder.same_run(checkpoint.read_head(best), state):
+            earlier = checkpoint.checkpoint_path(self.folder, self.name, "_best_earlier")
+            best.replace(earlier)
+            logger.warning("%s was the best epoch of another run; it is now %s", best, earlier.name)
+        checkpoint.save(self.checkpoint, state)
+
+    def check_lock(self) -> None:
+        """Raise if another process has taken the folder over.
+
+        Raises:
+            ToolError: see :meth:`tools.folder_lock.Lock.check`.
+        """
+        if self.lock:
+            self.lock.check()
 
     def close(self) -> None:
         """Close the event files."""
         if self.events:
             self.events.close()
+
+
+def check_run_files(folder: str, name: str) -> None:
+    """Raise before the first epoch where a file of a run could not be written.
+
+    Raises:
+        ToolError: see :func:`tools.files.check_outputs`; or ``tensorboard`` is a file.
+    """
+    root = Path(folder)
+    numbered = [path for path in root.glob("*_checkpoint*.pth") if path.name.startswith(f"{name}_checkpoint")]
+    check_outputs(root / "log.jsonl", root / "curves.png", *numbered)
+    for place in (root / "tensorboard", root / "tensorboard" / name):
+        if place.exists() and not place.is_dir():
+            raise ToolError(f"{place} is a file, and a folder of this name is to be written: move it away")
 
 
 def how_to_continue(

@@ -30,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and flag errors are immediate
 
-from engine.explain.table import key_of, metric_cells, read_metrics, write_table
+from engine.explain.table import check_table, key_of, metric_cells, read_metrics, write_table
 from tools import ToolError
 from tools.console import format_table, run_script, say, set_up_console
 from tools.ending import finish
@@ -62,6 +62,7 @@ def main() -> None:
         logger.warning(fault)
     if args.output_dir:
         folder = writable_folder(args.output_dir)
+        check_table(folder)
         write_table(folder, [*rows.values()])
         say(f"saved: {folder / 'metrics.json'}, metrics.csv and metrics.png beside it")
 

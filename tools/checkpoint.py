@@ -15,6 +15,7 @@ from tools import VERSION, ToolError, first_line
 from tools.checkpoint_content import check_content, weight_faults
 from tools.files import atomic_file
 from tools.original_checkpoint import from_published, upgrade
+from tools.startup import limit_message
 
 FORMAT = "scouter-2"
 READABLE_FORMATS = ("scouter-1", FORMAT)  # scouter-1 has older names, see tools/original_checkpoint.py
@@ -61,7 +62,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
             torch.save({**content, "format": FORMAT, "version": VERSION}, file)
     except ToolError:
         raise
-    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch turns an error of the disk into a RuntimeError
         raise ToolError(f"{path} cannot be written ({first_line(error)}): check free space and permissions; nothing "
                         "saved before is lost") from error  # fmt: skip
 
@@ -99,7 +100,21 @@ def read_file(path: str | Path) -> Any:
     except pickle.UnpicklingError as error:
         raise _unreadable(path, error, refused="nsupported" in str(error)) from error
     except Exception as error:  # a damaged file makes torch and pickle raise errors of many types
+        if limit_message(error):  # which is no fault of the file
+            raise
         raise _unreadable(path, error) from error
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """Content of a checkpoint of this project, its tensors not read yet; empty for any other file, or none.
+
+    For questions about other files than the one that is used: it checks nothing.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if path.is_file() else {}
+    except Exception:  # a damaged file makes torch and pickle raise errors of many types
+        return {}
+    return content if isinstance(content, dict) and content.get("format") in READABLE_FORMATS else {}
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

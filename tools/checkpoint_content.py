@@ -90,6 +90,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "optimizer": Rule("a dict", lambda v: isinstance(v, dict), required=False),
         "scaler": Rule("a dict", lambda v: isinstance(v, dict), required=False),
         "stopped": Rule("a dict", lambda v: isinstance(v, dict), required=False),
+        "run_id": Rule("a text", lambda v: isinstance(v, str), required=False),
     },
     "model_config": {
         "backbone": _NAME,

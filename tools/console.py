@@ -18,8 +18,9 @@ from tqdm import tqdm
 from tools import ToolError, distributed, first_line
 from tools.distributed import is_main
 from tools.distributed.preemption import Interrupted
-from tools.ending import end_workers, exit_deadline
+from tools.ending import end_workers, exit_deadline, silent_finalizers
 from tools.machine import keep_freed_memory, pick_device, set_numerics
+from tools.startup import limit_message
 from tools.stop_signals import EXIT_RESUME, Preempted, ended_by, ignore_stop_signals, raise_on_stop_signals
 from tools.text import visible
 
@@ -54,6 +55,7 @@ def _run(main: Callable[[], None], script: str, errors: tuple[type[Exception], .
             main()
     except (Exception, KeyboardInterrupt) as error:
         until_closed.enter_context(ignore_stop_signals())
+        until_closed.enter_context(silent_finalizers())
         for bar in list(getattr(tqdm, "_instances", ())):  # the error keeps it on the line of the message
             bar.close()
         # The error keeps the loaders alive; freeing it would make them wait for each of their workers.
@@ -88,6 +90,8 @@ def _user_message(error: BaseException, errors: tuple[type[Exception], ...]) -> 
         return message
     if isinstance(error, (ToolError, *errors)):
         return str(error)
+    if message := limit_message(error):
+        return message
     if isinstance(error, torch.OutOfMemoryError):
         return "out of memory on the device: give a smaller --batch_size or --img_size"
     if isinstance(error, RuntimeError):
@@ -109,8 +113,6 @@ def _worker_message(error: BaseException) -> str | None:
                 f"system because memory or /dev/shm is full: {FEWER_WORKERS}")  # fmt: skip
     if not isinstance(error, RuntimeError):
         return None
-    if "Too many open files" in text:
-        return f"too many open files: raise the limit (ulimit -n), or {FEWER_WORKERS}"
     if "shared memory" in text or "</torch_" in text:
         return f"shared memory is full: enlarge /dev/shm (docker run --shm-size), or {FEWER_WORKERS}"
     return None

@@ -27,7 +27,7 @@ def end_workers() -> None:
         return
     # torch's handler would report the killed workers as a failure; only the main thread may replace a handler.
     before = None
-    if threading.current_thread() is threading.main_thread():
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in workers:
         worker.kill()
@@ -62,8 +62,19 @@ def exit_deadline(code: int) -> Iterator[None]:
     """End the process with an exit code if the body takes longer than ``GRACE_SECONDS``."""
     last_resort = threading.Timer(GRACE_SECONDS, exit_now, (code,))
     last_resort.daemon = True
-    last_resort.start()
+    with contextlib.suppress(RuntimeError):  # no more threads can be started: the process then ends without a deadline
+        last_resort.start()
     try:
         yield
     finally:
         last_resort.cancel()
+
+
+@contextlib.contextmanager
+def silent_finalizers() -> Iterator[None]:
+    """Print nothing about the destructors of what a reported error left half built."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

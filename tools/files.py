@@ -5,24 +5,29 @@ import errno
 import glob
 import io
 import json
+import logging
 import os
 import secrets
+import shutil
 import textwrap
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from tools import ToolError
+from tools import VERSION, ToolError
 from tools.ending import TEMPORARY_FILES
 from tools.figures.texts import prepare_texts
 from tools.stop_signals import hold_stop_signals
+from tools.text import size_text
 
+logger = logging.getLogger(__name__)
+
+PROGRAM = "SCOUTER"  # the start of the "Software" of every PNG that is written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_TO_LEFTOVER = 3600.0  # after its last write, a temporary file has no writer any more
 
@@ -43,43 +48,93 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         durable: wait until the data are on the disk, so that they survive a power cut.
 
     Raises:
-        ToolError: the disk or the quota is full.
-        OSError: the file cannot be written for another reason.
+        ToolError: the disk or the quota is full, the file cannot be written for another reason, or see
+            :func:`check_outputs`.
     """
-    with hold_stop_signals():
-        part = _name_part(path)
-        TEMPORARY_FILES.add(str(part))
-        try:
-            with part.open("xb") as file:
-                yield file
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno not in FULL:
+    check_outputs(path)
+    raw = None
+    try:
+        with hold_stop_signals():
+            raw, part = _create_part(path)
+            try:
+                with io.BufferedWriter(raw) as file:
+                    yield file
+                    file.flush()
+                    if raw.full:
+                        raise raw.full
+                    if durable:
+                        os.fsync(file.fileno())
+                os.replace(part, path)
+            except BaseException:
+                part.unlink(missing_ok=True)
                 raise
-            raise ToolError(f"{path} cannot be written ({error.strerror}): free some space; nothing saved before is "
-                            "lost") from error  # fmt: skip
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        finally:
-            TEMPORARY_FILES.discard(str(part))
+            finally:
+                TEMPORARY_FILES.discard(str(part))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        space = space_message(path, error.errno, raw.size if raw else 0) if error.errno in FULL else "check permissions"
+        raise ToolError(f"{path} cannot be written ({reason}): {space}; nothing saved before is lost") from error
 
 
-def _name_part(path: Path) -> Path:
-    """Name of the temporary file of a file: its own of each writer, and never that of a symbolic link.
+class _PartFile(io.FileIO):
+    """File that after a full disk only counts what is written to it, so that the message can say the whole size."""
 
-    What a killed program left behind is removed once it is old.
+    _put = io.FileIO.write
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x")
+        self.full: OSError | None = None
+        self.size = 0  # bytes, written or not
+
+    def write(self, data: Any) -> int:
+        """Write or count a block of bytes; returns how many were taken."""
+        taken = memoryview(data).nbytes
+        if self.full is None:
+            try:
+                taken = self._put(data)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                self.full = error
+        self.size += taken
+        return taken
+
+
+def space_message(path: Path, number: int | None, size: int) -> str:
+    """What to do about a full disk, a full quota or a limit on file size.
+
+    Args:
+        path: the file that could not be written.
+        number: one of :data:`FULL`.
+        size: bytes of the file; 0 if it could not even be created.
+    """
+    needed = f"it takes {size_text(size)}, " if size else ""
+    if number == errno.EFBIG:
+        return f"{needed}more than the limit on the size of a file (ulimit -f) allows: raise the limit"
+    if number == errno.EDQUOT:
+        return f"{needed}more than your quota has left: free some space"
+    free = shutil.disk_usage(path.parent).free
+    if size <= free:  # also where the disk has space, but no inodes
+        return f"{needed}{size_text(free)} are free now: free some space, or remove some files if there are too many"
+    return f"{needed}{size_text(free)} are free: free some space"
+
+
+def _create_part(path: Path) -> tuple[_PartFile, Path]:
+    """Create the temporary file of a file: its own of each writer, and never through a symbolic link.
+
+    What a killed program left behind is removed once it is old, by the clock of the disk: that of this machine may
+    differ, or be set back.
     """
     start = path.name[:60]  # at most 240 bytes, of the 255 of a name
+    part = path.with_name(f"{start}.{secrets.token_hex(4)}.part")
+    TEMPORARY_FILES.add(str(part))
+    file = _PartFile(part)
+    now = os.fstat(file.fileno()).st_mtime
     for old in path.parent.glob(f"{glob.escape(start)}.*.part"):
         with suppress(OSError):  # another program may remove it, too
-            if abs(time.time() - old.lstat().st_mtime) > SECONDS_TO_LEFTOVER:
+            if abs(now - old.lstat().st_mtime) > SECONDS_TO_LEFTOVER:
                 old.unlink()
-    return path.with_name(f"{start}.{secrets.token_hex(4)}.part")
+    return file, part
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -119,6 +174,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def check_outputs(*paths: Path) -> None:
+    """Raise, before long work, where a file is to be written and something else is.
+
+    A symbolic link to a file, or to nothing, will be replaced; what it points to stays as it is.
+
+    Raises:
+        ToolError: a path is a folder, a pipe, a socket or a device, or a link to one.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise ToolError(f"{path} is a folder, and a file of this name is to be written: move it away")
+        if path.exists() and not path.is_file():
+            raise ToolError(f"{path} is a pipe, a socket or a device, and a file of this name is to be written: "
+                            "move it away")  # fmt: skip
+
+
 def check_report_file(path: Path, mark: bytes, *, inputs: Iterable[str | Path | None]) -> None:
     """Raise before long work where a page could not be written, or would replace what is not such a page.
 
@@ -137,6 +208,7 @@ def check_report_file(path: Path, mark: bytes, *, inputs: Iterable[str | Path | 
         raise ToolError(f"--report {path} is a device or a pipe: {remedy}")
     if any(path.resolve() == Path(file).resolve() for file in inputs if file):
         raise ToolError(f"--report {path} is a file that this run reads: {remedy}")
+    writable_folder(path.parent)
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(4096)
@@ -148,31 +220,82 @@ def check_folder(path: Path, flag: str, *, inputs: Iterable[str | Path | None]) 
     """Raise before long work where a folder of output is something else, or a folder that the program reads.
 
     Raises:
-        ToolError: the path exists and is no folder, or is one of the inputs.
+        ToolError: the path exists and is no folder, is one of the inputs, or cannot be written.
     """
     if (path.exists() or path.is_symlink()) and not path.is_dir():
         raise ToolError(f"{flag} {path} is not a folder: give another one")
     if any(path.resolve() == Path(folder).resolve() for folder in inputs if folder):
         raise ToolError(f"{flag} {path} is a folder that this run reads: give another one")
+    writable_folder(path)
 
 
-def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV; a row has an empty cell for a key that it lacks."""
+def keep_foreign(path: Path, is_own: Callable[[Path], bool]) -> None:
+    """Rename a file that is about to be replaced and is not this program's, to ``<name>.kept.<ending>``.
+
+    Args:
+        path: the file to be written.
+        is_own: whether an existing file is a result of this program; it may raise OSError or ValueError for others.
+    """
+    check_outputs(path)
+    try:
+        if not path.is_file() or not path.stat().st_size or is_own(path):
+            return
+    except (OSError, ValueError):
+        pass
+    number, kept = 1, path.with_name(f"{path.stem}.kept{path.suffix}")
+    while kept.exists() or kept.is_symlink():
+        number += 1
+        kept = path.with_name(f"{path.stem}.kept{number}{path.suffix}")
+    path.rename(kept)
+    logger.warning("%s has files with the names of results that this program, in this version, did not write; they are "
+                   "renamed to *.kept%s", path.parent, path.suffix, extra={"once": True})  # fmt: skip
+
+
+def has_keys(*names: str) -> Callable[[Path], bool]:
+    """Check for :func:`keep_foreign`: a JSON file is an object with these keys."""
+    return lambda path: all(name in (read_json(path) or {}) for name in names)
+
+
+def save_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, columns: Iterable[str]) -> None:
+    """Write rows as CSV; a row has an empty cell for a key that it lacks.
+
+    Args:
+        path: the file; one without ``columns`` is not of this program, and is kept.
+        rows: at least one.
+        columns: names by which such a table is known.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     writer.writerows(rows)
+    keep_foreign(path, lambda file: set(columns) <= set(_header(file)))
     write_atomically(path, text.getvalue().encode(errors="backslashreplace"))  # names that are not UTF-8
 
 
+def _header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader([file.readline(100_000)]), [])
+
+
+def is_own_picture(path: Path) -> bool:
+    """Whether a PNG file is of this program."""
+    with path.open("rb") as file:
+        return f"tEXtSoftware\0{PROGRAM} ".encode() in file.read(4096)
+
+
 def save_picture(path: Path, picture: Image.Image) -> None:
-    """Write a picture as PNG."""
+    """Write a picture as PNG, with a mark of this program; another one of this name is kept."""
+    keep_foreign(path, is_own_picture)
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", f"{PROGRAM} {VERSION}")
     with atomic_file(path, durable=False) as file:
-        picture.save(file, format="PNG")
+        picture.save(file, format="PNG", pnginfo=mark)
 
 
 def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
     """Write a figure as PNG at 120 pixels per inch, its texts as :mod:`tools.figures.texts` draws them.
+
+    A picture of this name that is not of this program is kept.
 
     Args:
         path: the file.
@@ -190,5 +313,7 @@ def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
             engine.set(rect=(0, share, 1, 1 - share))
         figure.text(0.5, share / 2, note, ha="center", va="center", fontsize=6, color="0.4", parse_math=False)
     prepare_texts(figure)
+    keep_foreign(path, is_own_picture)
+    metadata = {"Software": f"{PROGRAM} {VERSION}", **({"Description": note} if note else {})}
     with atomic_file(path, durable=False) as file:
-        figure.savefig(file, dpi=120, format="png", metadata={"Description": note} if note else None)
+        figure.savefig(file, dpi=120, format="png", metadata=metadata)

@@ -1,6 +1,7 @@
-"""Choice of the checkpoint that a run continues from."""
+"""Checkpoints in the folder of a run: the one that it continues from, and which of them belong to the same run."""
 
 import logging
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,57 @@ def find(folder: str, name: str, resume: str | None) -> dict[str, Any] | None:
     state = None
     if resume is not None and (exists or resume != "auto"):
         state = _continuable(last if resume == "auto" else Path(resume))
+        state["best_top1"] = best_in(folder, name, state)
     elif exists:
         logger.warning("%s exists and will be replaced; --resume auto continues from it instead", last)
     _check_same_start(state)
+    return state
+
+
+def run_id(state: Mapping[str, Any] | None) -> str:
+    """Identity of a run, random, which its checkpoints share: that of the checkpoint it continues, or a new one."""
+    return state.get("run_id", "") if state else secrets.token_hex(8)
+
+
+def best_in(folder: str, name: str, state: Mapping[str, Any]) -> float:
+    """Validation accuracy that a continued run must exceed to replace the best checkpoint in its folder.
+
+    It is that of the file if this run wrote it, up to the epoch that is continued. Another one, such as that of a run
+    with another seed, or of epochs that are trained again, is replaced after the next epoch.
+    """
+    path = checkpoint.checkpoint_path(folder, name, "_best")
+    best = checkpoint.read_head(path) if folder else {}
+    own = same_run(best, state) and best.get("epoch", 0) <= state["epoch"]
+    if own and best.get("best_top1") == state["best_top1"]:
+        return state["best_top1"]
+    if folder and state["epoch"] >= 0:
+        logger.warning("%s is not the best epoch of the run that is continued: the best of the next epochs will be "
+                       "saved there", path)  # fmt: skip
+    return -1.0
+
+
+def same_run(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two checkpoints are of one run; before version 0.2.0 they name its seed alone."""
+    if "run_id" in first or "run_id" in second:
+        return first.get("run_id") == second.get("run_id")
+    seeds = [content.get("train_config", {}).get("seed") for content in (first, second)]
+    return seeds[0] == seeds[1]
+
+
+def load_tested(path: Path) -> dict[str, Any]:
+    """Load a checkpoint to be tested, with a note if it is a best or numbered one of another run than the last one.
+
+    Raises:
+        ToolError: see :func:`tools.checkpoint.load`.
+    """
+    state = checkpoint.load(path)
+    stem, found, suffix = path.stem.rpartition("_checkpoint")
+    last = path.with_name(f"{stem}_checkpoint{path.suffix}")
+    if found and suffix and last.is_file() and (other := checkpoint.read_head(last)) and not same_run(state, other):
+        seeds = [content.get("train_config", {}).get("seed") for content in (state, other)]
+        logger.warning(
+            "%s is of another run (seed %s) than %s beside it (seed %s)", path, seeds[0], last.name, seeds[1]
+        )
     return state
 
 

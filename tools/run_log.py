@@ -7,7 +7,8 @@ from typing import Any
 
 from tools import VERSION
 from tools.checkpoint_content import MAX_EPOCH, whole
-from tools.files import read_json, write_atomically
+from tools.files import has_keys, keep_foreign, read_json, write_atomically
+from tools.folder_lock import updating
 from tools.provenance import same_data
 
 MAX_LOGGED = 1e300  # matplotlib fails near the largest float; what is larger is a damaged record
@@ -35,7 +36,9 @@ class RunLog:
     def add(self, record: Mapping[str, Any]) -> None:
         """Add a record; the file is read again and rewritten, since another run may write it, too."""
         self.own.append({"run": self.run, **record})
-        write_atomically(self.path, "".join(json.dumps(entry) + "\n" for entry in self.records).encode())
+        with updating(self.path):
+            keep_foreign(self.path, lambda path: bool(read_records(path)))
+            write_atomically(self.path, "".join(json.dumps(entry) + "\n" for entry in self.records).encode())
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Add the record of a saved epoch if the run was killed after its checkpoint and before its log."""
@@ -86,8 +89,14 @@ def _is_loggable(value: Any) -> bool:
 
 def save_results(path: Path, record: Mapping[str, Any]) -> None:
     """Write ``results.json``: this record, and under ``earlier`` the last of each other checkpoint, data or size."""
+    with updating(path):
+        keep_foreign(path, has_keys("checkpoint"))
+        _merge_results(path, record)
+
+
+def _merge_results(path: Path, record: Mapping[str, Any]) -> None:
     earlier: list[dict[str, Any]] = []
-    if path.is_file() and (before := read_json(path)):  # else none yet, or not one of ours
+    if path.is_file() and (before := read_json(path)):
         others = before.pop("earlier", [])
         earlier = [
             entry for entry in [before, *(others if isinstance(others, list) else [])] if isinstance(entry, dict)

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 from tools import ending
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # requests to end, or to save and end
+USER_SIGNALS = [signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []  # none on Windows
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *USER_SIGNALS)  # requests to end, or to save and end
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 EXIT_RESUME = 75  # EX_TEMPFAIL of sysexits.h: not finished, try again
 

@@ -14,7 +14,8 @@ from tools.console import format_table, say
 from tools.distributed import barrier, is_main
 from tools.distributed.launch import command_line
 from tools.distributed.preemption import Interrupted, StopRequest
-from tools.files import read_json, save_csv, writable_folder, write_atomically
+from tools.files import check_outputs, has_keys, keep_foreign, read_json, save_csv, writable_folder, write_atomically
+from tools.folder_lock import held
 from tools.original_checkpoint import renamed_options
 from tools.provenance import data_text
 
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 DONE = "done.json"
 SETTINGS = "settings.json"
+MARKS = {DONE: ("val_top1",), SETTINGS: ("seed", "lr")}  # keys by which these files are known
 METRICS = ("val_top1", "val_top5", "val_loss", "val_attn_mean", "val_area")
 # Flags that may differ when a sweep is continued, since they do not change what is trained.
 FLAGS_FREE_TO_CHANGE = frozenset({
@@ -61,8 +63,20 @@ def run_all(
 
     Raises:
         Interrupted: a signal arrived that did not stop the run, in the evaluation of its last epoch.
-        ToolError: a run failed (the table of the others is saved), or a folder belongs to another sweep.
+        ToolError: a run failed (the table of the others is saved), a folder belongs to another sweep, or another
+            process trains a sweep in ``root``.
     """
+    with held(root, "sweep"):
+        if root:
+            check_outputs(Path(root, "sweep.csv"), Path(root, "sweep_runs.csv"))
+        _run_all(root, runs, train, failures, stop)
+
+
+def _run_all(
+    root: str, runs: Sequence[SweepRun], train: Callable[[int, str], dict[str, Any]],
+    failures: tuple[type[Exception], ...], stop: StopRequest | None,
+) -> None:  # fmt: skip
+    """Train the runs while this process holds the lock of the sweep; arguments as for :func:`run_all`."""
     rows, failed = [], []
     for number, run in enumerate(runs):
         folder = run_folder(root, run.swept, run.repeat) if root else ""
@@ -94,7 +108,9 @@ def run_all(
 def _save(folder: str, name: str, content: Mapping[str, Any]) -> None:
     """Write a JSON file of a run, from the main process alone; nothing without a folder."""
     if folder and is_main():
-        write_atomically(writable_folder(folder) / name, json.dumps(content, indent=2).encode())
+        path = writable_folder(folder) / name
+        keep_foreign(path, has_keys(*MARKS[name]))
+        write_atomically(path, json.dumps(content, indent=2).encode())
 
 
 def _report(root: str, rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> None:
@@ -102,8 +118,9 @@ def _report(root: str, rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) 
     table = summarise(rows, swept, [name for name in METRICS if name in rows[0]])
     say(format_table(table), several=True)
     if root and is_main():
-        save_csv(Path(root, "sweep_runs.csv"), rows)
-        save_csv(Path(root, "sweep.csv"), [{**entry, "data": _data(entry, rows, swept)} for entry in table])
+        save_csv(Path(root, "sweep_runs.csv"), rows, columns=("repeat", "seed"))
+        table = [{**entry, "data": _data(entry, rows, swept)} for entry in table]
+        save_csv(Path(root, "sweep.csv"), table, columns=("runs",))
         say(f"this table: {Path(root, 'sweep.csv')}; every run: {Path(root, 'sweep_runs.csv')}")
 
 

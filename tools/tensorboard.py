@@ -1,7 +1,9 @@
 """TensorBoard logging (``--tensorboard true``): metrics of each epoch, and evidence maps of a few fixed pictures."""
 
 import importlib.util
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,21 @@ class EventFiles:
     def __init__(self, folder: str | Path, run: str, *, first_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow, and needed for this flag only
 
-        self.writer = SummaryWriter(str(Path(folder, "tensorboard", run)), purge_step=first_epoch)
+        self.folder, self.failed = Path(folder, "tensorboard", run), False
+        threading.excepthook = _report_thread
+        with self._reported():
+            self.writer = SummaryWriter(str(self.folder), purge_step=first_epoch)
 
     def add(self, record: Mapping[str, Any], figure: Figure | None) -> None:
-        """Write an epoch: its metrics, training and validation in one chart, and the figure with maps."""
+        """Write an epoch: its metrics, training and validation in one chart, and the figure with maps.
+
+        Raises:
+            ToolError: the files cannot be written.
+        """
+        with self._reported():
+            self._add(record, figure)
+
+    def _add(self, record: Mapping[str, Any], figure: Figure | None) -> None:
         epoch = int(record["epoch"])
         for name, value in record.items():
             if isinstance(value, int | float) and name != "epoch":
@@ -48,5 +61,27 @@ class EventFiles:
         self.writer.flush()
 
     def close(self) -> None:
-        """Write everything and close the files."""
-        self.writer.close()
+        """Write everything and close the files; an error that was raised before is not raised again."""
+        before = self.failed
+        try:
+            with self._reported():
+                self.writer.close()
+        except ToolError:
+            if not before:
+                raise
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turn an error of the disk into one line."""
+        try:
+            yield
+        except OSError as error:
+            self.failed = True
+            raise ToolError(f"{self.folder} cannot be written ({error.strerror or error}): free some space, or leave "
+                            "--tensorboard out; nothing saved before is lost") from error  # fmt: skip
+
+
+def _report_thread(args: threading.ExceptHookArgs) -> None:
+    """Print nothing about an error of the disk in the writing thread, which the next flush raises again."""
+    if not isinstance(args.exc_value, OSError):
+        threading.__excepthook__(args)

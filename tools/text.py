@@ -18,5 +18,13 @@ def visible(text: str, *, keep: str = "") -> str:
     return "".join(c if c in keep or not _is_control(c) else ascii(c)[1:-1] for c in text)
 
 
+def size_text(size: int) -> str:
+    """Number of bytes in a unit in which it can be read: B, KiB, MiB or GiB."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} B"
+
+
 def _is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") or character in BIDI_AND_LINE_ENDS

@@ -12,7 +12,8 @@ from tools import VERSION, ToolError
 from tools.checkpoint_content import is_real
 from tools.console import format_table, say
 from tools.figures.metrics import save_metric_figure
-from tools.files import save_csv, write_atomically
+from tools.files import check_outputs, save_csv, write_atomically
+from tools.folder_lock import updating
 from tools.provenance import DATA, data_text, mixed
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         ToolError: there is no such file, or it has other content.
     """
     path = path / "metrics.json" if path.is_dir() else path
+    if path.exists() and not path.is_file():
+        raise ToolError(f"{path} is not a file: give a metrics.json, or the folder of one")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         if not isinstance(rows, list) or not all(map(_is_row, rows)):
@@ -58,8 +61,9 @@ def check_table(folder: Path) -> list[dict[str, Any]]:
     """Read the rows of the table of a folder; none if there is no table yet.
 
     Raises:
-        ToolError: its ``metrics.json`` is not a table; it is not overwritten.
+        ToolError: its ``metrics.json`` is not a table; it is not overwritten. Or one of the three is not a file.
     """
+    check_outputs(*(folder / f"metrics.{ending}" for ending in ("json", "csv", "png")))
     return read_metrics(folder) if (folder / "metrics.json").exists() else []
 
 
@@ -76,12 +80,15 @@ def add_row(folder: Path, row: Mapping[str, Any], *, show: bool = False) -> list
         row: the metrics of one checkpoint and method.
         show: print the table afterwards.
     """
-    before = check_table(folder)
-    for old in before:
-        if key_of(old) == key_of(row) and old.get("images", 0) > row.get("images", 0):
-            logger.warning("%s: a row of %d pictures replaces one of %d", row["method"], row["images"], old["images"])
-    kept = [old for old in before if key_of(old) != key_of(row)]
-    rows = write_table(folder, [*kept, {**row, "version": VERSION}])
+    with updating(folder / "metrics.json"):  # test.py and torchcam_vis.py may measure at the same time
+        before = check_table(folder)
+        for old in before:
+            if key_of(old) == key_of(row) and old.get("images", 0) > row.get("images", 0):
+                logger.warning(
+                    "%s: a row of %d pictures replaces one of %d", row["method"], row["images"], old["images"]
+                )
+        kept = [old for old in before if key_of(old) != key_of(row)]
+        rows = write_table(folder, [*kept, {**row, "version": VERSION}])
     if show:
         show_table(folder, rows)
     return rows
@@ -100,7 +107,7 @@ def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
     write_atomically(
         folder / "metrics.json", (json.dumps({"rows": list(rows)}, indent=2, allow_nan=False) + "\n").encode()
     )
-    save_csv(folder / "metrics.csv", [_flat(row) for row in rows])
+    save_csv(folder / "metrics.csv", [_flat(row) for row in rows], columns=("checkpoint", "method"))
     save_metric_figure(folder / "metrics.png", rows)
     return list(rows)
 

@@ -26,7 +26,7 @@ from sloter import ModelError
 from studies.benchmark import data, explain, head, scale, steps
 from tools.console import format_table, run_script, say, set_up_console
 from tools.ending import finish
-from tools.files import write_atomically
+from tools.files import check_outputs, has_keys, keep_foreign, write_atomically
 from tools.machine import keep_freed_memory, pick_device, set_numerics
 
 PARTS = {
@@ -43,6 +43,7 @@ def main() -> None:
     """Measure the parts, print their tables and write them to a file."""
     args = parse_args()
     set_up_console("benchmark")
+    check_outputs(*([Path(args.json)] if args.json else []))
     device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -55,6 +56,7 @@ def main() -> None:
         tables[part] = PARTS[part](run, device)
         say(format_table(tables[part]), several=True)
     if args.json:
+        keep_foreign(Path(args.json), has_keys("machine"))
         write_atomically(Path(args.json), (json.dumps({"machine": where, **tables}, indent=2) + "\n").encode())
         say(f"saved: {args.json}")
 

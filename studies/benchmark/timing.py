@@ -1,7 +1,7 @@
 """Repeated timing of several actions in turn, so that other load on the machine affects all of them alike."""
 
-import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 
@@ -23,7 +23,9 @@ def peak_memory(device: torch.device) -> int:
     """Largest number of bytes in use so far: on the device, or by the process for a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:

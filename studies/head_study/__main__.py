@@ -38,7 +38,7 @@ from tools import ToolError
 from tools.checkpoint import read_state_dict
 from tools.console import format_table, run_script, say, set_up_console
 from tools.ending import finish
-from tools.files import save_csv, writable_folder, write_atomically
+from tools.files import check_outputs, has_keys, keep_foreign, save_csv, writable_folder, write_atomically
 from tools.machine import amp_dtype, keep_freed_memory, pick_device
 
 METRICS = (
@@ -56,6 +56,7 @@ def main() -> None:
     if device.type == "cpu":
         keep_freed_memory()
     folder = writable_folder(args.output_dir)
+    check_outputs(*(folder / f"head_study.{ending}" for ending in ("json", "csv", "png")))
     train, val, scorer = load_features(args, device)
     say(f"{len(train)} training and {len(val)} validation pictures, {train.num_classes} classes, features of "
         f"{train.grid[0]}x{train.grid[1]}x{train.maps.shape[2]}")  # fmt: skip
@@ -78,8 +79,9 @@ def main() -> None:
     table = summarise(runs)
     say(format_table(table), several=True)
     origin = {"data": origin_text(args, len(val), train.num_classes)}
+    keep_foreign(folder / "head_study.json", has_keys("runs", "table"))
     write_atomically(folder / "head_study.json", as_json({"runs": runs, "table": table}, **origin))
-    save_csv(folder / "head_study.csv", [{**row, **origin} for row in table])
+    save_csv(folder / "head_study.csv", [{**row, **origin} for row in table], columns=("head", "sign"))
     save_study(folder / "head_study.png", runs, note=origin["data"])
     say(f"saved: {folder / 'head_study.json'}, head_study.csv and head_study.png beside it")
 

@@ -53,7 +53,7 @@ def test_shared_memory_has_its_own_limit(monkeypatch, tmp_path):
     monkeypatch.setattr(cache, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 64 * 2**20}))
     data = pictures(count=100, img_size=(1024, 1024))
-    with pytest.raises(DataError, match=r"more than the 0.1 GiB of .*, which workers share; enlarge it"):
+    with pytest.raises(DataError, match=r"more than the 64.0 MiB of .*, which workers share; enlarge it"):
         cache_pictures([data], workers=2)
     cache_pictures([data], workers=0)
 

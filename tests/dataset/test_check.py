@@ -1,5 +1,6 @@
 """Check of picture files: unusual ones are accepted, unusable ones are named."""
 
+import errno
 import logging
 import threading
 import time
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dataset import DataError, Listing
-from dataset.check import check_pictures, find_conflicting_labels, find_unusable, picture_fault
+from dataset.check import check_pictures, decoding_fault, find_conflicting_labels, find_unusable, picture_fault
 
 
 def noise(size=(40, 30)):
@@ -140,3 +141,15 @@ def test_an_interrupted_check_does_not_wait_for_a_stuck_disk(tmp_path, monkeypat
         assert time.monotonic() - start < 10
     finally:
         disk.set()
+
+
+def test_too_many_open_files_are_no_fault_of_the_pictures(tmp_path, picture_writer, monkeypatch):
+    picture_writer(tmp_path / "a.png")
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Image, "open", fail)
+    for read in (picture_fault, decoding_fault):  # else --bad_images skip would leave whole pictures out
+        with pytest.raises(OSError, match="Too many open files"):
+            read(tmp_path / "a.png")

@@ -1,3 +1,4 @@
+import errno
 import logging
 import multiprocessing
 import os
@@ -5,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from torch.utils.data import BatchSampler
 
 from dataset import DataError, Listing
 from dataset.check import picture_fault
-from dataset.loaders import EpochSampler, build_loader, collate, normalise, usable_workers
+from dataset.loaders import DeviceLoader, EpochSampler, build_loader, collate, normalise, usable_workers
 from dataset.pictures import PictureDataset, Sample
 from dataset.transforms import augmentation
 from tests.png import png_bytes
@@ -274,3 +276,18 @@ def test_the_note_counts_the_pictures_of_all_processes(tmp_path, picture_writer,
 def test_the_policy_for_bad_pictures_is_kept_by_copies(tmp_path, picture_writer):
     data = damaged(tmp_path, picture_writer, "skip")
     assert data.sample(3, seed=0).bad_images == data.plain().bad_images == "skip"
+
+
+def test_workers_that_cannot_be_started_are_one_line(monkeypatch):
+    loader = DeviceLoader(
+        SimpleNamespace(num_workers=2), None, device=torch.device("cpu"), mean=torch.zeros(3), std=torch.ones(3)
+    )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    def start(loader):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("dataset.loaders.iter", start, raising=False)
+    with pytest.raises(DataError, match=r"--num_workers 2: .* cannot be started \(Permission denied\); give .* or 0"):
+        loader._start()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

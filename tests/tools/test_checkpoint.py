@@ -217,3 +217,14 @@ def test_a_missing_entry_is_named(tmp_path, place):
     torch.save({**content, "format": "scouter-2"}, tmp_path / "a.pth")
     with pytest.raises(ToolError, match=f"a.pth: {group} {name} is missing"):
         checkpoint.load(tmp_path / "a.pth")
+
+
+def test_a_lack_of_memory_is_no_damage_of_the_file(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "a.pth", {"weights": torch.zeros(2)})
+
+    def load(*args, **kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 49152 bytes")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        checkpoint.read_file(tmp_path / "a.pth")

@@ -1,11 +1,13 @@
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
 
 import pytest
 
-from tools.ending import end_workers
+from tools.ending import end_workers, exit_deadline, silent_finalizers
 from tools.stop_signals import STOP_SIGNALS
 
 
@@ -75,3 +77,19 @@ def test_a_failed_script_ends_although_a_part_of_it_does_not(as_user, tmp_path, 
     path.write_text(program)
     done = as_user(f"python {path}", timeout=60, PYTHONPATH=".")
     assert done.returncode == code and done.stdout + done.stderr == output
+
+
+def test_destructors_are_silent_once_the_error_is_reported_and_no_longer():
+    before = sys.unraisablehook
+    with silent_finalizers():
+        assert sys.unraisablehook(None) is None
+    assert sys.unraisablehook is before
+
+
+def test_a_deadline_needs_no_thread(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with exit_deadline(2):
+        pass

@@ -1,9 +1,15 @@
 import csv
 import errno
+import io
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from dataset import DataError
 from dataset.pictures import open_picture
@@ -29,7 +35,7 @@ def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
 
 def test_rows_are_written_as_csv(tmp_path):
     rows = [{"name": "a, b", "top1": 0.5}, {"name": "c", "top1": 1}]
-    files.save_csv(tmp_path / "a.csv", rows)
+    files.save_csv(tmp_path / "a.csv", rows, columns=("name",))
     with (tmp_path / "a.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"name": "a, b", "top1": "0.5"}, {"name": "c", "top1": "1"}]
 
@@ -113,7 +119,96 @@ def test_a_leftover_of_a_killed_program_is_removed_and_the_file_of_a_living_one_
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     files.write_atomically(tmp_path / "a", b"old")
-    message = r"a cannot be written \(No space left on device\): free some space"
+    message = r"a cannot be written \(No space left on device\): .* free some space"
     with pytest.raises(ToolError, match=message), files.atomic_file(tmp_path / "a"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert (tmp_path / "a").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def disk_of(monkeypatch):
+    """Makes a disk on which so many bytes of a file have space; beyond, an error of this number is raised."""
+
+    def limit(space: int, number: int) -> None:
+        def write(self, data):
+            if self.tell() + memoryview(data).nbytes > space:
+                raise OSError(number, os.strerror(number))
+            return io.FileIO.write(self, data)
+
+        monkeypatch.setattr(files._PartFile, "_put", write)
+        monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: SimpleNamespace(free=space))
+
+    return limit
+
+
+def test_a_full_disk_says_how_much_is_needed_and_how_much_is_free(tmp_path, disk_of):
+    disk_of(3072, errno.ENOSPC)
+    with pytest.raises(ToolError) as caught:
+        files.write_atomically(tmp_path / "a", bytes(2**20))
+    assert str(caught.value) == (
+        f"{tmp_path / 'a'} cannot be written (No space left on device): it takes 1.0 MiB, 3.0 KiB are free: free some "
+        "space; nothing saved before is lost"
+    )
+    with pytest.raises(ToolError, match=r"it takes 4\.\d MiB, 3\.0 KiB are free"):  # torch raises no error of its own
+        checkpoint.save(tmp_path / "a", {"weights": torch.zeros(2**20)})
+    with pytest.raises(ToolError, match=r"it takes [\d.]+ KiB, 3\.0 KiB are free"):
+        files.save_picture(tmp_path / "a", Image.effect_noise((99, 99), 50))
+    assert not list(tmp_path.iterdir())
+    files.write_atomically(tmp_path / "a", bytes(3072))
+
+
+def test_a_full_quota_and_a_limit_on_the_size_of_a_file_have_their_own_remedy(tmp_path, disk_of):
+    for number, remedy in (
+        (errno.EDQUOT, "more than your quota has left"),
+        (errno.EFBIG, "more than the limit on the size"),
+    ):
+        disk_of(10, number)
+        with pytest.raises(ToolError, match=f"it takes 99 B, {remedy}"):
+            files.write_atomically(tmp_path / "a", bytes(99))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_created_is_named_and_not_its_temporary_file(tmp_path):
+    with pytest.raises(ToolError, match=r"missing/a cannot be written \(No such file or directory\): check"):
+        files.write_atomically(tmp_path / "missing" / "a", b"")
+
+
+def test_a_clock_that_was_set_back_does_not_remove_the_file_of_a_living_writer(tmp_path, monkeypatch):
+    part = tmp_path / "a.0123abcd.part"
+    part.touch()
+    for now in (time.time() - 10 * files.SECONDS_TO_LEFTOVER, time.time() + 10 * files.SECONDS_TO_LEFTOVER):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        files.write_atomically(tmp_path / "a", b"")
+        assert part.exists()
+
+
+@pytest.mark.timeout(20)
+def test_only_a_file_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    for name, kind in (("pipe", "is a pipe"), ("link", "is a pipe"), ("folder", "is a folder")):
+        with pytest.raises(ToolError, match=kind):
+            files.write_atomically(tmp_path / name, b"")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_foreign_picture_is_kept_and_an_own_one_is_replaced(tmp_path, caplog):
+    path, foreign = tmp_path / "overview.png", Image.new("L", (3, 3))
+    for kept in (["overview.kept.png"], ["overview.kept.png", "overview.kept2.png"]):
+        foreign.save(path)
+        before = path.read_bytes()
+        files.save_picture(path, Image.new("L", (5, 5)))
+        files.save_figure(path, Figure(figsize=(1, 1)), note="x" * 5000)
+        files.save_figure(path, Figure(figsize=(1, 1)))
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, "overview.png"])
+        assert (tmp_path / kept[-1]).read_bytes() == before and files.is_own_picture(path)
+    assert "they are renamed to *.kept.png" in caplog.text
+
+
+def test_a_foreign_table_is_kept_and_an_own_one_is_replaced(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("name,price\n")
+    for _ in range(2):
+        files.save_csv(path, [{"checkpoint": "a", "method": "b"}], columns=("checkpoint", "method"))
+    assert (tmp_path / "metrics.kept.csv").read_text() == "name,price\n" and len(list(tmp_path.iterdir())) == 2

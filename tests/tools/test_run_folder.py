@@ -2,6 +2,7 @@ import logging
 
 import pytest
 
+from engine.run_files import RunFiles, check_run_files
 from tools import ToolError, checkpoint, run_folder
 
 CONTENT = {
@@ -64,3 +65,49 @@ def test_changed_training_flags_are_listed():
     now = dict.fromkeys(run_folder.TRAINING_FLAGS, 1)
     assert run_folder.changes(now, now) == run_folder.changes({}, now) == ""
     assert run_folder.changes({**now, "lr": 2, "ema": None}, now) == " (changed: lr 1, before 2; ema 1, before None)"
+
+
+def test_the_best_checkpoint_of_another_run_or_of_epochs_trained_again_is_replaced(tmp_path):
+    best = checkpoint.checkpoint_path(tmp_path, "run", "_best")
+    state = CONTENT | {"run_id": "a"}
+    assert run_folder.best_in(str(tmp_path), "run", state) == -1  # there is none
+    for changes, expected in (
+        ({}, 0.5), ({"run_id": "b"}, -1), ({"epoch": 5}, -1), ({"epoch": 3}, 0.5), ({"best_top1": 0.4}, -1),
+    ):  # fmt: skip
+        checkpoint.save(best, state | changes)
+        assert run_folder.best_in(str(tmp_path), "run", state) == expected, changes
+
+
+def test_a_checkpoint_without_identity_is_known_by_its_seed():
+    one, two = ({"train_config": {"seed": seed}} for seed in (1, 2))
+    assert run_folder.same_run(one, one) and not run_folder.same_run(one, two)
+    assert not run_folder.same_run(one, one | {"run_id": "a"})
+
+
+def test_a_tested_checkpoint_of_another_run_than_the_last_one_is_noted(saved, tmp_path, caplog):
+    best = checkpoint.checkpoint_path(tmp_path, "run", "_best")
+    for seed, noted in ((1, True), (0, False)):
+        caplog.clear()
+        checkpoint.save(saved, CONTENT | {"train_config": CONTENT["train_config"] | {"seed": 0}})
+        checkpoint.save(best, CONTENT | {"train_config": CONTENT["train_config"] | {"seed": seed}})
+        assert run_folder.load_tested(best)["epoch"] == 4
+        assert ("is of another run (seed 1) than run_checkpoint.pth beside it (seed 0)" in caplog.text) == noted
+
+
+def test_a_run_stopped_in_its_first_epoch_renames_the_best_checkpoint_of_another(saved, tmp_path):
+    best = checkpoint.checkpoint_path(tmp_path, "run", "_best")
+    checkpoint.save(best, CONTENT | {"run_id": "old"})
+    files = RunFiles(str(tmp_path), "run", first_epoch=0, record={}, tensorboard=False)
+    for _ in range(2):
+        files.add_stopped(CONTENT | {"run_id": "new", "epoch": -1})
+    assert not best.exists()
+    assert checkpoint.load(checkpoint.checkpoint_path(tmp_path, "run", "_best_earlier"))["run_id"] == "old"
+
+
+def test_files_of_a_run_that_cannot_be_written_are_found_before_it(tmp_path):
+    check_run_files(str(tmp_path), "run")
+    for name in ("run_checkpoint0009.pth", "curves.png"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(ToolError, match=f"{name} is a folder"):
+            check_run_files(str(tmp_path), "run")
+        (tmp_path / name).rmdir()

@@ -78,9 +78,13 @@ def test_a_damaged_line_is_skipped_and_the_others_are_drawn(tmp_path, line):
     save_curves(tmp_path / "curves.png", read_records(path))
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", "[" * 100_000])
-def test_a_results_file_that_is_not_ours_is_replaced(tmp_path, content):
-    path = tmp_path / "results.json"
-    path.write_text(content)
-    save_results(path, {"checkpoint": "a"})
-    assert json.loads(path.read_text()) == {"checkpoint": "a", "version": VERSION}
+@pytest.mark.parametrize("content", ["[1]", "{", "[" * 100_000, '{"a": 1}'])
+def test_a_results_file_or_log_that_is_not_ours_is_kept(tmp_path, content):
+    for name in ("results.json", "log.jsonl"):
+        (tmp_path / name).write_text(content)
+    save_results(tmp_path / "results.json", {"checkpoint": "a"})
+    RunLog(tmp_path / "log.jsonl", "a", first_epoch=0).add({"epoch": 0})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"checkpoint": "a", "version": VERSION}
+    assert len(read_records(tmp_path / "log.jsonl")) == 1
+    for name in ("results.kept.json", "log.kept.jsonl"):
+        assert (tmp_path / name).read_text() == content

@@ -9,8 +9,9 @@ import torch
 from torch import distributed
 
 from tools.distributed import active
+from tools.stop_signals import USER_SIGNALS
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, *USER_SIGNALS)
 CHECK_SECONDS = 1.0  # between two checks whether any process got a signal
 
 
