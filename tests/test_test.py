@@ -1,5 +1,7 @@
 import hashlib
 import json
+import math
+import re
 import shutil
 
 import numpy as np
@@ -216,3 +218,44 @@ def test_a_file_of_the_published_code_is_evaluated(scripts, tmp_path, real_data)
     assert code == 0, err
     assert "on 2115 pictures of MNIST" in out
     assert (tmp_path / "vis" / "MNIST_use_slot" / "0" / "slot_mask_1.png").is_file()
+
+
+def test_a_trained_model_is_read_with_another_reference(scripts, trained):
+    found = {}
+    for reference in ("none", "mean", "quantile"):
+        flags = f"--checkpoint {trained}/{NAME} --device cpu --num_workers 0 --reference {reference}"
+        assert scripts("test", flags)[0] == 0
+        found[reference] = json.loads((trained / "results.json").read_text())
+    assert [row["reference"] for row in found.values()] == ["none", "mean", "quantile 0.95"]
+    for key in ("top1", "ce", "per_class"):
+        assert found["mean"][key] == pytest.approx(found["none"][key], rel=1e-5)
+    assert found["mean"]["area"] != found["none"]["area"]
+    assert found["mean"]["attn_mean"] == pytest.approx(found["quantile"]["attn_mean"], rel=1e-4)
+
+
+def test_why_one_class_rather_than_another(scripts, trained):
+    flags = f"--checkpoint {trained}/{NAME} --device cpu --num_workers 0 --vis true --vis_id 3 --reference mean"
+    code, out, _ = scripts("test", f"{flags} --versus 0,1")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if "rather than" in line]
+    predicted = re.search(r"predicted (\d)", out)[1]
+    other = "10"[int(predicted)]
+    assert line.startswith(f"picture 3: {predicted} rather than {other}: ")
+    nats, probability = float(re.search(r": (\S+) nats", line)[1]), float(re.search(r"\(p = (\S+)\)", out)[1])
+    assert probability == pytest.approx(1 / (1 + math.exp(-nats)), abs=0.02)  # both are printed rounded
+    folder = trained / "vis" / "MNIST5k_use_slot" / "3"
+    assert [path.name for path in folder.glob("versus_*")] == [f"versus_{other}.png"]
+    assert "'seven'" in scripts("test", f"{flags} --versus seven")[2]
+
+
+def test_a_wrong_prediction_is_contrasted_with_the_true_class(scripts, trained):
+    state = torch.load(trained / NAME, weights_only=True)
+    slots = state["model"]["slot.initial_slots"]
+    state["model"]["slot.initial_slots"] = slots.flip(0)  # each class has the slot of the other one
+    torch.save(state, trained / NAME)
+    code, out, _ = scripts("test", f"--checkpoint {trained}/{NAME} --num_workers 0 --vis true --vis_id 0-9")
+    wrong = [m for m in re.findall(r"picture (\d+): label (\d), predicted (\d)", out) if m[1] != m[2]]
+    assert code == 0 and wrong
+    for title, label, predicted in wrong:
+        assert f"picture {title}: {predicted} rather than {label}: " in out
+        assert (trained / "vis" / "MNIST5k_use_slot" / title / f"versus_{label}.png").is_file()

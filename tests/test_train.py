@@ -90,7 +90,7 @@ def test_a_checkpoint_without_options_is_of_the_published_form_and_continues(scr
     for name in ("label_smoothing", "temperature"):
         del state["train_config"][name]
     torch.save(state, path)
-    assert "--reference min, but the checkpoint has none" in scripts("test", f"--checkpoint {path} --reference min")[2]
+    assert "--salience 1.0, but the checkpoint has 0.0" in scripts("test", f"--checkpoint {path} --salience 1")[2]
     err = scripts("train", tiny, f"--epochs 3 --reference min --output_dir {folder} --resume auto")[2]
     assert "it has reference none, not min; give the flags that it was trained with" in err
     assert scripts("train", tiny, f"--epochs 3 --output_dir {folder} --resume auto")[0] == 0

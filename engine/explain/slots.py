@@ -97,19 +97,21 @@ def explain_picture(model: nn.Module, image: Tensor) -> Explanation:
 
 
 def interesting_classes(explanation: Explanation, *, count: int, negative: bool, label: int | None) -> list[int]:
-    """Choose the classes to show: the most likely, the true and, for a negative model, the least likely ones.
+    """Choose the classes to show: the most likely, the true and, where there is evidence against classes, the least
+    likely ones.
 
     Args:
         explanation: explanation of the picture.
         count: number of most likely classes.
-        negative: whether the model is negative; then a third as many of the least likely classes follow, at least one.
+        negative: whether the model is negative; then, or if the evidence has two sides, a third as many of the least
+            likely classes follow, at least one.
         label: the true class, if it is known.
     """
     order = explanation.probabilities.argsort(descending=True, stable=True).tolist()
     chosen = order[:count]
     if label is not None and label not in chosen:
         chosen.append(label)
-    if negative:
+    if negative or explanation.two_sided:
         unlikely = explanation.logits.argsort(stable=True).tolist()[: max(count // 3, 1)]
         chosen += [c for c in unlikely if c not in chosen]
     return chosen

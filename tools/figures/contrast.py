@@ -1,6 +1,7 @@
 """Figure of the evidence for one class rather than another."""
 
 import math
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,18 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tools.figures.explanations import NEGATIVE, POSITIVE, overlay
+from tools.figures.explanations import NEGATIVE, POSITIVE, overlay, shortened
 from tools.files import save_figure
 from tools.text import visible
 
 # One scale: opaque blue, transparent at zero, opaque red. The two differ for the colour-blind, too; contours, solid for
 # red and dashed for blue, tell them apart in grey.
-SIGNED = LinearSegmentedColormap.from_list("signed", [NEGATIVE(1.0), NEGATIVE(0.0), POSITIVE(0.0), POSITIVE(1.0)])
+SIGNED = LinearSegmentedColormap.from_list(
+    "signed", [(0.0, NEGATIVE(1.0)), (0.5, NEGATIVE(0.0)), (0.5, POSITIVE(0.0)), (1.0, POSITIVE(1.0))]
+)
 CONTOUR = 0.5  # of the scale
 MAX_RATIO = 1e6
+LINE_LENGTH = 100  # characters of a line above the figure
 
 
 def ratio_text(nats: float) -> str:
@@ -54,15 +58,12 @@ def save_contrast_figure(
     left.set_title("picture", fontsize=9)
     image = overlay(right, picture, contrast, SIGNED, Normalize(-top, top))
     _contours(right, picture, contrast / top)
-    first, second = visible(name), visible(other)
     total, up, down = contrast.sum(), contrast.clip(0).sum(), -contrast.clip(None, 0).sum()
-    right.set_title(f"red: for {first} rather than {second}\nblue, dashed: the other way round", fontsize=9)
+    right.set_title(f"red: for {shortened(name)}\nblue, dashed: for {shortened(other)}", fontsize=9)
     figure.colorbar(image, ax=right, shrink=0.85, pad=0.02).ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=10)
-    figure.supxlabel(
-        f"red {up:.1f} \u2212 blue {down:.1f} = {total:.1f} nats".replace("-", "\u2212")
-        + f"\n{visible(contrast_text(name, other, float(total)))}", fontsize=9,
-    )  # fmt: skip
+    amounts = f"red {up:.1f} \u2212 blue {down:.1f} = {total:.1f} nats".replace("-", "\u2212")
+    text = textwrap.fill(visible(contrast_text(name, other, float(total))), LINE_LENGTH)
+    figure.suptitle(f"{title}\n{text}\n{amounts}", fontsize=9)
     for ax in (left, right):
         ax.set_axis_off()
     save_figure(path, figure, note=note)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -46,3 +48,27 @@ def test_the_classes_to_show(negative, label, expected):
     logits = torch.tensor([2.0, -9.0, 5.0, 1.0])  # most likely 2, then 0; least likely 1
     shown = Explanation(logits, logits.softmax(0), *[torch.zeros(4, 1, 1)] * 5)
     assert interesting_classes(shown, count=2, negative=negative, label=label) == expected
+    both = dataclasses.replace(shown, two_sided=True)  # there is evidence against the least likely class, too
+    assert interesting_classes(both, count=2, negative=negative, label=label)[-1] == 1
+
+
+@pytest.mark.parametrize("reference", ["none", "mean", "quantile"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_parts_sum_to_the_logit_and_the_contrast_to_the_log_of_the_ratio(reference, sign):
+    torch.manual_seed(0)
+    model = build_model(
+        backbone="test_resnet", num_classes=5, img_size=(32, 48), slots_per_class=2, hidden_dim=8, out_stage=2,
+        attention="qknorm", value_weighting="equal", iters=1, loss_status=sign, reference=reference,
+    )  # fmt: skip
+    found = explain_picture(model, torch.randn(3, 32, 48))
+    total = (found.why - found.why_not + found.common).sum((1, 2))
+    torch.testing.assert_close(total, found.logits, rtol=1e-5, atol=1e-5)
+    logarithms = found.logits.double().log_softmax(0)  # of the probabilities, which may be too small for a quotient
+    nats = float(logarithms[3] - logarithms[1])
+    assert found.contrast(3, 1).sum().item() == pytest.approx(nats, rel=1e-5, abs=1e-4)
+    assert found.two_sided == (reference != "none")
+    order = torch.tensor([4, 3, 2, 1, 0])
+    assert (
+        torch.equal(found.of_outputs(order).why, found.why[order])
+        and found.of_outputs(order).two_sided == found.two_sided
+    )
