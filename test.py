@@ -90,8 +90,8 @@ def main() -> None:
         root = output_folder(trained, run.vis_dir, files=data is None)
         note = provenance_text(trained.provenance(data))
         draw_slot_maps(
-            trained, sources, root, classes=chosen_classes(run.classes, trained),
-            versus=chosen_classes(run.versus, trained) or (), note=note,
+            trained, sources, root, classes=chosen_classes(run, trained, "classes"),
+            versus=chosen_classes(run, trained, "versus") or (), note=note,
         )  # fmt: skip
     if run.report and distributed.is_main():
         report(run, trained, data, accuracy)
@@ -108,8 +108,8 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(data) - 1}")
     if data is None and run.explain_metrics:
         raise ToolError("--explain_metrics true needs the validation split, which --image replaces: leave one out")
-    chosen_classes(run.classes, trained)
-    chosen_classes(run.versus, trained)
+    for flag in ("classes", "versus"):
+        chosen_classes(run, trained, flag)
     if data is not None and distributed.is_main():
         writable_folder(trained.path.parent)  # gets results.json
         check_outputs(trained.path.with_name("results.json"), trained.path.with_name(f"{trained.run}_confusion.png"))
@@ -122,9 +122,10 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         check_outputs(Path(run.vis_dir, "overview.png"))
 
 
-def chosen_classes(given: list[str] | None, trained: TrainedModel) -> list[int] | None:
-    """Numbers of the classes of ``--classes`` or ``--versus``; None if the flag is not given."""
-    return [class_number(name, trained.class_names) for name in given] if given else None
+def chosen_classes(run: argparse.Namespace, trained: TrainedModel, flag: str) -> list[int] | None:
+    """Numbers of the classes of the flag ``classes`` or ``versus``; None if it is not given."""
+    given = getattr(run, flag)
+    return [class_number(name, trained.class_names, flag=f"--{flag}") for name in given] if given else None
 
 
 def named_checkpoint(run: argparse.Namespace) -> Path:

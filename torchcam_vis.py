@@ -85,7 +85,7 @@ def main() -> None:
     data = load_data(run, trained)
     names = trained.class_names
     classes = [class_number(name, names) for name in run.classes] if run.classes else list(range(len(names)))
-    versus = [class_number(name, names) for name in run.versus or ()]
+    versus = [class_number(name, names, flag="--versus") for name in run.versus or ()]
     options = MethodSettings(**flags.method_settings(run))
     draws = run.vis or run.image or "vis_id" in run.given or not run.explain_metrics
     drawn = {"data": None if run.image else data, "numbers": run.vis_id, "files": run.image}

@@ -234,21 +234,21 @@ def least_similar_classes(data: PictureDataset, lsc: str | None) -> list[int] | 
         return None
 
 
-def class_number(name: str, names: Sequence[str]) -> int:
-    """Index of the class with this name, synset or index.
+def class_number(name: str, names: Sequence[str], *, flag: str = "--classes") -> int:
+    """Index of the class with this name, synset or index; ``flag`` names the source of the name in messages.
 
     Raises:
         DataError: there is no such class, or there are several.
     """
     found = classes_called(name, names)
     if len(found) > 1:
-        raise DataError(f"--classes {name}: {len(found)} classes have this name; give one of "
+        raise DataError(f"{flag} {name}: {len(found)} classes have this name; give one of "
                         f"{', '.join(f'{label} ({names[label]})' for label in found)}")  # fmt: skip
     if found:
         return found[0]
     if re.fullmatch("[0-9]+", name) and int(name) < len(names):
         return int(name)
-    raise DataError(f"--classes {name}: the model has no such class; it has {', '.join(names[:10])}"
+    raise DataError(f"{flag} {name}: the model has no such class; it has {', '.join(names[:10])}"
                     + (f", ... ({len(names)} in all)" if len(names) > 10 else ""))  # fmt: skip
 
 

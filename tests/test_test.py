@@ -245,7 +245,7 @@ def test_why_one_class_rather_than_another(scripts, trained):
     assert probability == pytest.approx(1 / (1 + math.exp(-nats)), abs=0.02)  # both are printed rounded
     folder = trained / "vis" / "MNIST5k_use_slot" / "3"
     assert [path.name for path in folder.glob("versus_*")] == [f"versus_{other}.png"]
-    assert "'seven'" in scripts("test", f"{flags} --versus seven")[2]
+    assert "--versus seven: the model has no such class; it has 0, 1" in scripts("test", f"{flags} --versus seven")[2]
 
 
 def test_a_wrong_prediction_is_contrasted_with_the_true_class(scripts, trained):
