@@ -13,18 +13,8 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 CLASSES = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}
 PICTURES = {"train": 8, "val": 3}  # of each class
-MODEL = [
-    "--model",
-    "test_resnet",
-    "--pre_trained",
-    "false",
-    "--out_stage",
-    "2",
-    "--img_size",
-    "32",
-    "--attention",
-    "qknorm",
-]
+MODEL = ["--model", "test_resnet", "--pre_trained", "false", "--out_stage", "2", "--img_size", "32"]
+MODEL += ["--attention", "qknorm"]
 SLOTS, PLAIN = "Folder_use_slot_checkpoint.pth", "Folder_no_slot_checkpoint.pth"
 DONE, REFUSED, INTERRUPTED, PREEMPTED = 0, 2, 130, 75  # exit codes
 MEANINGS = {DONE: "success", REFUSED: "refusal", INTERRUPTED: "Ctrl-C", PREEMPTED: "resume me"}
