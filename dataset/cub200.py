@@ -9,7 +9,7 @@ from pathlib import Path
 from dataset import DataError, Listing
 from dataset.boxes import Box
 from dataset.classes import distinct_names
-from dataset.tables import NumberedTable, read_text
+from dataset.tables import NumberedTable, read_text, whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +49,9 @@ def list_cub200(root: Path, split: str) -> Listing:
     for name, table in (("images.txt", files), ("image_class_labels.txt", labels)):
         _check_complete(root / name, table, chosen, "picture")
     for key in chosen:
-        if not (labels[key].isdecimal() and int(labels[key]) in names):
+        if whole_number(labels[key]) not in names:
             raise DataError(
-                f"{labels.at(key)}: class {labels[key]} is not in {root / 'classes.txt'}: correct one of them"
+                f"{labels.at(key)}: class {labels[key][:60]} is not in {root / 'classes.txt'}: correct one of them"
             )
     return Listing(
         [root / "images" / files[key] for key in chosen],
@@ -85,11 +85,11 @@ def _read_boxes(path: Path) -> dict[int, Box | str]:
     boxes: dict[int, Box | str] = {}
     for number, line in enumerate(lines, 1):
         key, *values = re.split(r"[\s,;\"]+", line.strip().strip(';,"')) or [""]
-        if not key.isdecimal():  # whichever picture it is of has no line
+        if (picture := whole_number(key)) is None:  # whichever picture it is of has no line
             continue
         box = _box(values) or f"line {number} of {path} does not give four numbers of a box: {line.strip()[:60]!r}"
-        if boxes.setdefault(int(key), box) != box:
-            boxes[int(key)] = f"line {number} of {path} contradicts an earlier line of the same picture"
+        if boxes.setdefault(picture, box) != box:
+            boxes[picture] = f"line {number} of {path} contradicts an earlier line of the same picture"
     return boxes
 
 

@@ -3,7 +3,6 @@
 import difflib
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from dataset.imagenet import list_imagenet
 from dataset.mnist import list_fashion_mnist, list_kmnist, list_mnist, list_mnist5k
 from dataset.pictures import PictureDataset
 from dataset.similarity import least_similar, read_lsc
+from dataset.tables import whole_number
 from dataset.transforms import augmentation
 
 logger = logging.getLogger(__name__)
@@ -246,9 +246,10 @@ def class_number(name: str, names: Sequence[str], *, flag: str = "--classes") ->
                         f"{', '.join(f'{label} ({names[label]})' for label in found)}")  # fmt: skip
     if found:
         return found[0]
-    if re.fullmatch("[0-9]+", name) and int(name) < len(names):
-        return int(name)
-    raise DataError(f"{flag} {name}: the model has no such class; it has {', '.join(names[:10])}"
+    number = whole_number(name)
+    if number is not None and number < len(names):
+        return number
+    raise DataError(f"{flag} {name[:60]}: the model has no such class; it has {', '.join(names[:10])}"
                     + (f", ... ({len(names)} in all)" if len(names) > 10 else ""))  # fmt: skip
 
 

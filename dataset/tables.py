@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dataset import DataError
 
-NUMBERED = re.compile(r'\s*"?(\d+)"?\s*[\s,;]\s*(\S.*)')
+MAX_DIGITS = 18  # of a number; Python does not read an int of thousands of digits
+NUMBERED = re.compile(rf'\s*"?(\d{{1,{MAX_DIGITS}}})"?\s*[\s,;]\s*(\S.*)')
 
 
 def read_text(path: Path) -> str:
@@ -23,6 +24,11 @@ def read_text(path: Path) -> str:
         except UnicodeDecodeError:
             text = content.decode("latin-1")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def whole_number(text: str) -> int | None:
+    """Number of a text of at most 18 decimal digits; None of any other text."""
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 class NumberedTable(dict[int, str]):

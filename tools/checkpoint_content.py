@@ -87,6 +87,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "epoch": whole(-1, MAX_EPOCH),
         "metrics": Rule("named plain values", lambda v: isinstance(v, dict) and is_plain(v), required=False),
         "best_top1": real(-1, 1, required=False),
+        "initial_weights": Rule("a text", lambda v: isinstance(v, str), required=False),
         "optimizer": Rule("a dict", lambda v: isinstance(v, dict), required=False),
         "scaler": Rule("a dict", lambda v: isinstance(v, dict), required=False),
         "stopped": Rule("a dict", lambda v: isinstance(v, dict), required=False),
@@ -104,7 +105,7 @@ RULES: dict[str, dict[str, Rule]] = {
     },
     "data_config": {
         "dataset": _NAME,
-        "class_names": Rule("None or a list of names", _is_names, required=False),
+        **dict.fromkeys(("class_names", "wnids"), Rule("None or a list of names", _is_names, required=False)),
         "val_ratio": real(0, 1, required=False),
         "val_from_train": Rule("True or False", lambda v: isinstance(v, bool), required=False),
         "mean": Rule("a finite number for each channel", _is_statistic(-1e6)),
@@ -153,9 +154,10 @@ def _faults(content: Mapping[str, Any]) -> Iterator[str]:
     for name in ("mean", "std"):
         if len(data[name]) != model["in_chans"]:
             yield f"data_config {name} has {len(data[name])} values for {model['in_chans']} channels"
-    names = data.get("class_names")
-    if names and len(names) != model["num_classes"]:
-        yield f"data_config class_names has {len(names)} names for {model['num_classes']} classes"
+    for name in ("class_names", "wnids"):
+        names = data.get(name)
+        if names and len(names) != model["num_classes"]:
+            yield f"data_config {name} has {len(names)} names for {model['num_classes']} classes"
     for key in ("model", "raw_model"):
         if key in content:
             yield from weight_faults(content[key], of=key)

@@ -107,6 +107,8 @@ def test_two_synsets_of_one_name_are_told_apart(tmp_path, picture_writer):
     assert class_number("crane (n03126707)", names) == class_number("n03126707", names) == class_number("2", names) == 2
     with pytest.raises(DataError, match=r"--classes crane: 2 classes have this name; give one of 1 \(crane \(n020"):
         class_number("crane", names)
+    with pytest.raises(DataError, match=r"--classes 9{60}: the model has no such class"):
+        class_number("9" * 5000, names)
     assert len({shortened(name) for name in ("maillot (n03710637)", "maillot (n03710639)")}) == 2
     assert shortened("maillot (n03710637)") == "maill… (n03710637)" and len(shortened("x" * 40)) == 18
     # a checkpoint of an earlier version has the bare name twice, in the order of the synsets
