@@ -32,6 +32,8 @@ def read_voc(path: Path) -> tuple[list[Box], tuple[int, int]]:
         DataError: the file is missing or not a Pascal VOC file.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is a pipe, a device or a folder")
         root = ElementTree.parse(path).getroot()
         size = int(root.findtext("size/width", "")), int(root.findtext("size/height", ""))
         boxes = [

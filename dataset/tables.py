@@ -12,7 +12,14 @@ NUMBERED = re.compile(rf'\s*"?(\d{{1,{MAX_DIGITS}}})"?\s*[\s,;]\s*(\S.*)')
 
 
 def read_text(path: Path) -> str:
-    """Read text in UTF-8 or UTF-16, with or without a byte order mark, or else in Latin-1; lines end in ``\\n``."""
+    """Read text in UTF-8 or UTF-16, with or without a byte order mark, or else in Latin-1; lines end in ``\\n``.
+
+    Raises:
+        DataError: the path is a pipe, which would block, a device or a folder.
+        OSError: the file cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is a pipe, a device or a folder: give a text file")
     content = path.read_bytes()
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = content.decode("utf-16", errors="replace")

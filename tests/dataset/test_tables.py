@@ -1,15 +1,17 @@
 """Text files of labels and boxes as people have saved them: read right, or an error that names file and line."""
 
 import logging
+import os
 import re
 
 import pytest
 
 from dataset import DataError, Listing
+from dataset.boxes import read_voc
 from dataset.cub200 import list_cub200
 from dataset.imagenet import list_imagenet
 from dataset.pictures import PictureDataset
-from dataset.tables import NumberedTable, read_columns
+from dataset.tables import NumberedTable, read_columns, read_text
 
 SIZE = "<size><width>40</width><height>30</height></size>"
 VOC = f"<a>{SIZE}<object><bndbox><xmin>0</xmin><ymin>0</ymin>{{}}</bndbox></object></a>"
@@ -166,3 +168,14 @@ def test_pictures_with_missing_or_broken_box_files_are_left_out_and_counted(tmp_
 def test_data_without_boxes_need_no_check():
     data = PictureDataset(Listing([], [], ["a"]), img_size=(8, 8), in_chans=3, num_classes=1)
     assert data.without_bad_boxes() is data
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["pipe", "folder", "/dev/zero"])
+def test_a_table_that_is_no_file_does_not_block(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=f"{name} is a pipe, a device or a folder: give a text file"):
+        read_text(tmp_path / name)
+    with pytest.raises(DataError, match="it is a pipe, a device or a folder"):
+        read_voc(tmp_path / name)
