@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sloter import ModelError
+from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model, feature_salience
 
 
@@ -167,3 +168,19 @@ def test_the_slots_of_a_single_class_stay_random_and_finite():
     assert torch.equal(model.slot.initial_slots, before)
     model.start_slots(torch.randn(2, 8), torch.tensor([5, 1]))
     assert model.slot.initial_slots.isfinite().all() and not torch.equal(model.slot.initial_slots, before)
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_convnext", "test_efficientnet"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_direct_form_on_other_families_trains_and_splits_its_logits(backbone, sign):
+    torch.manual_seed(0)
+    options = {**DIRECT, "reference": "quantile", "loss_status": sign, "hidden_dim": 32, "slots_per_class": 2}
+    model = build_model(backbone=backbone, num_classes=6, img_size=(160, 160), **options)
+    criterion = ScouterLoss(lambda_value=1, power=1.5, absent_weight=0.3, relative=True, loss_status=sign)
+    images = torch.randn(2, 3, 160, 160)
+    criterion(model(images), torch.tensor([1, 4]))["loss"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for n, p in model.named_parameters() if "slot" in n)
+    output = model.eval()(images)
+    why, why_not, common = model.parts(output)
+    torch.testing.assert_close((why - why_not + common).sum((2, 3)), output.logits, rtol=1e-4, atol=1e-4)
+    assert (why > 0).sum(1).amax() <= 1 and (why_not > 0).sum(1).amax() <= 1  # of 6 classes, the largest, the smallest
