@@ -36,6 +36,7 @@ def upper_reference(maps: Tensor, kind: str, quantile: float) -> Tensor:
 
 
 REFERENCES = ("none", "min", "mean", "quantile")
+ROUNDING = 1e-6  # of the largest evidence of a picture
 TWO_SIDED = ("mean", "quantile")  # with these there is evidence for and against a class
 
 
@@ -86,8 +87,11 @@ def evidence_parts(evidence: Tensor, *, sign: int, kind: str, quantile: float) -
     lower = torch.zeros_like(evidence[:, :1])
     if kind == "quantile":
         lower = -upper_reference(-evidence, kind, quantile).clamp_min(0)
-    above, below = evidence.clamp_min(0), (lower - evidence).clamp_min(0)
-    common = evidence.clamp_max(0).maximum(lower)
+    # The slots of a class share the reference, so that a class at the reference is beside zero by a rounding error.
+    slack = ROUNDING * evidence.abs().flatten(1).amax(1).view(-1, 1, 1, 1)
+    above = torch.where(evidence > slack, evidence, 0.0)
+    below = torch.where(lower - evidence > slack, lower - evidence, 0.0)
+    common = evidence - above + below
     if sign < 0:
         return EvidenceParts(below, above, -common)
     return EvidenceParts(above, below, common)

@@ -7,7 +7,7 @@ from sloter.reference import class_quantile, evidence_parts, upper_reference
 
 
 def column(*values):
-    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1)
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
 
 
 @pytest.mark.parametrize(
