@@ -212,7 +212,7 @@ def _explanation_flags(add: Add) -> None:
         help="explain only these classes, given by name or number")
     add("--versus", type=comma_list(str), metavar="NAME[,NAME...]",
         help="also show why a slot model predicts its class rather than each of these, given by name or number; if not "
-             "given, rather than the true class where the prediction is wrong")
+             "given, test.py shows why not the true class where the prediction is wrong")
     add("--vis_dir", metavar="DIR",
         help="folder for the drawn explanations; vis/<run> next to the checkpoint if not given")
     add("--grad", **switch(False),

@@ -183,7 +183,7 @@ def draw_picture(
         floor=run.grad_min_level, note=note,
     )  # fmt: skip
     say(title)
-    for name, model in own.items():
+    for name, model in own.items() if explained.versus else ():
         draw_contrasts(
             model, model.explain(source.picture), source, folder, shown, versus=explained.versus, note=note,
             prefix="positive_" if name == POSITIVE_MODEL else "negative_",

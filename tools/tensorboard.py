@@ -36,7 +36,7 @@ class EventFiles:
         from torch.utils.tensorboard import SummaryWriter  # slow, and needed for this flag only
 
         self.folder, self.failed = Path(folder, "tensorboard", run), False
-        threading.excepthook = _report_thread
+        self.hook_before, threading.excepthook = threading.excepthook, _report_thread
         with self._reported():
             self.writer = SummaryWriter(str(self.folder), purge_step=first_epoch)
 
@@ -69,6 +69,8 @@ class EventFiles:
         except ToolError:
             if not before:
                 raise
+        finally:
+            threading.excepthook = self.hook_before
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
