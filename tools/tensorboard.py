@@ -36,7 +36,7 @@ class EventFiles:
         from torch.utils.tensorboard import SummaryWriter  # slow, and needed for this flag only
 
         self.folder, self.failed = Path(folder, "tensorboard", run), False
-        self.hook_before, threading.excepthook = threading.excepthook, _report_thread
+        threading.excepthook = _report_thread
         with self._reported():
             self.writer = SummaryWriter(str(self.folder), purge_step=first_epoch)
 
@@ -69,8 +69,6 @@ class EventFiles:
         except ToolError:
             if not before:
                 raise
-        finally:
-            threading.excepthook = self.hook_before
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -85,5 +83,5 @@ class EventFiles:
 
 def _report_thread(args: threading.ExceptHookArgs) -> None:
     """Print nothing about an error of the disk in the writing thread, which the next flush raises again."""
-    if not isinstance(args.exc_value, OSError):
+    if not isinstance(args.exc_value, OSError | SystemExit):  # the latter ends a thread silently, as usual
         threading.__excepthook__(args)
