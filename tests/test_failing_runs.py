@@ -191,7 +191,9 @@ def test_what_fails_in_the_loader_in_a_worker_or_in_the_step_ends_the_training(s
     spoil(spoiled / "train" / "red" / "7.png")
     runs = {
         "red/7.png cannot be read: ": started(f"train.py {flags} --dataset_dir {spoiled} --epochs 2"),
-        "the loss is not finite in epoch 1": started(f"train.py {flags} --lr 1e30 --epochs 2"),
+        "the loss is not finite in epoch 1": started(
+            f"train.py {flags} --lr 1e30 --epochs 2 --output_dir {tmp_path}/other"
+        ),
         # Here what may not grow beyond 16 KiB is the shared memory of a batch, which the worker cannot send then.
         "a process that loads pictures was ended (": started(
             f"train.py {flags} --batch_size 32 --img_size 32 --output_dir ''", shell="ulimit -f 16"

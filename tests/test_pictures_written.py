@@ -392,7 +392,9 @@ def test_the_report_lays_the_maps_of_both_signs_over_their_picture(drawn, kind):
             r'<img class="layer (\w+)" src="([^"]*)" width="(\d+)" height="(\d+)" alt="([^"]*)".*?<span class="name">'
             r"(\w+)</span>.*?<span>(\S+)&nbsp;%</span> <span>logit&nbsp;([^<]+)</span>", card, re.S,
         )  # fmt: skip
-        assert len(maps) == card.count('<img class="layer')
+        assert len(maps) == len(re.findall('<img class="layer (positive|negative)"', card))
+        wrong = 'class="mark wrong"' in card  # a contrast with the true class follows
+        assert card.count('<img class="layer contrast"') == wrong and card.count("rather than") >= wrong
         for sign, negative in (("positive", False), ("negative", True)):
             own = [entry for entry in maps if entry[0] == sign]
             labels = [NAMES.index(entry[5]) for entry in own]
