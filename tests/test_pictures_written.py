@@ -382,15 +382,15 @@ def test_the_report_lays_the_maps_of_both_signs_over_their_picture(drawn, kind):
     # The layers cover their picture to its edges.
     assert re.search(r"\.base \+ \.layer \{ position: absolute; inset: 0; width: 100%; height: 100%; \}", page)
     assert not re.search(r"\.layer \{[^}]*(transform|translate|margin|object-position)", page)
-    assert sorted(int(re.search(r"<h3[^>]*>(\d+)</h3>", card)[1]) for card in cards) == [1, 5, 12]
+    assert sorted(int(re.search(r"<h3[^>]*><bdi>(\d+)</bdi></h3>", card)[1]) for card in cards) == [1, 5, 12]
     for card in cards:
-        picture = drawn.pictures[int(re.search(r"<h3[^>]*>(\d+)</h3>", card)[1])]
+        picture = drawn.pictures[int(re.search(r"<h3[^>]*><bdi>(\d+)</bdi></h3>", card)[1])]
         (shown,) = re.findall(r'<img class="picture[^"]*" src="([^"]*)" width="(\d+)" height="(\d+)"', card)
         assert shown[1:] == (str(W), str(H))
         assert np.abs(np.asarray(embedded(shown[0]).convert("RGB")) - picture.pixels.astype(float)).mean() < 6
         maps = re.findall(
             r'<img class="layer (\w+)" src="([^"]*)" width="(\d+)" height="(\d+)" alt="([^"]*)".*?<span class="name">'
-            r"(\w+)</span>.*?<span>(\S+)&nbsp;%</span> <span>logit&nbsp;([^<]+)</span>", card, re.S,
+            r"<bdi>(\w+)</bdi></span>.*?<span>(\S+)&nbsp;%</span> <span>logit&nbsp;([^<]+)</span>", card, re.S,
         )  # fmt: skip
         assert len(maps) == len(re.findall('<img class="layer (positive|negative)"', card))
         wrong = 'class="mark wrong"' in card  # a contrast with the true class follows
