@@ -68,18 +68,21 @@ class ClassMap:
 def save_explanation_figure(
     path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool, note: str = ""
 ) -> None:  # fmt: skip
+    """Write the figure of :func:`draw_explanation`; ``path`` and ``note`` as in :func:`tools.files.save_figure`."""
+    save_figure(path, draw_explanation(picture, columns, title=title, negative=negative), note=note)
+
+
+def draw_explanation(picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool) -> Figure:
     """Draw a picture and, for each class, two maps: evidence for it above evidence against it, and their sum below.
 
     For evidence of one side, attention above evidence. All maps of a row, and both rows of evidence with two sides,
     share one scale, so that a class with less evidence looks paler.
 
     Args:
-        path: the PNG to write.
         picture: the model's input before normalisation.
         columns: the classes to show, most likely first.
         title: the picture's true and predicted class.
         negative: the maps speak against their class (blue) instead of for it (red).
-        note: see :func:`tools.files.save_figure`.
     """
     rows = _rows_of(columns, negative)
     width = 1 + len(columns)
@@ -103,7 +106,7 @@ def save_explanation_figure(
         bar.ax.tick_params(labelsize=7)
     for ax in axes.flat:
         ax.set_axis_off()
-    save_figure(path, figure, note=note)
+    return figure
 
 
 def _rows_of(columns: Sequence[ClassMap], negative: bool) -> list[tuple[str, list[np.ndarray], Any, float]]:
