@@ -2,12 +2,13 @@
 
 ``torch.hub.load`` keeps the project's folder on ``sys.path`` only while it loads, and the caller may have modules named
 ``tools`` or ``dataset``. So the project is imported here as a whole, beside such modules, which then get their names
-back; the project's modules keep their references to each other.
+back; the project's modules keep their references to each other, and their names if nobody else has them.
 """
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,12 +33,18 @@ def _is_own(package: ModuleType | None) -> bool:
     return file is not None and Path(file).resolve().parent.parent == _ROOT
 
 
+def _found_elsewhere() -> bool:
+    """Whether ``import`` would find a package of one of these names outside the project."""
+    path = [entry for entry in sys.path if Path(entry).resolve() != _ROOT]
+    return any(PathFinder.find_spec(name, path) is not None for name in _PACKAGES)
+
+
 @contextmanager
 def _own_modules() -> Iterator[None]:
     """Let ``import`` find the project's packages, and afterwards what it found before."""
     path, foreign, before = [*sys.path], _taken(own=False), _taken(own=True)
     imported = sys.modules.get(__name__)  # not so in torch.hub
-    keep = imported is not None and vars(imported) is globals() and not foreign
+    keep = not foreign and ((imported is not None and vars(imported) is globals()) or not _found_elsewhere())
     for name in foreign:
         del sys.modules[name]
     sys.path.insert(0, str(_ROOT))

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tools.text import visible
+
 LISTED_CLASSES = 20
 
 TWO_SIDED = """\
@@ -53,7 +55,7 @@ def model_card(config: Mapping[str, Any], *, results: Mapping[str, Any], licence
 def _data(config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     """List of the data, the classes, the pictures and the accuracy."""
     model, data = config["model_config"], config["data_config"]
-    names = data.get("class_names") or []
+    names = [visible(name) for name in data.get("class_names") or []]
     more = f", and {len(names) - LISTED_CLASSES} more" if len(names) > LISTED_CLASSES else ""
     size = " x ".join(str(side) for side in model["img_size"])
     colour = {1: "grey", 3: "RGB"}.get(model["in_chans"], f"{model['in_chans']} channels")

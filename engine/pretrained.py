@@ -49,7 +49,7 @@ def save_folder(
     folder = writable_folder(folder)
     write_atomically(folder / WEIGHTS, safetensors.torch.save(stored, metadata={"format": "pt"}))
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    write_atomically(folder / CARD, card.encode())
+    write_atomically(folder / CARD, card.encode(errors="backslashreplace"))
     return folder
 
 

@@ -241,6 +241,14 @@ except ValueError as error:
 """
 
 
+PICKLE = """
+import pickle, sys, torch
+result = torch.hub.load({root!r}, "digits", source="local").explain(torch.zeros(1, 30, 20))
+assert torch.equal(pickle.loads(pickle.dumps(result)).evidence, result.evidence)
+assert {root!r} not in sys.path
+"""
+
+
 def test_a_process_with_modules_of_the_same_names_keeps_them(tmp_path):
     for name, text in {
         "tools/__init__": "mine = 1",
@@ -251,13 +259,24 @@ def test_a_process_with_modules_of_the_same_names_keeps_them(tmp_path):
         file = tmp_path / f"{name}.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
-    (tmp_path / "program.py").write_text(PROGRAM.format(root=str(ROOT)))
-    done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_HOME": str(tmp_path)},
-    )  # fmt: skip
+    done = ran(PROGRAM, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("int is no picture") and done.stdout.count("\n") == 1 and not done.stderr
+
+
+def ran(program: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run a program in its own folder, outside the project."""
+    (folder / "program.py").write_text(program.format(root=str(ROOT)))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "program.py"], cwd=folder, capture_output=True, text=True, timeout=200,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_results_can_be_pickled_where_nobody_else_has_the_names(tmp_path):
+    done = ran(PICKLE, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_model_is_saved_and_read_bit_by_bit(plain, tmp_path):
@@ -273,6 +292,23 @@ def test_a_model_is_saved_and_read_bit_by_bit(plain, tmp_path):
     for part in ('license: "cc-by-4.0"', "A test.", "- classes: 3: a, b, c", "accuracy: not known"):
         assert part in card
     assert "the maps may be used" not in card  # it has none
+
+
+@pytest.mark.parametrize("name", ["direct", "paper", "qknorm"])
+def test_a_model_of_an_earlier_version_is_saved_and_read(tmp_path, name):
+    model = hubconf.trained(ROOT / "tests" / "old_checkpoints" / f"{name}.pth")
+    again = hubconf.from_pretrained(model.save_pretrained(tmp_path / "saved"))
+    side = torch.rand(model.in_chans, *model.img_size)
+    assert torch.equal(again.explain(side).evidence, model.explain(side).evidence)
+
+
+def test_names_of_any_characters_are_saved(plain, tmp_path):
+    names = ["a\nb", "\udce9", "猫"]
+    content = checkpoint.load(plain)
+    checkpoint.save(plain, {**content, "data_config": {**content["data_config"], "class_names": names}})
+    folder = hubconf.trained(plain).save_pretrained(tmp_path / "saved")
+    assert hubconf.from_pretrained(folder).class_names == names
+    assert r"- classes: 3: a\nb, \udce9, 猫" in (folder / "README.md").read_text()
 
 
 def test_the_card_has_the_accuracy_of_this_checkpoint_only(plain, tmp_path):
