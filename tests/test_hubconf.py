@@ -13,7 +13,9 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import ExifTags, Image
 
 import hubconf
@@ -179,6 +181,10 @@ def test_the_figure_is_drawn_for_the_classes_asked_for(model, seven):
     assert isinstance(figure, Figure)
     titles = [ax.get_title().partition("\n")[0] for ax in figure.axes]
     assert titles[:3] == ["picture", "1", "7"] and figure.get_suptitle() == repr(result)
+    FigureCanvasAgg(figure).draw()
+    for text in figure.findobj(Text):
+        box = text.get_window_extent()
+        assert not text.get_visible() or not text.get_text() or box.y0 >= 0, text  # none is cut off below
     assert result._repr_html_().startswith('<img alt="predicted 7 (p = ')
 
 

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -86,7 +87,8 @@ def draw_explanation(picture: Image.Image, columns: Sequence[ClassMap], *, title
     """
     rows = _rows_of(columns, negative)
     width = 1 + len(columns)
-    figure = Figure(figsize=(1.9 * width + 0.6, 4.9), layout="constrained")
+    below = ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.96))  # for the sums; a note takes this place
+    figure = Figure(figsize=(1.9 * width + 0.6, 4.9), layout=below)
     axes = figure.subplots(2, width, squeeze=False)
     figure.suptitle(title, fontsize=11)
     axes[0, 0].imshow(picture.convert("RGB"))
