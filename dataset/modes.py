@@ -13,6 +13,7 @@ BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
 # Decoders of 16-bit colour keep the high byte of each value; that of the other byte order keeps the low byte.
 DEEP_COLOUR = re.compile(r"(?P<mode>RGB|RGBA|RGBX|CMYK);16(?P<order>[BLN])")
 OTHER_ORDER = {"B": "L", "L": "B", "N": "B"}
+ORIENTATION_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # of a picture's info in Pillow
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,19 +49,30 @@ def decode(path: str | Path, *, at_least: tuple[int, int] | None = None) -> Imag
             file.draft(None, (max(at_least), max(at_least)))  # the EXIF orientation may swap the sides
         deep = DEEP_COLOUR.fullmatch(_raw_mode(file))
         file.load()
-        method = _UPRIGHT.get(orientation(file))
-        picture: Image.Image = file
         if deep and _darkest_depth(file):
-            picture = _deep_colour(path, file, OTHER_ORDER[deep["order"]])
-        elif file.mode == "I" and file.format == "PPM":
-            picture = _grey(np.asarray(file), 2**16 - 1)  # Pillow scales the white that the file says to this
-        elif file.mode.startswith("I;16"):
-            picture = _grey(np.asarray(file), white(np.asarray(file), getattr(file, "tag_v2", {})))
-        elif file.mode in ("I", "F"):
-            picture = _stretched(np.asarray(file, dtype=np.float64))
-        elif file.mode == "LAB":
-            picture = file.convert("RGB")  # Pillow does not convert it to grey
-    return picture.transpose(method) if method is not None else picture
+            return upright(_deep_colour(path, file, OTHER_ORDER[deep["order"]]), orientation(file))
+        return upright(eight_bits(file), orientation(file))
+
+
+def upright(picture: Image.Image, turned: int) -> Image.Image:
+    """Turn a picture by its EXIF orientation, 1 to 8; the turned one has no orientation, so it is not turned again."""
+    if turned not in _UPRIGHT:
+        return picture
+    picture = picture.transpose(_UPRIGHT[turned])
+    for key in ORIENTATION_KEYS:
+        picture.info.pop(key, None)
+    return picture
+
+
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """Convert deep and floating-point modes of a loaded picture to 8 bits per channel; others stay as they are."""
+    if picture.mode == "I" and picture.format == "PPM":
+        return _grey(np.asarray(picture), 2**16 - 1)  # Pillow scales the white that the file says to this
+    if picture.mode.startswith("I;16"):
+        return _grey(np.asarray(picture), white(np.asarray(picture), getattr(picture, "tag_v2", {})))
+    if picture.mode in ("I", "F"):
+        return _stretched(np.asarray(picture, dtype=np.float64))
+    return picture.convert("RGB") if picture.mode == "LAB" else picture  # Pillow does not convert LAB to grey
 
 
 def white(values: np.ndarray, tags: Any) -> int:

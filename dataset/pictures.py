@@ -73,16 +73,20 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
         with warnings.catch_warnings():
             # Pictures above Pillow's limit can be used; above twice the limit it raises. No other warning matters.
             warnings.simplefilter("ignore")
-            picture = decode(path, at_least=at_least)
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                white = Image.new("RGBA", picture.size, "white")
-                picture = Image.alpha_composite(white, picture)
-            mode = "L" if in_chans == 1 else "RGB"
-            return picture if picture.mode == mode else picture.convert(mode)
+            return as_mode(decode(path, at_least=at_least), in_chans)
     except Exception as error:  # Pillow raises errors of many types for files that are damaged or no pictures
         raise_shortage(error)
         raise DataError(f"the picture {path} cannot be read: {reason(error)}") from error
+
+
+def as_mode(picture: Image.Image, in_chans: int) -> Image.Image:
+    """Convert a picture of 8 bits per channel to grey (``in_chans`` 1) or RGB; transparent ones are put on white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    mode = "L" if in_chans == 1 else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 class PictureDataset(Dataset[Sample]):

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from dataset.sources import Source, Sources
-from engine.explain.drawing import LIKELY_CLASSES
+from engine.explain.result import LIKELY_CLASSES
 from engine.explain.slots import Explanation, interesting_classes
 from engine.explain.table import metric_cells, read_metrics
 from engine.trained_model import TrainedModel

@@ -3,13 +3,16 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
 
+from dataset import DataError
 from dataset.classes import differing_names, distinct_names, few, fingerprint, outputs_of
+from dataset.given import given_picture, listed
 from dataset.loaders import DeviceLoader, build_loader, normalised_picture
 from dataset.pictures import PictureDataset
 from dataset.registry import build_validation, warn_of_training_pictures
@@ -17,12 +20,15 @@ from dataset.transforms import resized
 from engine.cost import cost_of
 from engine.explain.attribution.split_model import SplitModel
 from engine.explain.interface import Explainer
-from engine.explain.slots import Explanation, explain_picture, slot_explainer
+from engine.explain.result import PictureExplanation
+from engine.explain.slots import explain_pictures, slot_explainer
+from engine.pretrained import read_folder, save_folder
 from sloter.backbone import grid_features
 from sloter.config import complete_config
 from sloter.slot_model import PlainClassifier, SlotModel, restore_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import say
+from tools.files import read_json
 from tools.machine import memory_format
 from tools.provenance import file_fingerprint
 
@@ -79,6 +85,48 @@ class TrainedModel:
             ModelError: see :func:`sloter.slot_model.restore_model`.
         """
         return cls(path, checkpoint.load(path), device=device, img_size=img_size, channels_last=channels_last)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, device: torch.device, revision: str | None = None
+    ) -> "TrainedModel":  # fmt: skip
+        """Open a folder of :meth:`save_pretrained` or a repository of the Hugging Face hub.
+
+        Raises:
+            ToolError: see :func:`engine.pretrained.read_folder`.
+            ModelError: see :func:`sloter.slot_model.restore_model`.
+        """
+        path, state = read_folder(name, revision=revision)
+        return cls(path, state, device=device)
+
+    def save_pretrained(
+        self, folder: str | Path, *, half: bool = False, licence: str = "unknown", about: str = ""
+    ) -> Path:  # fmt: skip
+        """Write the model as model.safetensors, config.json and a model card, README.md; returns the folder.
+
+        The card has the accuracy of results.json beside the checkpoint, if that is of this checkpoint.
+
+        Args:
+            folder: see :func:`engine.pretrained.save_folder`.
+            half: store the weights in half precision; they are read in single precision.
+            licence: identifier of the model's licence on the hub, such as ``apache-2.0``.
+            about: paragraph of the card, such as the command that trained the model.
+
+        Raises:
+            ToolError: see :func:`engine.pretrained.save_folder`.
+        """
+        own = {"model_config": {**self.config, "img_size": self.img_size}}
+        return save_folder(
+            folder, {**self.state, **own}, self.model.state_dict(), half=half, licence=licence, about=about,
+            results=self._results(),
+        )  # fmt: skip
+
+    def _results(self) -> dict[str, Any]:
+        """Content of results.json beside the checkpoint; empty if there is none of this checkpoint."""
+        file = self.path.with_name("results.json")
+        results = (read_json(file) if file.is_file() else None) or {}
+        own = results.get("checkpoint_id") == file_fingerprint(self.path)
+        return results if own and results.get("img_size") == list(self.img_size) else {}
 
     @property
     def class_names(self) -> list[str]:
@@ -159,15 +207,55 @@ class TrainedModel:
         """Normalise (ch, H, W) uint8 pixels for the model, on its device."""
         return normalised_picture(pixels.to(self.device), **self.statistics)
 
-    def explain(self, picture: Image.Image) -> Explanation:
-        """Explain a grey or RGB picture of any size for every class, with one forward pass.
+    @overload
+    def explain(self, picture: list[Any] | tuple[Any, ...], *, batch_size: int = 32) -> list[PictureExplanation]: ...
+    @overload
+    def explain(self, picture: Any, *, batch_size: int = 32) -> PictureExplanation: ...
+    def explain(self, picture: Any, *, batch_size: int = 32) -> PictureExplanation | list[PictureExplanation]:
+        """Explain a picture of any size for every class, with one forward pass; or several, in batches.
+
+        Args:
+            picture: a path, a Pillow picture, an array (H, W) or (H, W, ch), or a tensor (ch, H, W), uint8 or
+                floating-point in 0..1, not normalised; or a list, a tuple or a batch of four dimensions of these.
+            batch_size: pictures of a list that are computed together.
+
+        Returns:
+            The explanation or, of several pictures, a list in their order.
 
         Raises:
             ToolError: the model is a plain classifier, which has no maps of its own.
+            DataError: see :func:`dataset.given.given_picture`.
+            ValueError: ``batch_size`` is below 1.
         """
         self.check_explains_itself()
-        explanation = explain_picture(self.model, self.normalised(self.pixels(picture)))
-        return explanation if self.order is None else explanation.of_outputs(self.order)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        several = listed(picture)
+        if several is None:
+            return self._explained([self.pixels(given_picture(picture, self.in_chans))])[0]
+        found: list[PictureExplanation] = []
+        for start in range(0, len(several), batch_size):
+            pixels = []
+            for number, one in enumerate(several[start : start + batch_size], start):
+                try:
+                    pixels.append(self.pixels(given_picture(one, self.in_chans)))
+                except DataError as error:
+                    raise DataError(f"picture {number} of the list: {error}") from error
+            found += self._explained(pixels)
+        return found
+
+    def _explained(self, pixels: list[Tensor]) -> list[PictureExplanation]:
+        """Explanations of pictures (ch, H, W) uint8 of the model's size, with one forward pass."""
+        images = self.normalised(torch.stack(pixels)).to(memory_format=self.memory_format)
+        explanations = explain_pictures(self.model, images)
+        if self.order is not None:
+            explanations = [explanation.of_outputs(self.order) for explanation in explanations]
+        return [
+            PictureExplanation(
+                **vars(explanation), class_names=self.class_names, picture=to_pil_image(own), negative=self.is_negative
+            )
+            for explanation, own in zip(explanations, pixels, strict=True)
+        ]
 
     def explainer(self, kind: str) -> Explainer:
         """Explainer that gives the slot maps; ``kind`` is a key of :data:`engine.explain.slots.MAPS`."""

@@ -32,7 +32,9 @@ def flag_table() -> str:
 def file_map() -> str:
     """The map of modules in docs/files.md, from the first lines of their docstrings."""
     lines = ["| file | what it is |", "|---|---|"]
-    scripts = [ROOT / f"{name}.py" for name in ("train", "test", "torchcam_vis", "args")]
+    first = ("train", "test", "torchcam_vis", "args")
+    scripts = [ROOT / f"{name}.py" for name in first]
+    scripts += sorted(file for file in ROOT.glob("*.py") if file.stem not in first)
     packages = ("sloter", "dataset", "engine", "tools", "studies")
     for file in [*scripts, *(file for package in packages for file in sorted((ROOT / package).rglob("*.py")))]:
         docstring = ast.get_docstring(ast.parse(file.read_text()))

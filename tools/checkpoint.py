@@ -166,7 +166,7 @@ def load(path: str | Path) -> dict[str, Any]:
         missing = [key for key in REQUIRED_KEYS if key not in content]
         if missing:
             raise ToolError(f"{path}: incomplete checkpoint, it has no {', '.join(missing)}; give another file")
-        content = _upgraded(content, path)
+        content = upgraded(content, path)
         check_content(content, path)
         return content
     if isinstance(content, dict) and "model" in content and isinstance(content.get("args"), argparse.Namespace):
@@ -181,7 +181,7 @@ def load(path: str | Path) -> dict[str, Any]:
                     "use --backbone_weights")  # fmt: skip
 
 
-def _upgraded(content: Mapping[str, Any], path: Path | str) -> dict[str, Any]:
+def upgraded(content: Mapping[str, Any], path: Path | str) -> dict[str, Any]:
     """Content of a checkpoint of any version of this project under today's names."""
     content = dict(content)
     for name in ("model_config", "model", "raw_model"):

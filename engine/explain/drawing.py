@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torchvision.transforms.v2.functional import to_pil_image
 
 from dataset import DataError
 from dataset.loaders import normalised_picture
 from dataset.pictures import PictureDataset
 from dataset.sources import Source, Sources
+from engine.explain.result import LIKELY_CLASSES, caption
 from engine.explain.slots import Explanation, explain_picture, interesting_classes
 from engine.trained_model import TrainedModel
 from tools.console import progress, say
@@ -20,7 +21,6 @@ from tools.figures.contrast import contrast_text, save_contrast_figure
 from tools.figures.explanations import OverviewRow, class_maps, draw_overview, save_explanation_figure, save_map_files
 from tools.files import save_figure, writable_folder
 
-LIKELY_CLASSES = 4  # shown without --classes
 MAX_OVERVIEW_ROWS = 20
 MAX_CLASSES_IN_OVERVIEW = 10  # with more classes, only the most likely ones have a column
 FOLLOWED_PICTURES = 6  # number of pictures in TensorBoard, the same in every epoch
@@ -30,13 +30,6 @@ def output_folder(trained: TrainedModel, vis_dir: str | None, *, files: bool) ->
     """Folder of the drawn explanations: ``vis_dir`` or, by default, one for picture files and another for a split."""
     default = trained.path.parent / "vis" / trained.run
     return writable_folder(vis_dir or (default / "images" if files else default))
-
-
-def caption(title: str, names: Sequence[str], probabilities: Tensor, label: int | None) -> str:
-    """Line about a picture: its label, if known, and the predicted class; ``probabilities`` (c) are of all classes."""
-    best = int(probabilities.argmax())
-    known = f"label {names[label]}, " if label is not None else ""
-    return f"picture {title}: {known}predicted {names[best]} (p = {probabilities[best]:.3f})"
 
 
 def draw_slot_maps(

@@ -1,7 +1,7 @@
 """Explanations by a slot model: attention maps, and evidence maps, which sum to the logits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,8 @@ class Explanation:
 
     def of_outputs(self, order: Tensor) -> "Explanation":
         """Explanation for the outputs ``order`` (c) in this order."""
-        values = {name: value[order] for name, value in vars(self).items() if name != "two_sided"}
+        names = [field.name for field in fields(Explanation) if field.name != "two_sided"]
+        values = {name: getattr(self, name)[order] for name in names}
         return Explanation(**values, two_sided=self.two_sided)
 
     def contrast(self, label: int, other: int) -> Tensor:
@@ -74,26 +75,30 @@ class Explanation:
         return first - second
 
 
-@torch.no_grad()
 def explain_picture(model: nn.Module, image: Tensor) -> Explanation:
-    """Explain one picture for every class, with one forward pass.
+    """Explain one normalised picture (ch, H, W); see :func:`explain_pictures`."""
+    return explain_pictures(model, image[None])[0]
+
+
+@torch.no_grad()
+def explain_pictures(model: nn.Module, images: Tensor) -> list[Explanation]:
+    """Explain pictures for every class, with one forward pass.
 
     Args:
         model: a slot model; it is put into evaluation mode.
-        image: (ch, H, W), normalised, on the model's device.
+        images: (b, ch, H, W), normalised, on the model's device.
     """
     assert isinstance(model, SlotModel)
-    output: SlotOutput = model.eval()(image[None])
-    logits = output.logits[0].float()
-    parts = model.parts(output)
-    return Explanation(
-        logits=logits.cpu(),
-        probabilities=logits.softmax(0).cpu(),
-        attention=attention_maps(output)[0].float().cpu(),
-        evidence=evidence_maps(output)[0].float().cpu(),
-        **{name: part[0].float().cpu() for name, part in parts._asdict().items()},
-        two_sided=model.slot.reference in TWO_SIDED,
-    )
+    output: SlotOutput = model.eval()(images)
+    logits = output.logits.float()
+    tensors = {
+        "logits": logits, "probabilities": logits.softmax(1), "attention": attention_maps(output),
+        "evidence": evidence_maps(output), **model.parts(output)._asdict(),
+    }  # fmt: skip
+    tensors = {name: tensor.float().cpu() for name, tensor in tensors.items()}
+    two_sided = model.slot.reference in TWO_SIDED
+    return [Explanation(**{name: tensor[i] for name, tensor in tensors.items()}, two_sided=two_sided)
+            for i in range(len(images))]  # fmt: skip
 
 
 def interesting_classes(explanation: Explanation, *, count: int, negative: bool, label: int | None) -> list[int]:

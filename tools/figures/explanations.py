@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -68,22 +69,26 @@ class ClassMap:
 def save_explanation_figure(
     path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool, note: str = ""
 ) -> None:  # fmt: skip
+    """Write the figure of :func:`draw_explanation`; ``path`` and ``note`` as in :func:`tools.files.save_figure`."""
+    save_figure(path, draw_explanation(picture, columns, title=title, negative=negative), note=note)
+
+
+def draw_explanation(picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool) -> Figure:
     """Draw a picture and, for each class, two maps: evidence for it above evidence against it, and their sum below.
 
     For evidence of one side, attention above evidence. All maps of a row, and both rows of evidence with two sides,
     share one scale, so that a class with less evidence looks paler.
 
     Args:
-        path: the PNG to write.
         picture: the model's input before normalisation.
         columns: the classes to show, most likely first.
         title: the picture's true and predicted class.
         negative: the maps speak against their class (blue) instead of for it (red).
-        note: see :func:`tools.files.save_figure`.
     """
     rows = _rows_of(columns, negative)
     width = 1 + len(columns)
-    figure = Figure(figsize=(1.9 * width + 0.6, 4.9), layout="constrained")
+    below = ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.96))  # for the sums; a note takes this place
+    figure = Figure(figsize=(1.9 * width + 0.6, 4.9), layout=below)
     axes = figure.subplots(2, width, squeeze=False)
     figure.suptitle(title, fontsize=11)
     axes[0, 0].imshow(picture.convert("RGB"))
@@ -103,7 +108,7 @@ def save_explanation_figure(
         bar.ax.tick_params(labelsize=7)
     for ax in axes.flat:
         ax.set_axis_off()
-    save_figure(path, figure, note=note)
+    return figure
 
 
 def _rows_of(columns: Sequence[ClassMap], negative: bool) -> list[tuple[str, list[np.ndarray], Any, float]]:

@@ -12,7 +12,6 @@ from tools.text import visible
 
 logger = logging.getLogger(__name__)
 
-matplotlib.rcParams["text.parse_math"] = False  # a class may be named "$x_1$", which is no formula
 # Fonts that have what matplotlib's own font has not, where they are installed, and the Debian packages that have them.
 FALLBACKS = {
     "Noto Sans CJK JP": "fonts-noto-cjk",
@@ -76,6 +75,7 @@ def prepare_texts(figure: Figure) -> None:
         for labels in (ax.get_xticklabels, ax.get_yticklabels):
             labels()  # fills in their texts
     for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a class may be named "$x_1$", which is no formula
         content = text.get_text()
         if not content.isascii() or visible(content, keep="\n") != content:
             text.set_text(drawable(content))
