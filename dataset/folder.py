@@ -21,10 +21,10 @@ MAX_TITLE_BYTES = 200  # file systems allow 255 in a name
 WNID = re.compile(r"n\d{8}")
 
 
-def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
+def titled_pictures(files: Sequence[str], *, flag: str = "--image") -> dict[str, Path]:
     """Give each picture file a unique title, its stem with a number where needed; a folder means all its picture files.
 
-    A folder without pictures of its own stands for those in the folders below it.
+    A folder without pictures of its own stands for those in the folders below it. ``flag`` is named in the message.
 
     Raises:
         DataError: there are no pictures in the folders.
@@ -33,7 +33,7 @@ def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
     for path in map(Path, files):
         paths += (picture_files(path) or nested_pictures(path)) if path.is_dir() else [path]
     if not paths:
-        raise DataError(f"--image {files[0]}: there are no pictures in this folder; give another")
+        raise DataError(f"{flag} {files[0]}: there are no pictures in this folder; give another")
     titles: dict[str, Path] = {}
     taken = {"overview.png", "images"}  # the program's own names beside the folders of the pictures
     for path in paths:
