@@ -9,6 +9,7 @@ Nothing heavy is imported, so that ``--help`` and flag errors are immediate.
 import argparse
 import dataclasses
 import itertools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from sloter import ModelError
 from sloter.config import SlotConfig, differences, options_of, options_with
 from sloter.original_names import names_model
 from tools import ToolError
+from tools.discovery import config_text, discovery_flags, examples_text
 from tools.flags import (
     MAX_WHOLE,
     Formatter,
@@ -27,6 +29,7 @@ from tools.flags import (
     boolean,
     boolean_or,
     comma_list,
+    file_or_true,
     number,
     numbers,
     of_field,
@@ -74,11 +77,13 @@ def build_parser(script: str, *, prog: str = "", description: str = "") -> Parse
         "explanations and measurements": _explanation_flags,
         "attribution methods (torchcam_vis.py)": _method_flags,
         "machine": _machine_flags,
+        "what there is to choose from": discovery_flags,
     }
     for title, add_flags in groups.items():
         add_flags(parser.add_argument_group(title).add_argument)
     for old, (new, convert) in RENAMED.items():
         parser.add_argument(f"--{old}", action=Renamed, new=new, convert=convert)
+    parser.examples = examples_text(script, parser.prog)
     return parser
 
 
@@ -163,6 +168,12 @@ def _optimisation_flags(add: Add) -> None:
         help="scale the gradient down to this norm if it is larger; if not given, it is never scaled")
     add("--epochs", **whole(10, low=1),
         help="number of passes over the training pictures")
+    add("--patience", **whole(None, metavar="EPOCHS", low=1),
+        help="end the run after this many epochs without a better one by --checkpoint_metric; if not given, it has all "
+             "its epochs")
+    add("--checkpoint_metric", choices=("top1", "balanced_accuracy", "auroc", "loss"), default="top1",
+        help="metric of the validation pictures by which <run>_checkpoint_best.pth is the best; a resumed run keeps "
+             "its metric if the flag is not given")
     add("--start_epoch", **whole(0, low=0),
         help="number of the first epoch; --resume sets it")
 
@@ -208,6 +219,12 @@ def _explanation_flags(add: Add) -> None:
         help="numbers of the validation pictures to explain, such as 0,4,10-19")
     add("--image", nargs="+", metavar="FILE",
         help="explain these pictures, or all pictures in these folders, instead of --vis_id, without evaluation")
+    add("--predictions", type=file_or_true, metavar="FILE|true",
+        help="test.py: write a table of the split: a row for each picture with its file, true and predicted class and "
+             "the probability of each class; true: predictions.csv next to the checkpoint")
+    add("--predict", nargs="+", metavar="FILE",
+        help="test.py: predict these pictures, or all pictures in these folders, which have no labels; writes the "
+             "table of --predictions and nothing else")
     add("--classes", type=comma_list(str), metavar="NAME[,NAME...]",
         help="explain only these classes, given by name or number")
     add("--versus", type=comma_list(str), metavar="NAME[,NAME...]",
@@ -299,6 +316,8 @@ def parse_args(
     build = parser or (lambda: build_parser(script))
     reader, silent = build(), build()
     args = reader.read(argv)
+    if vars(args).pop("print_config", False):
+        reader.print_and_exit(config_text(build(), sys.argv[1:] if argv is None else argv, args))
     for action in silent._actions:
         action.default = argparse.SUPPRESS
     args.given, args.hints = frozenset(vars(silent.read(argv))), tuple(dict.fromkeys(reader.hints))
@@ -355,6 +374,13 @@ def training_options(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``TrainingOptions``."""
     return _pick(run, "epochs", "start_epoch", "seed", "lr", "weight_decay", "sched", "lr_drop", "warmup_epochs",
                  "clip_grad", "accum_steps", "ema", "compile")  # fmt: skip
+
+
+def best_config(run: argparse.Namespace, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Keywords of ``Best``; the metric is that of a checkpoint ``state`` if none is given."""
+    stored = (state or {}).get("best", {}).get("metric")
+    given = "checkpoint_metric" in run.given or not stored
+    return {"metric": run.checkpoint_metric if given else stored, "patience": run.patience}
 
 
 def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, Any]:

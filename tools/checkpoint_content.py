@@ -66,6 +66,12 @@ def _is_names(value: Any) -> bool:
     return value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value))
 
 
+def _is_best(value: Any) -> bool:
+    return (isinstance(value, dict) and isinstance(value.get("metric"), str)
+            and whole(-1, MAX_EPOCH).holds(value.get("epoch"))
+            and (value.get("value", "") is None or is_real(value.get("value"))))  # fmt: skip
+
+
 def _is_random(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(rank, dict) and all(isinstance(t, Tensor) and t.dtype == torch.uint8 for t in rank.values())
@@ -87,6 +93,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "epoch": whole(-1, MAX_EPOCH),
         "metrics": Rule("named plain values", lambda v: isinstance(v, dict) and is_plain(v), required=False),
         "best_top1": real(-1, 1, required=False),
+        "best": Rule("a metric, its value and an epoch", _is_best, required=False),
         "initial_weights": Rule("a text", lambda v: isinstance(v, str), required=False),
         "optimizer": Rule("a dict", lambda v: isinstance(v, dict), required=False),
         "scaler": Rule("a dict", lambda v: isinstance(v, dict), required=False),
