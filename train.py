@@ -34,7 +34,7 @@ from engine.evaluate import evaluate
 from engine.followed import draw_followed
 from engine.initial_model import build_initial
 from engine.opening import announce
-from engine.plain_classifier import load_plain
+from engine.plain_classifier import fold_folder, load_plain
 from engine.run_files import RunFiles, check_run_files, how_to_continue
 from engine.session import Session, TrainingOptions, check_same_model
 from engine.slot_init import set_class_means
@@ -188,6 +188,8 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
             **flags.validation_config(run)}  # fmt: skip
+    if data["cross_validation"]:
+        data["cross_validation"] = {**data["cross_validation"], "held_out": list(val_set.listing.held_out)}
     configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source,
                "run_id": run_folder.run_id(state)}  # fmt: skip
     negative = run.use_slot and run.loss_status < 0
@@ -270,8 +272,9 @@ def choose_weights(run: argparse.Namespace, *, in_chans: int, class_names: Seque
     plain, file = None, None
     if run.use_pre:
         names = (run.model, architecture(run.model, pretrained=True))
-        folder = run.pre_dir or run.output_dir
-        plain = load_plain(folder, run.dataset, backbones=names, swept=run.swept, class_names=class_names)
+        folder = fold_folder(run.pre_dir or run.output_dir, run.fold)
+        plain = load_plain(folder, run.dataset, backbones=names, swept=run.swept, class_names=class_names,
+                           fold=(run.fold, run.folds))  # fmt: skip
     elif run.backbone_weights:
         file = (run.backbone_weights, checkpoint.read_state_dict(run.backbone_weights))
     return initial_weights(run.model, in_chans=in_chans, pretrained=run.pre_trained, file=file, classifier=plain)

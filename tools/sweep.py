@@ -21,6 +21,7 @@ from tools.provenance import data_text
 
 logger = logging.getLogger(__name__)
 
+AVERAGED = "fold"  # the swept flag over whose values the table gives mean and standard deviation
 DONE = "done.json"
 SETTINGS = "settings.json"
 MARKS = {DONE: ("val_top1",), SETTINGS: ("seed", "lr")}  # keys by which these files are known
@@ -101,7 +102,7 @@ def _run_all(
         if record:
             rows.append({**run.swept, "repeat": run.repeat or 0, "seed": run.settings["seed"], **record})
     if rows:
-        _report(root, rows, list(runs[0].swept))
+        _report(root, rows, [name for name in runs[0].swept if name != AVERAGED])
     if failed:
         raise ToolError(f"{len(failed)} of {len(runs)} runs failed: {failed[0]}")
 
