@@ -9,6 +9,7 @@ Nothing heavy is imported, so that ``--help`` and flag errors are immediate.
 import argparse
 import dataclasses
 import itertools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from sloter import ModelError
 from sloter.config import SlotConfig, differences, options_of, options_with
 from sloter.original_names import names_model
 from tools import ToolError
+from tools.discovery import config_text, discovery_flags, examples_text
 from tools.flags import (
     MAX_WHOLE,
     Formatter,
@@ -27,6 +29,7 @@ from tools.flags import (
     boolean,
     boolean_or,
     comma_list,
+    file_or_true,
     number,
     numbers,
     of_field,
@@ -40,7 +43,13 @@ from tools.flags import (
 from tools.startup import prepare_imports
 
 AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
-SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class")  # flags that take a list: a run for each value
+SWEPT = (
+    "num_classes",
+    "lambda_value",
+    "power",
+    "slots_per_class",
+    "fold",
+)  # flags that take a list: a run for each value
 # Flags of the model that are not options of the slot head, and their keys in a checkpoint.
 ARCHITECTURE = {"model": "backbone", "num_classes": "num_classes", "use_slot": "use_slot", "out_stage": "out_stage"}
 # Old name of a flag -> its new name, and a function from the old text to the new value.
@@ -54,6 +63,7 @@ DESCRIPTIONS = {
     "test": "Evaluate a trained model and, with --vis true, draw the evidence behind its decisions.",
     "torchcam_vis": "Draw and measure the maps of attribution methods for a plain classifier.",
 }
+NOT_STORED = ("given", "hints", "cross_validation")  # entries of a Namespace that are no flags
 Add = Callable[..., Any]  # add_argument of a group of flags
 
 
@@ -74,11 +84,13 @@ def build_parser(script: str, *, prog: str = "", description: str = "") -> Parse
         "explanations and measurements": _explanation_flags,
         "attribution methods (torchcam_vis.py)": _method_flags,
         "machine": _machine_flags,
+        "what there is to choose from": discovery_flags,
     }
     for title, add_flags in groups.items():
         add_flags(parser.add_argument_group(title).add_argument)
     for old, (new, convert) in RENAMED.items():
         parser.add_argument(f"--{old}", action=Renamed, new=new, convert=convert)
+    parser.examples = examples_text(script, parser.prog)
     return parser
 
 
@@ -97,6 +109,14 @@ def _data_flags(add: Add) -> None:
     add("--val_ratio", **real(0.2, above=0, below=1),
         help="share of each class that a Folder without a split keeps for validation; where it is given, train/ "
              "is split so if there is no val/, and test/ is left for testing")
+    add("--folds", **whole(None, metavar="K", low=2, high=1000),
+        help="train.py: cross-validation, a run for each of K folds of the training pictures, or of those that are not "
+             "split yet; each run validates on its fold, and a table gives mean and standard deviation")
+    add("--fold", type=comma_list(number(int, low=1, high=1000)), metavar="N[,N...]",
+        help="train.py: only these of the K folds, from 1; all if not given")
+    add("--groups", metavar="FILE",
+        help="train.py: table with the columns file and group, such as the patient of each picture; no group is "
+             "divided between folds")
     add("--split", choices=("train", "val", "test"), default="val",
         help="test.py and torchcam_vis.py: the split to evaluate and explain; train.py always validates on val")
     add("--bad_images", choices=("error", "skip"), default="error",
@@ -163,6 +183,12 @@ def _optimisation_flags(add: Add) -> None:
         help="scale the gradient down to this norm if it is larger; if not given, it is never scaled")
     add("--epochs", **whole(10, low=1),
         help="number of passes over the training pictures")
+    add("--patience", **whole(None, metavar="EPOCHS", low=1),
+        help="end the run after this many epochs without a better one by --checkpoint_metric; if not given, it has all "
+             "its epochs")
+    add("--checkpoint_metric", choices=("top1", "balanced_accuracy", "auroc", "loss"), default="top1",
+        help="metric of the validation pictures by which <run>_checkpoint_best.pth is the best; a resumed run keeps "
+             "its metric if the flag is not given")
     add("--start_epoch", **whole(0, low=0),
         help="number of the first epoch; --resume sets it")
 
@@ -208,6 +234,12 @@ def _explanation_flags(add: Add) -> None:
         help="numbers of the validation pictures to explain, such as 0,4,10-19")
     add("--image", nargs="+", metavar="FILE",
         help="explain these pictures, or all pictures in these folders, instead of --vis_id, without evaluation")
+    add("--predictions", type=file_or_true, metavar="FILE|true",
+        help="test.py: write a table of the split: a row for each picture with its file, true and predicted class and "
+             "the probability of each class; true: predictions.csv next to the checkpoint")
+    add("--predict", nargs="+", metavar="FILE",
+        help="test.py: predict these pictures, or all pictures in these folders, which have no labels; writes the "
+             "table of --predictions and nothing else")
     add("--classes", type=comma_list(str), metavar="NAME[,NAME...]",
         help="explain only these classes, given by name or number")
     add("--versus", type=comma_list(str), metavar="NAME[,NAME...]",
@@ -299,9 +331,12 @@ def parse_args(
     build = parser or (lambda: build_parser(script))
     reader, silent = build(), build()
     args = reader.read(argv)
+    if vars(args).pop("print_config", False):
+        reader.print_and_exit(config_text(build(), sys.argv[1:] if argv is None else argv, args))
     for action in silent._actions:
         action.default = argparse.SUPPRESS
     args.given, args.hints = frozenset(vars(silent.read(argv))), tuple(dict.fromkeys(reader.hints))
+    _complete_folds(reader, args, script)
     for name in SWEPT:
         values = getattr(args, name)
         if len(set(values)) < len(values):
@@ -314,6 +349,18 @@ def parse_args(
         reader.error(f"argument --split: train.py validates on val, not on {args.split}; give the flag to test.py")
     prepare_imports()
     return args
+
+
+def _complete_folds(parser: Parser, args: argparse.Namespace, script: str) -> None:
+    """Fill in the folds that are to be trained; (None,) without folds."""
+    if script != "train" and args.folds:
+        parser.error("argument --folds: the checkpoint says which fold it was not trained on; leave the flag out")
+    for flag in ("fold", "groups"):
+        if getattr(args, flag) and not args.folds:
+            parser.error(f"argument --{flag}: it needs the number of folds, such as --folds 5")
+    args.fold = args.fold or (tuple(range(1, args.folds + 1)) if args.folds else (None,))
+    if args.folds and max(args.fold) > args.folds:
+        parser.error(f"argument --fold: there are folds 1 to {args.folds}, not {max(args.fold)}")
 
 
 def expand_runs(args: argparse.Namespace) -> list[argparse.Namespace]:
@@ -337,7 +384,7 @@ def expand_runs(args: argparse.Namespace) -> list[argparse.Namespace]:
 
 def plain_settings(run: argparse.Namespace) -> dict[str, Any]:
     """The flags of a run as plain types, for checkpoints and comparisons."""
-    return {name: value for name, value in sorted(vars(run).items()) if name not in ("given", "hints")}
+    return {name: value for name, value in sorted(vars(run).items()) if name not in NOT_STORED}
 
 
 def name_config(run: argparse.Namespace) -> dict[str, Any]:
@@ -355,6 +402,13 @@ def training_options(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``TrainingOptions``."""
     return _pick(run, "epochs", "start_epoch", "seed", "lr", "weight_decay", "sched", "lr_drop", "warmup_epochs",
                  "clip_grad", "accum_steps", "ema", "compile")  # fmt: skip
+
+
+def best_config(run: argparse.Namespace, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Keywords of ``Best``; the metric is that of a checkpoint ``state`` if none is given."""
+    stored = (state or {}).get("best", {}).get("metric")
+    given = "checkpoint_metric" in run.given or not stored
+    return {"metric": run.checkpoint_metric if given else stored, "patience": run.patience}
 
 
 def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, Any]:
@@ -377,8 +431,21 @@ def validation_config(run: argparse.Namespace, state: Mapping[str, Any] | None =
 
     Without ``--val_ratio`` they are those of the checkpoint ``state``, if there is one.
     """
-    own = {"val_ratio": run.val_ratio, "val_from_train": getattr(run, "val_from_train", "val_ratio" in run.given)}
-    stored = state["data_config"] if state and "val_ratio" not in run.given else {}
+    folds = {"folds": run.folds, "fold": run.fold, "groups": run.groups} if run.folds else None
+    folds = getattr(run, "cross_validation", folds)
+    own = {
+        "val_ratio": run.val_ratio,
+        "cross_validation": folds,
+        "val_from_train": getattr(run, "val_from_train", "val_ratio" in run.given),
+    }
+    stored = dict(state["data_config"]) if state else {}
+    then = stored.get("cross_validation")
+    if folds and state and (not then or any(folds[name] != then[name] for name in ("folds", "fold"))):
+        was = f"fold {then['fold']} of {then['folds']}" if then else "no fold"
+        raise ToolError(f"--fold {folds['fold']} of {folds['folds']}, but the checkpoint held out {was}: give another "
+                        "--output_dir")  # fmt: skip
+    if "val_ratio" in run.given:
+        stored = {"cross_validation": then}
     return {key: stored.get(key, value) for key, value in own.items()}
 
 

@@ -38,7 +38,9 @@ from engine.explain.score import score_maps, summary
 from engine.explain.settings import MetricSettings
 from engine.explain.table import add_row, check_table
 from engine.least_similar import least_similar_by_features
+from engine.predictions import Predictions
 from engine.report import check_report, write_report
+from engine.results import class_results, predict_files, predictions_file
 from engine.trained_model import TrainedModel
 from sloter import ModelError
 from sloter.loss import ScouterLoss
@@ -70,11 +72,18 @@ def main() -> None:
     if run.thop:
         say(trained.cost(), several=True)
         return
+    table = predictions_file(run.predictions, path, needed=bool(run.predict))
+    if run.predict and table:
+        predict_files(trained, run.predict, table, batch_size=run.batch_size, num_workers=run.num_workers,
+                      bad_images=run.bad_images, amp=amp_dtype(run.amp, device))  # fmt: skip
+        return
     draws = run.vis or run.image or ("vis_id" in run.given and "vis" not in run.given)
     if draws or run.explain_metrics or run.report:
         trained.check_explains_itself()
     if run.compile:
         trained.model.compile()
+    if table and run.image:
+        raise ToolError("--predictions is the table of a split, which --image replaces: give --predict instead")
     data = (
         None if run.image else trained.load_split(run.dataset, split=run.split, **data_config(run, first_classes=True))
     )
@@ -82,7 +91,7 @@ def main() -> None:
     accuracy: dict[str, float] = {}
     if data is not None:
         lsc = least_similar_classes(data, run.lsc) if trained.is_negative else None
-        accuracy = evaluate_split(run, trained, data, lsc=lsc)
+        accuracy = evaluate_split(run, trained, data, lsc=lsc, table=table)
         if run.explain_metrics:
             measure_explanations(run, trained, data, top1=accuracy["top1"], lsc=lsc)
     if draws and distributed.is_main():
@@ -112,7 +121,8 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         chosen_classes(run, trained, flag)
     if data is not None and distributed.is_main():
         writable_folder(trained.path.parent)  # gets results.json
-        check_outputs(trained.path.with_name("results.json"), trained.path.with_name(f"{trained.run}_confusion.png"))
+        figures = [trained.path.with_name(f"{trained.run}_{name}.png") for name in ("confusion", "calibration")]
+        check_outputs(trained.path.with_name("results.json"), *figures)
     if run.explain_metrics and distributed.is_main():
         check_table(trained.path.parent)
     if run.report:
@@ -137,9 +147,11 @@ def named_checkpoint(run: argparse.Namespace) -> Path:
 
 
 def evaluate_split(
-    run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, lsc: list[int] | None
-) -> dict[str, float]:
+    run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, lsc: list[int] | None,
+    table: Path | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Evaluate on the whole split; print the metrics, save them next to the checkpoint and return the accuracies."""
+    found = Predictions()
     c = data.num_classes
     confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)  # true by predicted classes
     metrics = evaluate(
@@ -148,12 +160,13 @@ def evaluate_split(
             lambda_value=run.lambda_value, power=run.power, relative=trained.config.get("reference", "none") != "none"
         ), device=trained.device,
         negative=trained.is_negative, explained=None if lsc is None else torch.tensor(lsc, device=trained.device),
-        confusion=confusion, amp=amp_dtype(run.amp, trained.device),
+        confusion=confusion, amp=amp_dtype(run.amp, trained.device), collect=found.add,
     )  # fmt: skip
     name = trained.path.name
     say(f"{name} on {metrics['images']} pictures of {run.dataset}: top-1 {metrics['top1']:.2%}, "
         f"top-5 {metrics['top5']:.2%}, loss {metrics['loss']:.4f}, attention {metrics['attn_mean']:.4f}"
         + (f", area {metrics['area']:.4f}" if "area" in metrics else ""))  # fmt: skip
+    found.complete()
     counts = confusion.cpu()
     per_class = {
         class_name: float(row[label]) / int(row.sum())
@@ -166,10 +179,14 @@ def evaluate_split(
         origin = trained.provenance(data)
         record = {"checkpoint": name, **origin, "epoch": trained.state["epoch"], **metrics,
                   "lambda_value": run.lambda_value, "power": run.power, "per_class": per_class}  # fmt: skip
+        picture, diagram = (
+            trained.path.with_name(f"{trained.run}_{kind}.png") for kind in ("confusion", "calibration")
+        )
+        note = provenance_text(origin)
+        record |= class_results(found, data, top1=metrics["top1"], picture=diagram, table=table, note=note)
         save_results(trained.path.with_name("results.json"), record)
-        picture = trained.path.with_name(f"{trained.run}_confusion.png")
-        save_confusion(picture, counts.numpy(), data.class_names, note=provenance_text(origin))
-        say(f"saved: {trained.path.with_name('results.json')}, {picture}")
+        save_confusion(picture, counts.numpy(), data.class_names, note=note)
+        say(f"saved: {trained.path.with_name('results.json')}, {picture}, {diagram}" + (f", {table}" if table else ""))
     return {"top1": metrics["top1"], "top5": metrics["top5"]}
 
 

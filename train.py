@@ -28,12 +28,13 @@ from dataset.pictures import PictureDataset
 from dataset.registry import build_dataset, dataset_spec, least_similar_classes
 from dataset.transforms import batch_mixing
 from engine import TrainingError
+from engine.best import Best, class_means
 from engine.cost import cost_of
 from engine.evaluate import evaluate
 from engine.followed import draw_followed
 from engine.initial_model import build_initial
 from engine.opening import announce
-from engine.plain_classifier import load_plain
+from engine.plain_classifier import fold_folder, load_plain
 from engine.run_files import RunFiles, check_run_files, how_to_continue
 from engine.session import Session, TrainingOptions, check_same_model
 from engine.slot_init import set_class_means
@@ -109,6 +110,8 @@ def train_locked(run: argparse.Namespace, stop: StopRequest, lock: Lock | None) 
             files.close()
     if files and session.start < run.epochs:
         say(f"saved: {files.checkpoint}, and beside it log.jsonl and curves.png")
+        if run.patience or session.best.metric != "top1":
+            say(f"{session.best}: {checkpoint.checkpoint_path(run.output_dir, session.name, '_best')}")
     return {**session.record, **session.val_loader.dataset.origin}
 
 
@@ -119,10 +122,13 @@ def train_epochs(run: argparse.Namespace, session: Session, stop: StopRequest, f
         Interrupted: a signal arrived; everything up to it is saved.
     """
     for epoch in range(session.start, run.epochs):
+        if session.best.exhausted(epoch):
+            say(f"stopped early by --patience {run.patience}: {session.best}")
+            return
         record = train_epoch(run, session, epoch, stop, files)
+        best = session.best.add(record)
         with hold_stop_signals():  # so that the message about an interrupted run says what is saved
             if files:
-                best = record["val_top1"] > session.best_top1
                 files.add_epoch(session.state_dict(epoch, record), best=best, lr_drop=run.lr_drop)
             session.record, session.best_top1 = record, max(session.best_top1, record["val_top1"])
         if files and files.events:
@@ -152,10 +158,12 @@ def train_epoch(
         remedy = how_to_continue(run.output_dir, session.record, run.epochs, epoch=epoch, images=stopped.images)
         raise Interrupted(f"{stop.signal}: {remedy}") from None
     distributed.share_buffers(session.evaluated)
+    found = session.best.collector()
     val = evaluate(
         session.evaluated, session.val_loader, session.criterion, device=session.device, negative=session.is_negative,
-        explained=session.explained, amp=session.amp, remedy=REMEDY,
+        explained=session.explained, amp=session.amp, remedy=REMEDY, collect=found.add if found else None,
     )  # fmt: skip
+    val |= class_means(found)
     record = {"epoch": epoch, **metrics, **{f"val_{k}": v for k, v in val.items() if k != "images"}}
     say(epoch_line(record, run.epochs, top5=len(session.class_names) > 5))
     return record
@@ -180,6 +188,8 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
             **flags.validation_config(run)}  # fmt: skip
+    if data["cross_validation"]:
+        data["cross_validation"] = {**data["cross_validation"], "held_out": list(val_set.listing.held_out)}
     configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source,
                "run_id": run_folder.run_id(state)}  # fmt: skip
     negative = run.use_slot and run.loss_status < 0
@@ -190,7 +200,8 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         train_loader=loader(dataset=train_set, train=True, mixing=mixing),
         val_loader=loader(dataset=val_set, train=False), criterion=make_criterion(run, train_set).to(device),
         options=TrainingOptions(**flags.training_options(run)), device=device, amp=amp,
-        explained=None if lsc is None else torch.tensor(lsc, device=device), state=state,
+        explained=None if lsc is None else torch.tensor(lsc, device=device),
+        best=Best(**flags.best_config(run, state)), state=state,
     )  # fmt: skip
     announce(
         session, train_set, val_set, batch_size=run.batch_size, resumed=state["train_config"] if state else None,
@@ -261,8 +272,9 @@ def choose_weights(run: argparse.Namespace, *, in_chans: int, class_names: Seque
     plain, file = None, None
     if run.use_pre:
         names = (run.model, architecture(run.model, pretrained=True))
-        folder = run.pre_dir or run.output_dir
-        plain = load_plain(folder, run.dataset, backbones=names, swept=run.swept, class_names=class_names)
+        folder = fold_folder(run.pre_dir or run.output_dir, run.fold)
+        plain = load_plain(folder, run.dataset, backbones=names, swept=run.swept, class_names=class_names,
+                           fold=(run.fold, run.folds))  # fmt: skip
     elif run.backbone_weights:
         file = (run.backbone_weights, checkpoint.read_state_dict(run.backbone_weights))
     return initial_weights(run.model, in_chans=in_chans, pretrained=run.pre_trained, file=file, classifier=plain)

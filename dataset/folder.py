@@ -21,10 +21,10 @@ MAX_TITLE_BYTES = 200  # file systems allow 255 in a name
 WNID = re.compile(r"n\d{8}")
 
 
-def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
+def titled_pictures(files: Sequence[str], *, flag: str = "--image") -> dict[str, Path]:
     """Give each picture file a unique title, its stem with a number where needed; a folder means all its picture files.
 
-    A folder without pictures of its own stands for those in the folders below it.
+    A folder without pictures of its own stands for those in the folders below it. ``flag`` is named in the message.
 
     Raises:
         DataError: there are no pictures in the folders.
@@ -33,7 +33,7 @@ def titled_pictures(files: Sequence[str]) -> dict[str, Path]:
     for path in map(Path, files):
         paths += (picture_files(path) or nested_pictures(path)) if path.is_dir() else [path]
     if not paths:
-        raise DataError(f"--image {files[0]}: there are no pictures in this folder; give another")
+        raise DataError(f"{flag} {files[0]}: there are no pictures in this folder; give another")
     titles: dict[str, Path] = {}
     taken = {"overview.png", "images"}  # the program's own names beside the folders of the pictures
     for path in paths:
@@ -126,7 +126,7 @@ def list_folder(root: Path, split: str, *, val_ratio: float = 0.2, val_from_trai
     Args:
         root: folder with ``train/`` and ``val/``, or with the class folders; or a folder with nothing but that folder.
             For ``val`` and ``test``, the folder of that split alone is enough: a test set for a trained model.
-        split: ``train``, ``val`` or ``test``.
+        split: ``train``, ``val``, ``test``, or ``all`` for what is not split yet, or else the whole of ``train/``.
         val_ratio: share of each class for validation, if no folder validates.
         val_from_train: without ``val/``, a share of ``train/`` validates although there is ``test/``.
 
@@ -142,13 +142,16 @@ def list_folder(root: Path, split: str, *, val_ratio: float = 0.2, val_from_trai
         known = ", ".join(folder.name for folder in splits.values()) or "no folders of splits"
         raise DataError(f"--split test: {root} has no folder test/ but {known}; leave the flag out")
     if splits and "train" not in splits:
-        return _list_test_set(root, splits, split)
+        return _list_test_set(root, splits, "train" if split == "all" else split)
     train = splits.get("train", root)
     skipped = Skipped(train)
     folders = class_folders(train, skipped)
     names = [folder.name for folder in folders]
     held_out = splits.get("val") or (None if val_from_train else splits.get("test"))
     left = splits.get("test") if held_out != splits.get("test") else None
+    if split == "all":
+        return replace(list_class_folders(folders, names, skipped), source=str(train),
+                       left_for_testing=splits.get("test"))  # fmt: skip
     if held_out is None and split != "test":
         listing = _stratified_split(list_class_folders(folders, names, skipped), split, val_ratio)
         share = val_ratio if split == "val" else 1 - val_ratio

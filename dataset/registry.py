@@ -3,7 +3,7 @@
 import difflib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from dataset.classes import classes_called, few, fingerprint, matched
 from dataset.context import list_context
 from dataset.cub200 import list_cub200
 from dataset.folder import list_folder
+from dataset.folds import fold_listing
 from dataset.imagenet import list_imagenet
 from dataset.mnist import list_fashion_mnist, list_kmnist, list_mnist, list_mnist5k
 from dataset.pictures import PictureDataset
@@ -91,6 +92,7 @@ def build_dataset(
     policies: Sequence[str] = (),
     val_ratio: float = 0.2,
     val_from_train: bool = False,
+    cross_validation: Mapping[str, Any] | None = None,
     bad_images: str = "error",
     class_names: Sequence[str] | None = None,
     wnids: Sequence[str] | None = None,
@@ -107,6 +109,8 @@ def build_dataset(
         augment: augmentation of training pictures, see :func:`dataset.transforms.augmentation`.
         policies: further augmentation of training pictures, keys of :data:`dataset.transforms.POLICIES`.
         val_ratio, val_from_train: see :func:`dataset.folder.list_folder`.
+        cross_validation: keywords of :func:`dataset.folds.fold_listing`, for ``train`` and ``val``; None for the splits
+            of the dataset.
         bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
         class_names: names of the outputs of a trained model, in whose order the classes are then, whatever
             ``num_classes`` is; None for the dataset's own order.
@@ -124,9 +128,17 @@ def build_dataset(
         raise DataError(f"--dataset_dir {dataset_dir}: no such folder")
     if split == "test" and spec.test_split is None:
         raise DataError(f"--split test: the test pictures of {name} have no public labels; leave the flag out")
+    folds = cross_validation if split != "test" else None
     split = spec.test_split or split if split == "test" else split
+    root = Path(folder) if folder and spec.needs_dir else None
     options = {"val_ratio": val_ratio, "val_from_train": val_from_train} if spec.splits_at_random else {}
-    listing = spec.list_split(Path(folder) if folder else None, split, **options)
+
+    def read(part: str) -> Listing:
+        part = "train" if part == "all" and not spec.splits_at_random else part
+        return spec.list_split(Path(folder) if folder else None, part, **options)
+
+    listing = fold_listing(read, split, root, **folds) if folds else read(split)
+    split += f", fold {folds['fold']} of {folds['folds']}" if folds else ""
     if class_names is None:
         listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)
     else:
@@ -134,7 +146,7 @@ def build_dataset(
         num_classes = len(class_names)
     if not isinstance(listing.pictures, np.ndarray):
         listing = check_pictures(listing, bad_images)
-    transform = augmentation(img_size, augment=augment, policies=policies) if split == "train" else None
+    transform = augmentation(img_size, augment=augment, policies=policies) if split.startswith("train") else None
     data = PictureDataset(
         listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=transform,
         bad_images=bad_images,

@@ -1,4 +1,4 @@
-"""Pictures to explain: a choice of pictures of a split, or files of the user."""
+"""Pictures to explain or predict: a choice of pictures of a split, or files of the user."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dataset import DataError
+from dataset import DataError, Listing
 from dataset.check import decoding_fault, find_unusable, usable_pictures
 from dataset.folder import titled_pictures
 from dataset.pictures import PictureDataset, open_picture
@@ -66,6 +66,31 @@ class Sources:
             return Source(title, open_picture(self.files[title], self.in_chans), None)
         number = self.numbers[index]
         return Source(title, self.data.picture(number), self.data.listing.labels[number])
+
+
+def unlabelled(
+    files: Sequence[str], class_names: Sequence[str], *, img_size: tuple[int, int], in_chans: int, bad_images: str
+) -> PictureDataset:
+    """Pictures of the user without labels, as a dataset whose labels mean nothing.
+
+    Args:
+        files: files, or folders of pictures.
+        class_names: names of the model's outputs.
+        img_size: (H, W) of the samples.
+        in_chans: 1 for grey, 3 for RGB.
+        bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
+
+    Raises:
+        DataError: there are no pictures, or unusable ones.
+    """
+    paths = [*titled_pictures(files, flag="--predict").values()]
+    usable = [paths[index] for index in usable_pictures(paths, bad_images)]
+    if not usable:
+        raise DataError(f"--predict {files[0]}: none of the pictures can be used: give others")
+    return PictureDataset(
+        Listing(usable, [0] * len(usable), [*class_names]), img_size=img_size, in_chans=in_chans,
+        num_classes=len(class_names), bad_images=bad_images,
+    )  # fmt: skip
 
 
 def _decodable(paths: list[Path], bad_images: str) -> list[int]:

@@ -1,7 +1,7 @@
 """Evaluation over a whole split: loss, accuracy, and the area of the explanations."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -34,7 +34,7 @@ class Criterion(Protocol):
 def evaluate(
     model: nn.Module, loader: Iterable[Batch], criterion: Criterion, *, device: torch.device, negative: bool = False,
     explained: Tensor | None = None, confusion: Tensor | None = None, amp: torch.dtype | None = None,
-    remedy: str = "test an earlier checkpoint",
+    remedy: str = "test an earlier checkpoint", collect: Callable[[Batch, Tensor], None] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Evaluate a model on every sample of every process once, and leave it in evaluation mode.
 
@@ -49,6 +49,7 @@ def evaluate(
         confusion: (c, c) zeros on the device, to which the confusion matrix is added.
         amp: precision of the forward pass, None for single precision.
         remedy: end of the message if the loss is not finite.
+        collect: gets each batch with its logits (b, c).
 
     Returns:
         ``loss``, ``ce``, ``attn_mean``, ``area_loss``, ``top1``, ``top5``, ``images`` and, for a slot model, ``area``.
@@ -66,6 +67,8 @@ def evaluate(
         meter.add(_sums(output, batch.labels, criterion, negative, explained), len(batch.labels))
         if confusion is not None:
             confusion += confusion_counts(output.logits, batch.labels)
+        if collect is not None:
+            collect(batch, output.logits)
     metrics, images = meter.compute()
     if confusion is not None:
         sum_over_processes(confusion)

@@ -1,17 +1,28 @@
 """The plain classifier whose backbone a slot model starts from (``--use_pre``)."""
 
+import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tools import ToolError, checkpoint
 from tools.console import say
 from tools.distributed.launch import command_line
 
+logger = logging.getLogger(__name__)
+
+
+def fold_folder(folder: str, fold: int | None) -> str:
+    """Folder of the plain classifier of a fold, if its training had folds, too."""
+    own = Path(folder, f"fold={fold}")
+    return str(own) if fold and own.is_dir() and list(own.glob("*_no_slot_checkpoint.pth")) else folder
+
 
 def load_plain(
-    folder: str, dataset: str, *, backbones: Sequence[str], swept: Mapping[str, Any], class_names: Sequence[str] = ()
-) -> dict[str, Any]:
+    folder: str, dataset: str, *, backbones: Sequence[str], swept: Mapping[str, Any],
+    class_names: Sequence[str] = (), fold: tuple[int | None, int | None] = (None, None),
+) -> dict[str, Any]:  # fmt: skip
     """The checkpoint of the plain classifier of a dataset; prints a line if its classes are others.
 
     Args:
@@ -20,6 +31,7 @@ def load_plain(
         backbones: the timm models of which it must have one; the first is named in messages.
         swept: single values of the comma lists, for the command that trains it.
         class_names: of the slot model, whose backbone alone comes from the classifier.
+        fold: number of the fold that the slot model does not see, and of all folds; a note says if the classifier does.
 
     Raises:
         ToolError: there is no such file (the message gives the command that makes it), or its backbone is another one.
@@ -33,6 +45,10 @@ def load_plain(
     if (stored := state["model_config"]["backbone"]) not in backbones:
         raise ToolError(f"--use_pre true: {path} has the backbone {stored}, not {backbones[0]}: "
                         "give --model that backbone, or --pre_dir another folder")  # fmt: skip
+    then = state["data_config"].get("cross_validation") or {}
+    if fold[0] and (then.get("fold"), then.get("folds")) != fold:
+        logger.warning("--use_pre true: %s was trained on pictures of fold %d, so the accuracy on it will be too high: "
+                       "train it with --folds %d, too", path, *fold, extra={"once": True})  # fmt: skip
     other = sorted(set(state["data_config"].get("class_names") or class_names) ^ set(class_names))
     if class_names and other:
         say(f"--use_pre true: {path} has other classes (they differ in {', '.join(other[:5])}"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dataset.loaders import DeviceLoader
+from engine.best import Best
 from engine.optim import build_optimizer, build_scheduler, restore_optimizer
 from engine.optim_step import OptimStep, ema_of
 from engine.train import EpochStopped
@@ -54,6 +55,7 @@ class Session:
         device: device of the model.
         amp: precision of the forward pass, None for single precision.
         explained: (c), the class that a negative model explains for each true class, where it is known.
+        best: the best epoch so far; that of a checkpoint is loaded into it.
         state: a checkpoint to continue from; None starts a new run.
 
     Attributes:
@@ -69,12 +71,14 @@ class Session:
     def __init__(
         self, name: str, model: FeatureModel, *, configs: dict[str, Any], train_loader: DeviceLoader,
         val_loader: DeviceLoader, criterion: ScouterLoss, options: TrainingOptions, device: torch.device,
-        amp: torch.dtype | None = None, explained: torch.Tensor | None = None, state: Mapping[str, Any] | None = None,
+        amp: torch.dtype | None = None, explained: torch.Tensor | None = None,
+        best: Best | None = None, state: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.name, self.model, self.configs, self.options, self.device = name, model, configs, options, device
         self.train_loader, self.val_loader, self.criterion = train_loader, val_loader, criterion
         self.amp, self.explained = amp, explained
         self.record: dict[str, Any] = {}
+        self.best = best or Best()
         self.best_top1, self.stopped = -1.0, None
         self.optimizer = build_optimizer(model, lr=options.lr, weight_decay=options.weight_decay)
         self.ema = ema_of(model, options.ema)
@@ -126,6 +130,7 @@ class Session:
             "epoch": epoch,
             "metrics": dict(record),
             "best_top1": max(self.best_top1, record.get("val_top1", -1.0)),
+            "best": self.best.state_dict(),
         }
         if self.ema:
             state["raw_model"] = self.model.state_dict()
@@ -154,6 +159,7 @@ class Session:
             raise ToolError(f"--resume: the checkpoint trained other layers (--freeze_layers {frozen}): give the same "
                             "--freeze_layers") from error  # fmt: skip
         self.record, self.best_top1, self.stopped = state["metrics"], state["best_top1"], state.get("stopped")
+        self.best.load_state_dict(state)
         if self.stopped and not self._same_size(self.stopped):
             self.stopped = None
         self._begin(state["epoch"] + 1, self.stopped["share"] if self.stopped else 0.0)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from argparse import SUPPRESS
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def flag_table() -> str:
     for group in build_parser("train")._action_groups[2:]:
         lines += [f"**{group.title}**", "", "| flag | default | meaning |", "|---|---|---|"]
         for action in group._group_actions:
-            default = "" if action.default is None else f"`{str(action.default).replace('True', 'true')}`"
+            default = "" if action.default in (None, SUPPRESS) else f"`{str(action.default).replace('True', 'true')}`"
             default = default.replace("False", "false")
             lines.append(f"| `{action.option_strings[0]}` | {default} | {action.help} |")
         lines.append("")

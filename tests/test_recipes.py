@@ -38,7 +38,13 @@ def test_a_recipe_parses_to_the_namespace_of_its_published_line(line):
     assert vars(parse_args([f"@{recipe}"], script)) == vars(parse_args(flags, script))
 
 
-def test_there_is_a_recipe_for_each_line_and_three_of_our_own():
+def test_there_is_a_recipe_for_each_line_and_four_of_our_own():
     names = {recipe_name(line) for line in LINES}
     assert len(names) == len(LINES) == 25
-    assert {path.stem for path in (ROOT / "recipes").glob("*.txt")} == {*names, "quickstart", "lite0", "direct"}
+    assert {path.stem for path in (ROOT / "recipes").glob("*.txt")} == {
+        *names,
+        "quickstart",
+        "lite0",
+        "direct",
+        "folder",
+    }

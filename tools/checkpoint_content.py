@@ -66,6 +66,21 @@ def _is_names(value: Any) -> bool:
     return value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value))
 
 
+def _is_best(value: Any) -> bool:
+    return (isinstance(value, dict) and isinstance(value.get("metric"), str)
+            and whole(-1, MAX_EPOCH).holds(value.get("epoch"))
+            and (value.get("value", "") is None or is_real(value.get("value"))))  # fmt: skip
+
+
+def _is_fold(value: Any) -> bool:
+    if value is None:
+        return True
+    names = value.get("held_out") if isinstance(value, dict) else None
+    return (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+            and all(whole(1, MAX_EPOCH).holds(value.get(key)) for key in ("folds", "fold"))
+            and isinstance(value.get("groups", None), str | None))  # fmt: skip
+
+
 def _is_random(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(rank, dict) and all(isinstance(t, Tensor) and t.dtype == torch.uint8 for t in rank.values())
@@ -87,6 +102,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "epoch": whole(-1, MAX_EPOCH),
         "metrics": Rule("named plain values", lambda v: isinstance(v, dict) and is_plain(v), required=False),
         "best_top1": real(-1, 1, required=False),
+        "best": Rule("a metric, its value and an epoch", _is_best, required=False),
         "initial_weights": Rule("a text", lambda v: isinstance(v, str), required=False),
         "optimizer": Rule("a dict", lambda v: isinstance(v, dict), required=False),
         "scaler": Rule("a dict", lambda v: isinstance(v, dict), required=False),
@@ -108,6 +124,7 @@ RULES: dict[str, dict[str, Rule]] = {
         **dict.fromkeys(("class_names", "wnids"), Rule("None or a list of names", _is_names, required=False)),
         "val_ratio": real(0, 1, required=False),
         "val_from_train": Rule("True or False", lambda v: isinstance(v, bool), required=False),
+        "cross_validation": Rule("None, or a fold and its pictures", _is_fold, required=False),
         "mean": Rule("a finite number for each channel", _is_statistic(-1e6)),
         "std": Rule("a positive number for each channel", _is_statistic(0)),
     },

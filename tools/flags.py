@@ -1,6 +1,7 @@
 """Command-line parser with one-line errors, and the types of its flags; imports nothing heavy."""
 
 import argparse
+import contextlib
 import difflib
 import os
 import re
@@ -26,11 +27,13 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         hints: a line for each flag that was given under its old name.
+        examples: command lines, printed at the end of the help.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.hints: list[str] = []
+        self.examples = ""
 
     def error(self, message: str) -> NoReturn:
         """Print the message as one line and exit with code 2."""
@@ -44,6 +47,18 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(unknown[1], self._option_string_actions, n=1)
             message += f": did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+    def print_and_exit(self, text: str) -> NoReturn:
+        """Print a text, from rank 0 alone, and end the script; a reader such as ``head`` may have left."""
+        with contextlib.suppress(BrokenPipeError):
+            if not int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
+                print(text, flush=True)
+            self.exit(0)
+        os._exit(0)
+
+    def format_help(self) -> str:
+        """The help, with the examples at its end."""
+        return super().format_help() + self.examples
 
     def _read_args_from_files(self, arg_strings: list[str]) -> list[str]:
         """Expand argument files; a pipe or a device is none, since it may have no end."""
@@ -210,6 +225,14 @@ def resume(text: str) -> str | None:
     if text.lower() in ("false", "no", "0", ""):
         return None
     return "auto" if text.lower() in ("true", "yes", "1", "auto") else text
+
+
+def file_or_true(text: str) -> str | bool | None:
+    """Value of a flag that takes a file, true for its usual place, or false."""
+    try:
+        return boolean(text) or None
+    except argparse.ArgumentTypeError:
+        return text or None
 
 
 def whole(default: int | None, *, metavar: str = "N", **bounds: Any) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def find(folder: str, name: str, resume: str | None) -> dict[str, Any] | None:
     if resume is not None and (exists or resume != "auto"):
         state = _continuable(last if resume == "auto" else Path(resume))
         state["best_top1"] = best_in(folder, name, state)
+        if state["best_top1"] < 0:
+            state.pop("best", None)
     elif exists:
         logger.warning("%s exists and will be replaced; --resume auto continues from it instead", last)
     _check_same_start(state)
@@ -55,7 +57,8 @@ def best_in(folder: str, name: str, state: Mapping[str, Any]) -> float:
     path = checkpoint.checkpoint_path(folder, name, "_best")
     best = checkpoint.read_head(path) if folder else {}
     own = same_run(best, state) and best.get("epoch", 0) <= state["epoch"]
-    if own and best.get("best_top1") == state["best_top1"]:
+    key = "best" if "best" in state else "best_top1"  # by another metric, the file need not have the best accuracy
+    if own and best.get(key) == state[key]:
         return state["best_top1"]
     if folder and state["epoch"] >= 0:
         logger.warning("%s is not the best epoch of the run that is continued: the best of the next epochs will be "

@@ -51,11 +51,16 @@ def epoch_line(record: Mapping[str, Any], epochs: int, *, top5: bool) -> str:
     slots = "val_area" in record
     attention = f", ce {record['ce']:.4f}, attention {record['attn_mean']:.4f}" if slots else ""
     area = f", area {record['val_area']:.3f}" if slots else ""
+    means = "".join(
+        f", {name} {record[key]:.4f}"
+        for name, key in (("balanced accuracy", "val_balanced_accuracy"), ("AUROC", "val_auroc"))
+        if key in record
+    )
     return (
         f"epoch {record['epoch'] + 1}/{epochs}: "
         f"train loss {record['loss']:.4f}{attention}, top-1 {record['top1']:.2%} | "
         f"val loss {record['val_loss']:.4f}, top-1 {record['val_top1']:.2%}"
-        f"{', top-5 ' + format(record['val_top5'], '.2%') if top5 else ''}{area} | "
+        f"{', top-5 ' + format(record['val_top5'], '.2%') if top5 else ''}{means}{area} | "
         f"lr {record['lr']:.1e}, {record['images_per_s']:.0f} images/s, {record['seconds']:.1f} s"
     )
 

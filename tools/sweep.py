@@ -21,9 +21,11 @@ from tools.provenance import data_text
 
 logger = logging.getLogger(__name__)
 
+AVERAGED = "fold"  # the swept flag over whose values the table gives mean and standard deviation
 DONE = "done.json"
 SETTINGS = "settings.json"
 MARKS = {DONE: ("val_top1",), SETTINGS: ("seed", "lr")}  # keys by which these files are known
+CLASS_METRICS = ("val_balanced_accuracy", "val_auroc")  # only with --checkpoint_metric of one of them
 METRICS = ("val_top1", "val_top5", "val_loss", "val_attn_mean", "val_area")
 # Flags that may differ when a sweep is continued, since they do not change what is trained.
 FLAGS_FREE_TO_CHANGE = frozenset({
@@ -100,7 +102,7 @@ def _run_all(
         if record:
             rows.append({**run.swept, "repeat": run.repeat or 0, "seed": run.settings["seed"], **record})
     if rows:
-        _report(root, rows, list(runs[0].swept))
+        _report(root, rows, [name for name in runs[0].swept if name != AVERAGED])
     if failed:
         raise ToolError(f"{len(failed)} of {len(runs)} runs failed: {failed[0]}")
 
@@ -115,7 +117,7 @@ def _save(folder: str, name: str, content: Mapping[str, Any]) -> None:
 
 def _report(root: str, rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> None:
     """Print the table of the sweep and save it, and the rows of all runs next to it."""
-    table = summarise(rows, swept, [name for name in METRICS if name in rows[0]])
+    table = summarise(rows, swept, [name for name in (*METRICS, *CLASS_METRICS) if name in rows[0]])
     say(format_table(table), several=True)
     if root and is_main():
         save_csv(Path(root, "sweep_runs.csv"), rows, columns=("repeat", "seed"))

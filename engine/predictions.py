@@ -1,0 +1,83 @@
+"""Predictions of every picture of a split: probabilities in the order of the pictures, and their table."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dataset.loaders import Batch
+from tools.console import progress
+from tools.distributed import gather
+from tools.files import save_csv
+from tools.machine import autocast
+
+
+class Predictions:
+    """Collector of the predictions of all processes.
+
+    Attributes, after :meth:`complete`:
+        numbers: (n), of the pictures that could be decoded, in the order of the dataset.
+        labels: (n), their classes.
+        probabilities: (n, c).
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[Any, Any, Any]] = []
+        self.numbers = self.labels = self.probabilities = torch.empty(0)
+
+    def add(self, batch: Batch, logits: Tensor) -> None:
+        """Add the predictions of a batch of this process from its logits (b, c)."""
+        probabilities = logits.cpu().double().softmax(1)  # in single precision, near 1 there are few values: more ties
+        self._batches.append((batch.numbers.numpy(), batch.labels.cpu().numpy(), probabilities.numpy()))
+
+    def complete(self) -> "Predictions":
+        """Gather the predictions of all processes, which must all call it; returns itself."""
+        parts = gather(self._batches)
+        kinds = zip(*parts, strict=True)
+        numbers, labels, probabilities = (torch.from_numpy(np.concatenate(kind)) for kind in kinds)
+        order = numbers.argsort()
+        self.numbers, self.labels, self.probabilities = numbers[order], labels[order], probabilities[order]
+        self._batches = []
+        return self
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, loader: Iterable[Batch], *, device: torch.device, amp: torch.dtype | None = None
+) -> Predictions:
+    """Predict every picture of a loader; returns the predictions of all processes."""
+    model.eval()
+    found = Predictions()
+    for batch in progress(loader, "predict"):
+        with autocast(device, amp):
+            logits = model(batch.images).logits
+        found.add(batch, logits)
+    return found.complete()
+
+
+def save_predictions(
+    path: Path, found: Predictions, files: Sequence[str], names: Sequence[str], *, labelled: bool = True
+) -> None:
+    """Write a CSV with a row for each picture: file, true class, predicted class, probability of each class.
+
+    Args:
+        path: the file.
+        found: the predictions.
+        files: name of each picture of the dataset.
+        names: name of each class.
+        labelled: whether the true classes are known; if not, there is no column of them.
+    """
+    columns = [f"p({name})" for name in names]
+    rows = []
+    for number, label, values in zip(
+        found.numbers.tolist(), found.labels.tolist(), found.probabilities.tolist(), strict=True
+    ):
+        true = {"true": names[label]} if labelled else {}
+        best = max(range(len(values)), key=values.__getitem__)
+        chances = (f"{value:.6g}" for value in values)
+        rows.append({"file": files[number], **true, "predicted": names[best],
+                     **dict(zip(columns, chances, strict=True))})  # fmt: skip
+    save_csv(path, rows, columns=("file", "predicted"))

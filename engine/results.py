@@ -1,0 +1,91 @@
+"""What test.py prints and writes about the predictions of a split, or of pictures without labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataset.pictures import PictureDataset
+from dataset.sources import unlabelled
+from engine.classification import BINS, record_of, reliability, summary_line, table_of
+from engine.predictions import Predictions, predict, save_predictions
+from engine.trained_model import TrainedModel
+from tools import ToolError
+from tools.console import format_table, say
+from tools.distributed import is_main
+from tools.figures.calibration import save_reliability
+from tools.files import check_outputs, writable_folder
+
+MAX_CLASSES_IN_TABLE = 30
+
+
+def predictions_file(given: str | bool | None, checkpoint: Path, *, needed: bool) -> Path | None:
+    """The file of the table of predictions, checked before the long work; None if there is to be none.
+
+    Args:
+        given: the flag ``--predictions``.
+        checkpoint: the checkpoint, next to which it is without a name.
+        needed: write it whether or not the flag is given.
+
+    Raises:
+        ToolError: it cannot be written.
+    """
+    if not given and not needed:
+        return None
+    path = Path(given) if isinstance(given, str) else checkpoint.with_name("predictions.csv")
+    if path.resolve() == checkpoint.resolve():
+        raise ToolError(f"--predictions {path} is the checkpoint: give the name of a new file")
+    if is_main():
+        writable_folder(path.parent)
+        check_outputs(path)
+    return path
+
+
+def class_results(
+    found: Predictions, data: PictureDataset, *, top1: float, picture: Path, table: Path | None, note: str
+) -> dict[str, Any]:
+    """Print and draw the figures of a split, write its table, and return the entries of ``results.json``.
+
+    Args:
+        found: the predictions, of all processes.
+        data: the split.
+        top1: its accuracy, for the printed line.
+        picture: file of the reliability diagram.
+        table: file of the table of predictions; None for no table.
+        note: what the results are of.
+    """
+    record = record_of(found.probabilities, found.labels, data.class_names)
+    if len(data.class_names) <= MAX_CLASSES_IN_TABLE:
+        say(format_table(table_of(record)), several=True)
+    say(summary_line(record, top1))
+    bins = reliability(found.probabilities, found.labels)
+    save_reliability(picture, bins, error=record["ece"], count=BINS, note=note)
+    if table:
+        files = [data.path(index) for index in range(len(data))]
+        save_predictions(table, found, files, data.class_names)
+    return record
+
+
+def predict_files(
+    trained: TrainedModel, files: Sequence[str], table: Path, *, batch_size: int, num_workers: int, bad_images: str,
+    amp: torch.dtype | None,
+) -> None:  # fmt: skip
+    """Predict pictures without labels, and write the table of the predictions.
+
+    Args:
+        trained: the model.
+        files: files, or folders of pictures.
+        table: the file to write.
+        batch_size, num_workers: of the loader.
+        bad_images: see :func:`dataset.sources.unlabelled`.
+        amp: precision of the forward pass, None for single precision.
+    """
+    data = unlabelled(files, trained.class_names, img_size=trained.img_size, in_chans=trained.in_chans,
+                      bad_images=bad_images)  # fmt: skip
+    loader = trained.loader(data, batch_size=batch_size, num_workers=num_workers)
+    found = predict(trained.model, loader, device=trained.device, amp=amp)
+    if is_main():
+        paths = [data.path(index) for index in range(len(data))]
+        save_predictions(table, found, paths, trained.class_names, labelled=False)
+        say(f"predictions of {len(found.numbers)} pictures: {table}")

@@ -1,0 +1,86 @@
+"""Folds of a cross-validation, with and without groups, also read again from a checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset import DataError, Listing
+from dataset.folds import assign_folds, fold_listing, read_groups
+from dataset.registry import build_dataset
+
+
+def spread(counts):
+    return max(counts) - min(counts)
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_classes_and_sizes_are_shared_evenly(folds):
+    labels = [0] * 23 + [1] * 11 + [2] * 7
+    found = assign_folds(labels, folds)
+    assert spread(np.bincount(found, minlength=folds)) <= 1
+    for label in range(3):
+        assert spread(np.bincount([f for f, own in zip(found, labels, strict=True) if own == label],
+                                  minlength=folds)) <= 1  # fmt: skip
+    assert found == assign_folds(labels, folds) and found != sorted(found)
+
+
+def test_no_group_is_divided_and_classes_are_shared_about_evenly():
+    generator = np.random.default_rng(0)
+    groups = [str(g) for g in generator.integers(0, 40, 300)]
+    sick = {str(g) for g in range(10)}
+    labels = [int(g in sick) for g in groups]
+    found = assign_folds(labels, 4, groups)
+    assert all(len({f for f, own in zip(found, groups, strict=True) if own == g}) == 1 for g in set(groups))
+    for label in range(2):
+        counts = np.bincount([f for f, own in zip(found, labels, strict=True) if own == label], minlength=4)
+        assert spread(counts) <= 0.25 * counts.mean() * 2, counts
+
+
+def test_too_few_pictures_or_groups_are_one_line():
+    with pytest.raises(DataError, match="only 2 pictures"):
+        assign_folds([0, 1], 3)
+    with pytest.raises(DataError, match="only 2 groups"):
+        assign_folds([0, 1, 0, 1], 3, ["a", "a", "b", "b"])
+
+
+def test_groups_are_named_by_path_or_by_name(tmp_path):
+    path = tmp_path / "groups.csv"
+    path.write_text("file;group\nb/1.png;p1\n2.png;p2\n")
+    assert read_groups(path, ["b/1.png", "a/2.png", "b/2.png"]) == ["p1", "p2", "p2"]
+    with pytest.raises(DataError, match=r"1 of 2 pictures have no line, such as c/3\.png"):
+        read_groups(path, ["b/1.png", "c/3.png"])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_groups(tmp_path / "none.csv", [])
+
+
+def test_what_a_model_held_out_stays_so_when_pictures_are_added_and_groups_are_gone():
+    def listing(count):
+        files = [Path("root", f"{n}.png") for n in range(count)]
+        return lambda split: Listing(files, [n % 2 for n in range(count)], ["a", "b"])
+
+    first = fold_listing(listing(10), "val", Path("root"), folds=3, fold=2)
+    options = {"folds": 3, "fold": 2, "groups": "gone.csv", "held_out": first.held_out}
+    again = fold_listing(listing(14), "val", Path("root"), **options)
+    train = fold_listing(listing(14), "train", Path("root"), **options)
+    assert again.pictures == first.pictures and len(train.labels) == 14 - len(first.labels)
+    assert not set(train.pictures) & set(again.pictures)
+
+
+@pytest.mark.parametrize("layout", ["", "train"])
+def test_the_folds_of_a_folder_are_its_pictures_each_once(tmp_path, picture_writer, layout):
+    for name in "ab":
+        for n in range(4):
+            picture_writer(tmp_path / layout / name / f"{n}.png")
+    if layout:
+        picture_writer(tmp_path / "test" / "a" / "t.png")
+    seen = []
+    for fold in (1, 2):
+        config = {"dataset_dir": str(tmp_path), "num_classes": None, "img_size": (8, 8),
+                  "cross_validation": {"folds": 2, "fold": fold}}  # fmt: skip
+        train, val = (build_dataset("Folder", split, **config).listing for split in ("train", "val"))
+        assert len(train.labels) == len(val.labels) == 4 and not set(train.pictures) & set(val.pictures)
+        seen += val.pictures
+        if layout:
+            assert len(build_dataset("Folder", "test", **config)) == 1
+    assert len(set(seen)) == 8

@@ -1,0 +1,84 @@
+"""Figures by class, calibration and intervals."""
+
+import math
+
+import pytest
+import torch
+
+from engine import classification as cl
+
+
+def drawn(n=60, c=3, seed=0, present=None):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(present or c, (n,), generator=generator)
+    logits = torch.randn(n, c, generator=generator) + 1.5 * torch.nn.functional.one_hot(labels, c)
+    return (logits * 4).round().div(4).softmax(1), labels
+
+
+# Two classes, worked out by hand: true 0 0 0 1, probability of class 1: .2 .4 .7 .6
+PAIR = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.4, 0.6]]), torch.tensor([0, 0, 0, 1])
+
+
+def test_figures_of_two_classes_by_hand():
+    figures = {name: values.tolist() for name, values in cl.class_figures(*PAIR).items()}
+    assert figures["pictures"] == [3, 1]
+    assert figures["precision"] == pytest.approx([1, 0.5]) and figures["recall"] == pytest.approx([2 / 3, 1])
+    assert figures["f1"] == pytest.approx([0.8, 2 / 3]) and figures["specificity"] == pytest.approx([1, 2 / 3])
+    assert figures["auroc"] == pytest.approx([2 / 3, 2 / 3])  # two of three pairs are in order
+    assert cl.summary(cl.class_figures(*PAIR))["balanced_accuracy"] == pytest.approx(5 / 6)
+
+
+def test_calibration_error_by_hand_and_the_bins_of_its_diagram():
+    error = cl.calibration_error(*PAIR)  # confidences .8, .6 and .6, right; .7, wrong; .6 is in one bin
+    assert error == pytest.approx((0.2 + 0.4 + 0.4 + 0.7) / 4)
+    probabilities, labels = drawn(200)
+    bins = cl.reliability(probabilities, labels)
+    assert sum(row["pictures"] for row in bins) == 200
+    gaps = sum(row["pictures"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / 200
+    assert gaps == pytest.approx(cl.calibration_error(probabilities, labels), abs=1e-6)
+
+
+def test_a_class_without_pictures_has_no_figures_and_does_not_count():
+    probabilities, labels = drawn(c=4, present=3)
+    record = cl.record_of(probabilities, labels, ["a", "b", "c", "d"])
+    assert record["by_class"]["d"] == {"pictures": 0, **dict.fromkeys(cl.COLUMNS)}
+    three = [row for name, row in record["by_class"].items() if name != "d"]
+    for name, of in zip(cl.SUMMARY, ("recall", "f1", "auroc"), strict=True):
+        assert record[name] == pytest.approx(sum(row[of] for row in three) / 3)
+        assert record["intervals"][name][0] < record[name] < record["intervals"][name][1]
+
+
+@pytest.mark.parametrize("c", [1, 2])
+def test_a_single_class_has_no_specificity_nor_auroc(c):
+    record = cl.record_of(torch.full((5, c), 1 / c), torch.zeros(5, dtype=torch.long), ["a", "b"][:c])
+    row = record["by_class"]["a"]
+    assert row["pictures"] == 5 and row["recall"] == 1 and row["auroc"] is None and row["specificity"] is None
+    assert record["macro_auroc"] is None and "macro_auroc" not in record["intervals"]
+    assert record["ece"] == pytest.approx(1 - 1 / c)
+    assert "macro auroc" not in cl.summary_line(record, 1.0)
+
+
+def test_a_resample_of_all_pictures_has_the_figures_themselves():
+    probabilities, labels = drawn(c=4, present=3)
+    once = cl._resampled(probabilities, labels, torch.ones(1, 60, dtype=torch.float64))
+    for name, value in cl.summary(cl.class_figures(probabilities, labels)).items():
+        assert float(once[name]) == pytest.approx(value, abs=1e-6), name
+
+
+def test_a_resample_counts_a_picture_as_often_as_it_was_drawn():
+    probabilities, labels = drawn(c=3)
+    counts = torch.randint(3, (2, 60), generator=torch.Generator().manual_seed(1))
+    both = cl._resampled(probabilities, labels, counts.double())
+    for row, times in enumerate(counts):
+        chosen = torch.arange(60).repeat_interleave(times)
+        for name, value in cl.summary(cl.class_figures(probabilities[chosen], labels[chosen])).items():
+            assert float(both[name][row]) == pytest.approx(value, abs=1e-6), name
+
+
+def test_the_interval_of_the_accuracy_is_about_that_of_a_proportion():
+    labels = torch.zeros(400, dtype=torch.long)
+    probabilities = torch.tensor([[0.9, 0.1]] * 320 + [[0.1, 0.9]] * 80)
+    low, high = cl.intervals(probabilities, labels)["top1"]
+    half = 1.96 * math.sqrt(0.8 * 0.2 / 400)
+    assert low == pytest.approx(0.8 - half, abs=0.006) and high == pytest.approx(0.8 + half, abs=0.006)
+    assert cl.intervals(probabilities, labels)["top1"] == [low, high]
