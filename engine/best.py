@@ -86,5 +86,5 @@ def class_means(found: Predictions | None) -> dict[str, float]:
     from engine.classification import class_figures, summary  # torchmetrics: most runs do not need it
 
     found.complete()
-    means = summary(class_figures(found.probabilities, found.labels))
+    means = summary(class_figures(found.logits, found.labels))
     return {"balanced_accuracy": means["balanced_accuracy"], "auroc": means["macro_auroc"]}

@@ -13,32 +13,55 @@ RESAMPLES = 1000  # of the pictures, for the intervals
 CHUNK = 10**7  # numbers in memory at once
 MAX_FOR_AUROC = 10**5  # pictures times classes; its intervals would take minutes beyond
 COLUMNS = ("precision", "recall", "f1", "specificity", "auroc")
+TITLES = {
+    "top1": "top-1",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "macro_auroc": "macro AUROC",
+}
 SUMMARY = ("balanced_accuracy", "macro_f1", "macro_auroc")
 
 
-def class_figures(probabilities: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def class_ranks(logits: Tensor) -> Tensor:
+    """Rank (n, c) of each picture by its probability of each class, from 0 to below 1; equal ones have the same rank.
+
+    The ranks are those of the log-odds, since many probabilities of a confident model are 1 in any precision.
+
+    Args:
+        logits: (n, c).
+    """
+    log_p = logits.log_softmax(1)
+    log_odds = log_p - torch.log1p(-log_p.exp())
+    best = logits.argmax(1, keepdim=True)
+    others = logits.scatter(1, best, -torch.inf).logsumexp(1, keepdim=True)
+    log_odds = log_odds.scatter(1, best, logits.gather(1, best) - others)
+    return torch.stack([column.unique(return_inverse=True)[1] for column in log_odds.T], 1).double() / len(logits)
+
+
+def class_figures(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Figures of each class against all others, NaN where they are not defined.
 
     Args:
-        probabilities: (n, c).
+        logits: (n, c).
         labels: (n).
 
     Returns:
         ``pictures`` and each of :data:`COLUMNS`, (c) each. A class without pictures has none of them; a class that is
         never predicted has a precision of 0. AUROC needs pictures of other classes, too, and so does specificity.
     """
-    c = probabilities.shape[1]
+    c = logits.shape[1]
     if c == 1:  # torchmetrics takes two classes or more; the second one has no pictures
-        return {name: values[:1] for name, values in
-                class_figures(torch.cat([probabilities, 0 * probabilities], 1), labels).items()}  # fmt: skip
+        found = class_figures(torch.nn.functional.pad(logits, (0, 1), value=-torch.inf), labels)
+        return {name: values[:1] for name, values in found.items()}
     options: dict[str, Any] = {"num_classes": c, "average": None, "validate_args": False}
     functions: dict[str, Callable[..., Tensor]] = {
         "precision": tm.multiclass_precision, "recall": tm.multiclass_recall, "f1": tm.multiclass_f1_score,
-        "specificity": tm.multiclass_specificity, "auroc": tm.multiclass_auroc,
+        "specificity": tm.multiclass_specificity,
     }  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes without pictures, which have no figures here
-        found = {name: function(probabilities, labels, **options) for name, function in functions.items()}
+        found = {name: function(logits.argmax(1), labels, **options) for name, function in functions.items()}
+        found["auroc"] = tm.multiclass_auroc(class_ranks(logits), labels, **options)
     pictures = labels.bincount(minlength=c)
     defined = dict.fromkeys(COLUMNS, pictures > 0)
     for name in ("specificity", "auroc"):
@@ -71,13 +94,14 @@ def reliability(probabilities: Tensor, labels: Tensor) -> list[dict[str, float]]
     ]  # fmt: skip
 
 
-def intervals(probabilities: Tensor, labels: Tensor, *, seed: int = 0) -> dict[str, list[float]]:
+def intervals(logits: Tensor, labels: Tensor, *, seed: int = 0) -> dict[str, list[float]]:
     """95 % intervals over pictures: percentiles of 1000 samples of the pictures with replacement.
 
     Returns:
         Low and high end of ``top1`` and of each of :data:`SUMMARY`; without ``macro_auroc`` for very many pictures.
     """
-    parts = [_resampled(probabilities, labels, counts) for counts in _resamples(len(labels), seed)]
+    predicted, ranks = logits.argmax(1), class_ranks(logits) if logits.numel() <= MAX_FOR_AUROC else None
+    parts = [_resampled(predicted, ranks, labels, counts, logits.shape[1]) for counts in _resamples(len(labels), seed)]
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     return {name: v[~v.isnan()].quantile(ends).tolist() for name, v in found.items() if not v.isnan().all()}
@@ -93,10 +117,11 @@ def _resamples(n: int, seed: int) -> Iterator[Tensor]:
         done += r
 
 
-def _resampled(probabilities: Tensor, labels: Tensor, counts: Tensor) -> dict[str, Tensor]:
+def _resampled(
+    predicted: Tensor, ranks: Tensor | None, labels: Tensor, counts: Tensor, c: int
+) -> dict[str, Tensor]:  # fmt: skip
     """Figures (r) of r resamples, given as the number of times (r, n) that each picture is in each."""
-    n, c = probabilities.shape
-    predicted = probabilities.argmax(1)
+    n = len(labels)
     right = counts * (predicted == labels)
 
     def by_class(values: Tensor, classes: Tensor) -> Tensor:
@@ -105,11 +130,9 @@ def _resampled(probabilities: Tensor, labels: Tensor, counts: Tensor) -> dict[st
     own, hits = by_class(counts, labels), by_class(right, labels)
     f1 = (2 * hits / (own + by_class(counts, predicted))).where(own > 0, torch.nan)
     found = {"top1": right.sum(1) / n, "balanced_accuracy": (hits / own).nanmean(1), "macro_f1": f1.nanmean(1)}
-    if n * c <= MAX_FOR_AUROC:
+    if ranks is not None:
         present = labels.unique().tolist()
-        found["macro_auroc"] = torch.stack([_auroc(probabilities[:, k], labels == k, counts) for k in present]).nanmean(
-            0
-        )
+        found["macro_auroc"] = torch.stack([_auroc(ranks[:, k], labels == k, counts) for k in present]).nanmean(0)
     return found
 
 
@@ -124,14 +147,14 @@ def _auroc(scores: Tensor, positive: Tensor, counts: Tensor) -> Tensor:
     return (pos * below).sum(1) / (pos.sum(1) * neg.sum(1))  # NaN without pictures of both kinds
 
 
-def record_of(probabilities: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
+def record_of(logits: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
     """Entries of ``results.json``; a figure that is not defined is None."""
-    figures = class_figures(probabilities, labels)
+    figures = class_figures(logits, labels)
     rows = {name: {key: _plain(figures[key][label]) for key in ("pictures", *COLUMNS)}
             for label, name in enumerate(names)}  # fmt: skip
     total = {name: _plain(torch.tensor(value)) for name, value in summary(figures).items()}
-    return {**total, "ece": calibration_error(probabilities, labels), "by_class": rows,
-            "intervals": intervals(probabilities, labels)}  # fmt: skip
+    return {**total, "ece": calibration_error(logits.softmax(1), labels), "by_class": rows,
+            "intervals": intervals(logits, labels)}  # fmt: skip
 
 
 def _plain(value: Tensor) -> float | int | None:
@@ -144,9 +167,7 @@ def summary_line(record: dict[str, Any], top1: float) -> str:
     for name, value in {"top1": top1, **{name: record[name] for name in SUMMARY}}.items():
         ends = record["intervals"].get(name)
         between = f" (95 % interval {ends[0]:.4f} to {ends[1]:.4f})" if ends else ""
-        words += (
-            [f"{name.replace('_', ' ').replace('top1', 'top-1')} {value:.4f}{between}"] if value is not None else []
-        )
+        words += [f"{TITLES[name]} {value:.4f}{between}"] if value is not None else []
     return ", ".join([*words, f"calibration error {record['ece']:.4f}"])
 
 

@@ -71,7 +71,7 @@ def _data(config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
 
 def _accuracy(results: Mapping[str, Any]) -> str:
     """Top-1 with its interval, if there is one, and the pictures that it is of."""
-    top1, interval = results.get("top1"), results.get("top1_interval")
+    top1, interval = results.get("top1"), dict(results.get("intervals") or {}).get("top1")
     if not isinstance(top1, float):
         return "accuracy: not known; test.py measures it"
     pair = isinstance(interval, list) and len(interval) == 2 and all(isinstance(end, float) for end in interval)

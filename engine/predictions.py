@@ -1,4 +1,4 @@
-"""Predictions of every picture of a split: probabilities in the order of the pictures, and their table."""
+"""Predictions of every picture of a split: logits in the order of the pictures, and their table."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,25 +21,29 @@ class Predictions:
     Attributes, after :meth:`complete`:
         numbers: (n), of the pictures that could be decoded, in the order of the dataset.
         labels: (n), their classes.
-        probabilities: (n, c).
+        logits: (n, c), in double precision.
     """
 
     def __init__(self) -> None:
         self._batches: list[tuple[Any, Any, Any]] = []
-        self.numbers = self.labels = self.probabilities = torch.empty(0)
+        self.numbers = self.labels = self.logits = torch.empty(0)
 
     def add(self, batch: Batch, logits: Tensor) -> None:
-        """Add the predictions of a batch of this process from its logits (b, c)."""
-        probabilities = logits.cpu().double().softmax(1)  # in single precision, near 1 there are few values: more ties
-        self._batches.append((batch.numbers.numpy(), batch.labels.cpu().numpy(), probabilities.numpy()))
+        """Add the logits (b, c) of a batch of this process."""
+        self._batches.append((batch.numbers.numpy(), batch.labels.cpu().numpy(), logits.cpu().double().numpy()))
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Probability (n, c) of each class."""
+        return self.logits.softmax(1)
 
     def complete(self) -> "Predictions":
         """Gather the predictions of all processes, which must all call it; returns itself."""
         parts = gather(self._batches)
         kinds = zip(*parts, strict=True)
-        numbers, labels, probabilities = (torch.from_numpy(np.concatenate(kind)) for kind in kinds)
+        numbers, labels, logits = (torch.from_numpy(np.concatenate(kind)) for kind in kinds)
         order = numbers.argsort()
-        self.numbers, self.labels, self.probabilities = numbers[order], labels[order], probabilities[order]
+        self.numbers, self.labels, self.logits = numbers[order], labels[order], logits[order]
         self._batches = []
         return self
 

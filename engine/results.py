@@ -55,7 +55,7 @@ def class_results(
         table: file of the table of predictions; None for no table.
         note: what the results are of.
     """
-    record = record_of(found.probabilities, found.labels, data.class_names)
+    record = record_of(found.logits, found.labels, data.class_names)
     if len(data.class_names) <= MAX_CLASSES_IN_TABLE:
         say(format_table(table_of(record)), several=True)
     say(summary_line(record, top1))

@@ -320,7 +320,7 @@ def test_names_of_any_characters_are_saved(plain, tmp_path):
 def test_the_card_has_the_accuracy_of_this_checkpoint_only(plain, tmp_path):
     model = hubconf.trained(plain)
     results = {**model.provenance(None), "dataset": "Folder", "split": "val", "pictures": 40, "top1": 0.85,
-               "top1_interval": [0.7, 0.9]}  # fmt: skip
+               "intervals": {"top1": [0.7, 0.9]}}  # fmt: skip
     (tmp_path / "results.json").write_text(json.dumps(results))
     card = model.save_pretrained(tmp_path / "one") / "README.md"
     assert "top-1: 85.00% (95 % interval 70.00% to 90.00%) on 40 pictures of Folder, split val" in card.read_text()

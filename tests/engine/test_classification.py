@@ -12,11 +12,25 @@ def drawn(n=60, c=3, seed=0, present=None):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(present or c, (n,), generator=generator)
     logits = torch.randn(n, c, generator=generator) + 1.5 * torch.nn.functional.one_hot(labels, c)
-    return (logits * 4).round().div(4).softmax(1), labels
+    return (logits * 4).round().div(4), labels
 
 
 # Two classes, worked out by hand: true 0 0 0 1, probability of class 1: .2 .4 .7 .6
-PAIR = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.4, 0.6]]), torch.tensor([0, 0, 0, 1])
+PAIR = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.4, 0.6]]).log(), torch.tensor([0, 0, 0, 1])
+
+
+def resampled(logits, labels, counts):
+    return cl._resampled(logits.argmax(1), cl.class_ranks(logits), labels, counts, logits.shape[1])
+
+
+def test_the_ranks_of_a_model_whose_probabilities_are_all_1_are_those_of_its_logits():
+    margins = torch.tensor([90.0, 200.0, 100.0, 100.0, -90.0], dtype=torch.float64)
+    logits = torch.stack([margins, 0 * margins, 0 * margins - 1000], 1)
+    assert logits.softmax(1)[:4, 0].eq(1).all()
+    assert (cl.class_ranks(logits)[:, 0] * 5).tolist() == [1, 3, 2, 2, 0]
+    labels = torch.tensor([1, 0, 0, 0, 1])
+    figures = cl.class_figures(logits, labels)
+    assert figures["auroc"][:2].tolist() == [1, 1] and figures["auroc"][2].isnan()
 
 
 def test_figures_of_two_classes_by_hand():
@@ -29,9 +43,12 @@ def test_figures_of_two_classes_by_hand():
 
 
 def test_calibration_error_by_hand_and_the_bins_of_its_diagram():
-    error = cl.calibration_error(*PAIR)  # confidences .8, .6 and .6, right; .7, wrong; .6 is in one bin
+    error = cl.calibration_error(
+        PAIR[0].softmax(1), PAIR[1]
+    )  # confidences .8, .6 and .6, right; .7, wrong; .6 is in one bin
     assert error == pytest.approx((0.2 + 0.4 + 0.4 + 0.7) / 4)
-    probabilities, labels = drawn(200)
+    logits, labels = drawn(200)
+    probabilities = logits.softmax(1)
     bins = cl.reliability(probabilities, labels)
     assert sum(row["pictures"] for row in bins) == 200
     gaps = sum(row["pictures"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / 200
@@ -39,8 +56,8 @@ def test_calibration_error_by_hand_and_the_bins_of_its_diagram():
 
 
 def test_a_class_without_pictures_has_no_figures_and_does_not_count():
-    probabilities, labels = drawn(c=4, present=3)
-    record = cl.record_of(probabilities, labels, ["a", "b", "c", "d"])
+    logits, labels = drawn(c=4, present=3)
+    record = cl.record_of(logits, labels, ["a", "b", "c", "d"])
     assert record["by_class"]["d"] == {"pictures": 0, **dict.fromkeys(cl.COLUMNS)}
     three = [row for name, row in record["by_class"].items() if name != "d"]
     for name, of in zip(cl.SUMMARY, ("recall", "f1", "auroc"), strict=True):
@@ -50,35 +67,35 @@ def test_a_class_without_pictures_has_no_figures_and_does_not_count():
 
 @pytest.mark.parametrize("c", [1, 2])
 def test_a_single_class_has_no_specificity_nor_auroc(c):
-    record = cl.record_of(torch.full((5, c), 1 / c), torch.zeros(5, dtype=torch.long), ["a", "b"][:c])
+    record = cl.record_of(torch.zeros(5, c), torch.zeros(5, dtype=torch.long), ["a", "b"][:c])
     row = record["by_class"]["a"]
     assert row["pictures"] == 5 and row["recall"] == 1 and row["auroc"] is None and row["specificity"] is None
     assert record["macro_auroc"] is None and "macro_auroc" not in record["intervals"]
     assert record["ece"] == pytest.approx(1 - 1 / c)
-    assert "macro auroc" not in cl.summary_line(record, 1.0)
+    assert "macro AUROC" not in cl.summary_line(record, 1.0)
 
 
 def test_a_resample_of_all_pictures_has_the_figures_themselves():
-    probabilities, labels = drawn(c=4, present=3)
-    once = cl._resampled(probabilities, labels, torch.ones(1, 60, dtype=torch.float64))
-    for name, value in cl.summary(cl.class_figures(probabilities, labels)).items():
+    logits, labels = drawn(c=4, present=3)
+    once = resampled(logits, labels, torch.ones(1, 60, dtype=torch.float64))
+    for name, value in cl.summary(cl.class_figures(logits, labels)).items():
         assert float(once[name]) == pytest.approx(value, abs=1e-6), name
 
 
 def test_a_resample_counts_a_picture_as_often_as_it_was_drawn():
-    probabilities, labels = drawn(c=3)
+    logits, labels = drawn(c=3)
     counts = torch.randint(3, (2, 60), generator=torch.Generator().manual_seed(1))
-    both = cl._resampled(probabilities, labels, counts.double())
+    both = resampled(logits, labels, counts.double())
     for row, times in enumerate(counts):
         chosen = torch.arange(60).repeat_interleave(times)
-        for name, value in cl.summary(cl.class_figures(probabilities[chosen], labels[chosen])).items():
+        for name, value in cl.summary(cl.class_figures(logits[chosen], labels[chosen])).items():
             assert float(both[name][row]) == pytest.approx(value, abs=1e-6), name
 
 
 def test_the_interval_of_the_accuracy_is_about_that_of_a_proportion():
     labels = torch.zeros(400, dtype=torch.long)
-    probabilities = torch.tensor([[0.9, 0.1]] * 320 + [[0.1, 0.9]] * 80)
-    low, high = cl.intervals(probabilities, labels)["top1"]
+    logits = torch.tensor([[0.9, 0.1]] * 320 + [[0.1, 0.9]] * 80)
+    low, high = cl.intervals(logits, labels)["top1"]
     half = 1.96 * math.sqrt(0.8 * 0.2 / 400)
     assert low == pytest.approx(0.8 - half, abs=0.006) and high == pytest.approx(0.8 + half, abs=0.006)
-    assert cl.intervals(probabilities, labels)["top1"] == [low, high]
+    assert cl.intervals(logits, labels)["top1"] == [low, high]

@@ -30,7 +30,7 @@ def save_reliability(
     top.set_ylim(-0.02, 1.02)
     top.legend(fontsize=8)
     below.bar(confidence, [row["pictures"] / total for row in bins], width=0.8 / count)
-    below.set_xlabel("confidence, the probability of the predicted class")
+    below.set_xlabel("probability of the predicted class")
     below.set_ylabel("share of\npictures")
     below.set_xlim(-0.02, 1.02)
     save_figure(path, figure, note=note)
