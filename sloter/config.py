@@ -12,6 +12,8 @@ from typing import Any
 
 from sloter import ModelError
 
+REFERENCES = ("none", "min", "mean", "quantile")  # see sloter.reference
+
 
 def option(
     default: Any,
@@ -97,7 +99,7 @@ class SlotConfig:
     reference: str = option(
         "none", "reference from which the attention of every class is measured at each place: none, as published; min, "
         "mean or quantile, taken over the classes there, so that a map shows what distinguishes its class; all of them "
-        "give the same probabilities", choices=("none", "min", "mean", "quantile"),
+        "give the same probabilities", choices=REFERENCES,
         effect="reading",
     )  # fmt: skip
     reference_quantile: float = option(

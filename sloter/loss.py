@@ -44,8 +44,7 @@ def absent_evidence(output: SlotOutput, target: Tensor, sign: int) -> Tensor:
         target: (b), class indices, or (b, c), the share of each class.
         sign: 1 for a positive model, -1 for a negative one.
     """
-    assert output.attn is not None and output.values is not None
-    evidence = sign * output.attn.sum(2).flatten(2) * output.values.flatten(1)[:, None]  # (b, c, n)
+    evidence = sign * output.evidence.flatten(2)  # (b, c, n)
     above = (evidence - upper_reference(evidence, *ABSENT)).clamp_min(0).sum(2)  # (b, c)
     shown = target if target.ndim == 2 else F.one_hot(target, above.shape[1])
     return (above * (1 - shown.to(above.dtype))).sum(1) / max(above.shape[1] - 1, 1)

@@ -11,6 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sloter.config import REFERENCES
+
+ROUNDING = 1e-6  # of the largest evidence of a picture
+TWO_SIDED = ("mean", "quantile")  # with these there is evidence for and against a class
+
 
 def upper_reference(maps: Tensor, kind: str, quantile: float) -> Tensor:
     """Compute the upper reference at each place from the maps of all classes.
@@ -33,11 +38,6 @@ def upper_reference(maps: Tensor, kind: str, quantile: float) -> Tensor:
     if kind == "quantile":
         return class_quantile(maps, quantile)
     return maps.amin(1, keepdim=True) if kind == "min" else maps.mean(1, keepdim=True)
-
-
-REFERENCES = ("none", "min", "mean", "quantile")
-ROUNDING = 1e-6  # of the largest evidence of a picture
-TWO_SIDED = ("mean", "quantile")  # with these there is evidence for and against a class
 
 
 def class_quantile(maps: Tensor, quantile: float) -> Tensor:

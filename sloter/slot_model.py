@@ -25,6 +25,12 @@ class SlotOutput(NamedTuple):
     attn: Tensor | None = None  # (b, c, s, h, w)
     values: Tensor | None = None  # (b, h, w)
 
+    @property
+    def evidence(self) -> Tensor:
+        """Evidence (b, c, h, w) of a slot model; its sum over the grid is the logit, for a negative model minus it."""
+        assert self.attn is not None and self.values is not None
+        return self.attn.sum(2) * self.values[:, None]
+
 
 def feature_salience(features: Tensor, power: float) -> Tensor:
     """Compute the salience of each place: its feature norm relative to the largest in the picture, to a power.
@@ -94,10 +100,8 @@ class SlotModel(FeatureModel):
 
     def parts(self, output: SlotOutput) -> EvidenceParts:
         """Split the evidence of an output of this model in evaluation mode: for, against, and common to the classes."""
-        assert output.attn is not None and output.values is not None
-        evidence = output.attn.sum(2) * output.values[:, None]  # (b, c, h, w)
         return evidence_parts(
-            evidence, sign=self.sign, kind=self.slot.reference, quantile=self.slot.reference_quantile
+            output.evidence, sign=self.sign, kind=self.slot.reference, quantile=self.slot.reference_quantile
         )  # fmt: skip
 
     def mean_keys(self, images: Tensor) -> Tensor:

@@ -19,8 +19,7 @@ def attention_maps(output: SlotOutput) -> Tensor:
 
 def evidence_maps(output: SlotOutput) -> Tensor:
     """Evidence (b, c, h, w) of each class; its sum over the grid is the logit, for a negative model minus the logit."""
-    assert output.values is not None
-    return attention_maps(output) * output.values[:, None]  # (b, c, h, w)
+    return output.evidence
 
 
 MAPS: dict[str, Callable[[SlotOutput], Tensor]] = {"attention": attention_maps, "evidence": evidence_maps}
