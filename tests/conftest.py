@@ -16,6 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+# The programs that the tests start share the cores with tests that run at the same time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[1]
 # A small, fast run on real digits: two classes, 800 of them, a tiny backbone, a 4x4 grid.
 TINY = (

@@ -524,7 +524,9 @@ def test_the_report_and_the_tables_tell_the_stored_figures(run):
         assert float(told) == pytest.approx(100 * expected[name], abs=0.006)
     parts = re.search(r'class="metrics">(.*?)</thead>(.*?)</table>', page, re.S).groups()
     in_page = dict(zip(*(re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", part) for part in parts), strict=True))
-    lines = [line for line in run.tested[1].splitlines() if "precision" in line or "SCOUTER+" in line]
+    screen = run.tested[1].splitlines()
+    head = next(number for number, line in enumerate(screen) if line.split()[:1] == ["method"])
+    lines = screen[head : head + 2]
     on_screen = dict(zip(*(re.split(r" {2,}", line.strip()) for line in lines), strict=True))
     in_file = next(csv.DictReader(io.StringIO(run.table)))
     for name in ("area", "precision", "pointing", "energy"):
