@@ -146,7 +146,7 @@ def build_dataset(
         num_classes = len(class_names)
     if not isinstance(listing.pictures, np.ndarray):
         listing = check_pictures(listing, bad_images)
-    transform = augmentation(img_size, augment=augment, policies=policies) if split.startswith("train") else None
+    transform = augmentation(augment=augment, policies=policies) if split.startswith("train") else None
     data = PictureDataset(
         listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=transform,
         bad_images=bad_images,
