@@ -21,7 +21,8 @@ from sloter import ModelError
 from sloter.config import SlotConfig, differences, options_of, options_with
 from sloter.original_names import names_model
 from tools import ToolError
-from tools.discovery import config_text, discovery_flags, examples_text
+from tools.completion import ACTIVATION
+from tools.discovery import EXAMPLES, config_text, discovery_flags, examples_text
 from tools.flag_rules import ignored, refusal
 from tools.flags import (
     MAX_WHOLE,
@@ -66,7 +67,8 @@ def build_parser(script: str, *, prog: str = "", description: str = "") -> Parse
     parser = Parser(
         prog=prog or f"{script}.py", description=description or DESCRIPTIONS[script], fromfile_prefix_chars="@",
         allow_abbrev=False, formatter_class=Formatter,
-        epilog="Flags can also be read from a file, several per line, with # comments: @recipes/quickstart.txt",
+        epilog="Flags can also be read from a file, several per line, with # comments: @recipes/quickstart.txt. TAB "
+               "completes them in bash and zsh after: pip install argcomplete; " + ACTIVATION,
     )  # fmt: skip
     groups: dict[str, Callable[[Add], None]] = {
         "data": _data_flags,
@@ -84,7 +86,7 @@ def build_parser(script: str, *, prog: str = "", description: str = "") -> Parse
         add_flags(parser.add_argument_group(title).add_argument)
     for old, (new, convert) in RENAMED.items():
         parser.add_argument(f"--{old}", action=Renamed, new=new, convert=convert)
-    parser.examples = examples_text(script, parser.prog)
+    parser.examples = examples_text(EXAMPLES.get(script, ()), f"python {parser.prog}")
     return parser
 
 

@@ -1,5 +1,6 @@
 """Draw and measure the maps of attribution methods for a plain classifier, next to those of SCOUTER."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
