@@ -187,6 +187,12 @@ def test_the_figure_is_drawn_for_the_classes_asked_for(model, seven):
     for text in figure.findobj(Text):
         box = text.get_window_extent()
         assert not text.get_visible() or not text.get_text() or box.y0 >= 0, text  # none is cut off below
+    title = figure._suptitle.get_window_extent()
+    assert all(ax.title.get_window_extent().y1 <= title.y0 for ax in figure.axes if ax.get_title())
+    panels = [ax.get_window_extent() for ax in figure.axes]
+    assert all(
+        panels[1].y0 >= ax.title.get_window_extent().y1 for ax in figure.axes if ax.get_title().startswith("against")
+    )
     assert result._repr_html_().startswith('<img alt="predicted 7 (p = ')
 
 
