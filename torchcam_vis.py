@@ -1,5 +1,6 @@
 """Draw and measure the maps of attribution methods for a plain classifier, next to those of SCOUTER."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
@@ -37,7 +38,7 @@ from engine.explain.settings import MetricSettings
 from engine.explain.table import add_row, check_table, show_table
 from engine.trained_model import TrainedModel
 from sloter import ModelError
-from tools import ToolError, checkpoint, distributed, run_folder
+from tools import ToolError, checkpoint, distributed, flag_rules, run_folder
 from tools.console import progress, run_script, say, start_script
 from tools.ending import finish
 from tools.figures.explanations import NEGATIVE, POSITIVE
@@ -87,9 +88,8 @@ def main() -> None:
     classes = [class_number(name, names) for name in run.classes] if run.classes else list(range(len(names)))
     versus = [class_number(name, names, flag="--versus") for name in run.versus or ()]
     options = MethodSettings(**flags.method_settings(run))
-    draws = run.vis or run.image or "vis_id" in run.given or not run.explain_metrics
     drawn = {"data": None if run.image else data, "numbers": run.vis_id, "files": run.image}
-    own = draws and distributed.is_main()
+    own = flag_rules.draws("torchcam_vis", vars(run), run.given) and distributed.is_main()
     sources = Sources(trained.in_chans, **drawn, bad_images=run.bad_images) if own else None
     explained = Explained(trained, split, build_all(run, trained, split, data, options), classes, versus, options)
     with distributed.main_first():  # drawing may take hours, for which no collective would wait

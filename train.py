@@ -1,5 +1,6 @@
 """Train SCOUTER, or the plain classifier that it is compared with."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals, hold_stop_signals
 
 if __name__ == "__main__":

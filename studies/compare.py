@@ -1,5 +1,6 @@
 """Put the explanation metrics of several runs into one table: ``python -m studies.compare FOLDER ...``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
@@ -12,7 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.discovery import examples_text
 from tools.flags import Parser
+
+EXAMPLES = (
+    ("print one table of two runs", "runs/paper runs/direct"),
+    ("write it, too", "runs/paper runs/direct --output_dir runs/compared"),
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,6 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("tables", nargs="+", metavar="FOLDER", help="folder with a metrics.json, or that file")
     parser.add_argument("--output_dir", metavar="DIR", help="folder for the common metrics.json, .csv and .png")
+    parser.examples = examples_text(EXAMPLES, parser.prog)
     return parser.parse_args(argv)
 
 

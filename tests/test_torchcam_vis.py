@@ -25,7 +25,7 @@ def folder(tmp_path_factory, as_user, tiny_module):
 def test_every_method_and_class_is_drawn_and_compared(scripts, folder, tmp_path):
     code, out, err = scripts("torchcam_vis", f"--checkpoint {folder}/{NAME} {FAST} --vis_id 3 --vis_dir {tmp_path}")
     assert code == 0, err
-    from args import METHOD_NAMES as METHODS
+    from engine.explain.attribution.settings import METHOD_NAMES as METHODS
 
     files = {path.name for path in (tmp_path / "3").iterdir()}
     assert files == {"methods.png"} | {f"{m}_{c}{end}.png" for m in METHODS for c in (0, 1) for end in ("", "_mask")}

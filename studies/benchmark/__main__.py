@@ -1,5 +1,6 @@
 """Measure the speed of parts of the program: ``python -m studies.benchmark [part ...]``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
