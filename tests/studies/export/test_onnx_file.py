@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +19,15 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+ROOT = Path(__file__).parents[3]
 BACKBONES = {"test_resnet": (64, 96), "test_efficientnet": (64, 96), "test_convnext": (64, 96), "test_vit": (160, 160)}
 FORMS = ("paper", "direct")
+
+
+def picture_of_a_seven():
+    picture = Image.new("L", (56, 56))
+    ImageDraw.Draw(picture).line([(18, 12), (38, 12), (26, 44)], fill=255, width=5)
+    return picture
 
 
 def session(content):
@@ -64,8 +73,7 @@ def test_the_shipped_model_reads_pixels_with_onnxruntime_and_numpy_alone(export,
     file = tmp_path / "digits.onnx"
     code, out, err = export("--checkpoint", "pretrained/digits", "--output", file, "--input", "uint8")
     assert (code, err) == (0, "") and len(out.splitlines()) == 2, (out, err)
-    picture = Image.new("L", (56, 56))
-    ImageDraw.Draw(picture).line([(18, 12), (38, 12), (26, 44)], fill=255, width=5)
+    picture = picture_of_a_seven()
     run = session(str(file))
     about = {name: json.loads(value) for name, value in run.get_modelmeta().custom_metadata_map.items()}
     assert about["input_shape"] == ["b", 56, 56, 1] and about["mean"] == [0.1307] and about["std"] == [0.3081]
@@ -78,6 +86,14 @@ def test_the_shipped_model_reads_pixels_with_onnxruntime_and_numpy_alone(export,
     np.testing.assert_allclose(found["evidence"][0], expected.evidence, atol=1e-4)
     np.testing.assert_allclose(found["evidence"][0].sum((1, 2)), found["logits"][0], atol=1e-4)
     onnx.checker.check_model(str(file), full_check=True)
+
+
+def test_the_program_of_the_documentation_runs(export, tmp_path, monkeypatch, capsys):
+    export("--checkpoint", "pretrained/digits", "--output", tmp_path / "digits.onnx", "--input", "uint8")
+    picture_of_a_seven().resize((70, 70)).save(tmp_path / "digit.png")
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)[1], {})
+    assert capsys.readouterr().out.startswith("7 with probability 0.9")
 
 
 def test_a_plain_classifier_has_logits_alone(saved, export, tmp_path):
@@ -103,9 +119,7 @@ def test_the_sign_of_a_negative_factor_is_kept():
             return {"logits": images.abs().clamp_min(1e-3).copysign(images)}
 
     values = torch.tensor([[-2.0, -1e-9, 1e-9, 3.0]])
-    program = torch.export.export(
-        Model(), (values.repeat(2, 1),), dynamic_shapes={"images": {0: torch.export.Dim("b")}}
-    )
+    program = exported_program(Model(), values.repeat(2, 1))
     with exporting("onnx"):
         content = onnx_file.onnx_bytes(program, {})
     assert onnx_file.open_onnx(content)(values)["logits"].tolist() == [pytest.approx([-2.0, -1e-3, 1e-3, 3.0])]
