@@ -10,6 +10,7 @@ import pytest
 from args import build_parser
 from studies.benchmark import flags as benchmark
 from studies.chaos import __main__ as chaos
+from studies.export import flags as export
 from studies.head_study import flags as head_study
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,8 @@ def known_flags(command: str) -> set[str]:
         return {"--output_dir"}
     if "studies.chaos" in command:
         return {option for action in chaos.build_parser()._actions for option in action.option_strings}
+    if "studies.export" in command:
+        return {option for action in export.build_parser()._actions for option in action.option_strings}
     build = benchmark.build_parser if "studies.benchmark" in command else lambda: build_parser("train")
     parser = head_study.build_parser() if "studies.head_study" in command else build()
     return {option for action in parser._actions for option in action.option_strings}
