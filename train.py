@@ -48,6 +48,7 @@ from sloter.slot_model import SlotModel, build_model
 from sloter.weights import InitialWeights, continued_weights, initial_weights
 from tools import ToolError, checkpoint, distributed, run_folder, sweep
 from tools.console import run_script, say, start_script
+from tools.cores import divide_cores
 from tools.distributed.preemption import Interrupted, StopRequest
 from tools.ending import finish
 from tools.folder_lock import Lock, held
@@ -62,7 +63,9 @@ logger = logging.getLogger("train")
 def main() -> None:
     """Train the run, or all runs of the sweep, that the flags describe."""
     args = flags.parse_args()
-    stop = StopRequest(start_script("train.py", **flags.machine_config(args)))
+    device = start_script("train.py", **flags.machine_config(args))
+    args.threads, args.num_workers = divide_cores(args.num_workers, device)
+    stop = StopRequest(device)
     if args.tensorboard and args.output_dir:
         check_tensorboard()
     runs = flags.expand_runs(args)
