@@ -33,7 +33,7 @@ from engine.cost import cost_of
 from engine.evaluate import evaluate
 from engine.followed import draw_followed
 from engine.initial_model import build_initial
-from engine.opening import announce
+from engine.opening import announce, announce_start
 from engine.plain_classifier import fold_folder, load_plain
 from engine.run_files import RunFiles, check_run_files, how_to_continue
 from engine.session import Session, TrainingOptions, check_same_model
@@ -186,17 +186,21 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         warn_of_shared(train_set.listing, val_set.listing)
     config, start, model = prepare_model(run, train_set, state, device)
     loader = make_loaders(run, train_set, val_set, start.statistics, device)
-    if isinstance(model, SlotModel) and run.slot_init == "means" and not state:
-        plain = loader(dataset=train_set.plain(), train=False)
-        set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
             **flags.validation_config(run)}  # fmt: skip
     if data["cross_validation"]:
         data["cross_validation"] = {**data["cross_validation"], "held_out": list(val_set.listing.held_out)}
     configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source,
                "run_id": run_folder.run_id(state)}  # fmt: skip
+    announce(
+        name, model, train_set, val_set, device=device, configs=configs, resumed=state is not None,
+        weighted=run.class_weights == "balanced",
+    )  # fmt: skip
     negative = run.use_slot and run.loss_status < 0
     lsc = least_similar_classes(val_set, run.lsc) if negative else None
+    if isinstance(model, SlotModel) and run.slot_init == "means" and not state:
+        plain = loader(dataset=train_set.plain(), train=False)
+        set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     mixing = batch_mixing(run.aug_policy or (), train_set.num_classes)
     session = Session(
         name, model, configs=configs | {"train_config": flags.plain_settings(run)},
@@ -206,10 +210,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         explained=None if lsc is None else torch.tensor(lsc, device=device),
         best=Best(**flags.best_config(run, state)), state=state,
     )  # fmt: skip
-    announce(
-        session, train_set, val_set, batch_size=run.batch_size, resumed=state["train_config"] if state else None,
-        weighted=run.class_weights == "balanced",
-    )  # fmt: skip
+    announce_start(session, batch_size=run.batch_size, resumed=state["train_config"] if state else None)
     return session
 
 

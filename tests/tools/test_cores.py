@@ -79,6 +79,6 @@ def test_the_first_line_of_a_run_says_it_and_its_checkpoint_stores_it(scripts, t
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
     code, out, err = scripts("train", flags.replace("--epochs 1", "--epochs 2"), "--resume auto")
     assert code == 0, err  # auto is another number now
-    first, second = out.splitlines()[:2]
+    first, _, third = out.splitlines()[:3]
     assert first == "cpu, 1 core: 1 thread, pictures are loaded by this process"
-    assert second == "continuing from epoch 1 (changed: epochs 2, before 1)"
+    assert third == "continuing from epoch 1 (changed: epochs 2, before 1)"
