@@ -23,6 +23,7 @@ from dataset import DataError
 from dataset.balance import class_counts
 from dataset.cache import cache_pictures
 from dataset.check import warn_of_shared
+from dataset.known_files import KnownFiles
 from dataset.loaders import build_loader, usable_workers
 from dataset.pictures import PictureDataset
 from dataset.registry import build_dataset, dataset_spec, least_similar_classes
@@ -33,6 +34,7 @@ from engine.cost import cost_of
 from engine.evaluate import evaluate
 from engine.followed import draw_followed
 from engine.initial_model import build_initial
+from engine.known_pictures import known_pictures
 from engine.opening import announce, announce_start
 from engine.plain_classifier import fold_folder, load_plain
 from engine.run_files import RunFiles, check_run_files, how_to_continue
@@ -181,9 +183,10 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
     vars(run).update(flags.validation_config(run, state))
-    train_set, val_set = load_split(run, "train", state), load_split(run, "val", state)
+    known = known_pictures(run.dataset_dir)
+    train_set, val_set = (load_split(run, split, state, known) for split in ("train", "val"))
     if distributed.is_main():
-        warn_of_shared(train_set.listing, val_set.listing)
+        warn_of_shared(train_set.listing, val_set.listing, known=known)
     config, start, model = prepare_model(run, train_set, state, device)
     loader = make_loaders(run, train_set, val_set, start.statistics, device)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
@@ -214,7 +217,9 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     return session
 
 
-def load_split(run: argparse.Namespace, split: str, state: dict[str, Any] | None = None) -> PictureDataset:
+def load_split(
+    run: argparse.Namespace, split: str, state: dict[str, Any] | None = None, known: KnownFiles | None = None
+) -> PictureDataset:  # fmt: skip
     """The pictures of a split, with the classes of a resumed run in its order.
 
     One process downloads or checks the pictures before the others read them.
@@ -225,7 +230,9 @@ def load_split(run: argparse.Namespace, split: str, state: dict[str, Any] | None
     if count and config["num_classes"] in (None, count):  # check_same_model refuses another number
         config |= {name: stored.get(name) for name in ("class_names", "wnids")}
     with distributed.main_first():
-        return build_dataset(run.dataset, split, augment=run.aug, policies=run.aug_policy or (), **config)
+        return build_dataset(
+            run.dataset, split, augment=run.aug, policies=run.aug_policy or (), known=known, **config
+        )  # fmt: skip
 
 
 def make_loaders(
