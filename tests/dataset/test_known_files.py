@@ -145,6 +145,30 @@ def test_the_middle_of_a_large_file_counts(tmp_path):
     assert same_content(paths, [0, 1, 2]) == [[0, 2]]
 
 
+def test_digests_of_large_files_follow_the_files(tmp_path):
+    stored = []
+
+    def write(path, middle, time):
+        path.write_bytes(bytes(9000) + middle + bytes(9000))
+        os.utime(path, ns=(0, time))
+
+    def compare(*paths):
+        known = KnownFiles(tmp_path, stored[-1] if stored else None, stored.append)
+        same = same_content(paths, range(len(paths)), known)
+        known.save()
+        return same
+
+    a, b, c, d = paths = [tmp_path / name for name in "abcd"]
+    for path, middle in zip(paths, (b"x", b"x", b"y", b"z"), strict=True):
+        write(path, middle, 1)
+    assert compare(*paths) == [[0, 1]]
+    a.unlink()
+    write(b, b"z", 2)
+    assert compare(b, c, d) == [[0, 2]]  # the digest of b is new, and the rows of all have moved
+    write(c, b"z", 1)  # as if unchanged: its digest is that of the record
+    assert compare(b, c, d) == [[0, 2]] and len(stored) == 2
+
+
 @pytest.mark.parametrize("root", ["pictures", "./pictures/", "pictures/."])
 def test_a_folder_is_the_same_however_it_is_written(starts, tmp_path, monkeypatch, root):
     starts()
