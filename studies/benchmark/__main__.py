@@ -23,7 +23,7 @@ import torchvision
 
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import cores, data, explain, head, scale, steps
+from studies.benchmark import cores, data, explain, head, scale, start, steps
 from tools.console import format_table, run_script, say, set_up_console
 from tools.cores import divide_cores
 from tools.ending import finish
@@ -38,6 +38,7 @@ PARTS = {
     "explain": explain.measure,
     "scale": scale.measure,
     "cores": cores.measure,
+    "start": start.measure,
 }
 
 

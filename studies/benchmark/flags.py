@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import args as flags
 from tools.flags import Parser, one_of, switch
 
-PARTS = ("head", "data", "train", "infer", "explain", "scale", "cores")
+PARTS = ("head", "data", "train", "infer", "explain", "scale", "cores", "start")
 
 
 def build_parser() -> Parser:
