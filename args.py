@@ -29,6 +29,7 @@ from tools.flags import (
     Formatter,
     Parser,
     Renamed,
+    auto_or,
     boolean,
     boolean_or,
     comma_list,
@@ -126,8 +127,9 @@ def _data_flags(add: Add) -> None:
              "counts in the training accuracy as the class with the larger share")
     add("--cache", choices=("none", "ram"), default="none",
         help="ram: keep the resized pictures in memory, if they fit into half of the free memory (an error if not)")
-    add("--num_workers", **whole(4, low=0, high=1024),
-        help="processes that load pictures, at most one per core; 0: the script itself loads them")
+    add("--num_workers", type=auto_or(number(int, low=0, high=1024)), default="auto", metavar="N|auto",
+        help="processes that load pictures, at most one per core; 0: the script itself loads them; auto: as many as "
+             "the cores of this process allow beside its threads")
 
 
 def _model_flags(add: Add) -> None:

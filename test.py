@@ -47,6 +47,7 @@ from sloter import ModelError
 from sloter.loss import ScouterLoss
 from tools import ToolError, checkpoint, distributed, flag_rules, run_folder
 from tools.console import run_script, say, start_script
+from tools.cores import divide_cores
 from tools.ending import finish
 from tools.files import check_folder, check_outputs, writable_folder
 from tools.machine import amp_dtype, autocast
@@ -61,6 +62,7 @@ def main() -> None:
     """Evaluate, measure, draw and report, as the flags request."""
     args = parse_args(script="test")
     device = start_script("test.py", **machine_config(args))
+    args.num_workers = divide_cores(args.num_workers, device).workers
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
     state = run_folder.load_tested(path)

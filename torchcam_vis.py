@@ -40,6 +40,7 @@ from engine.trained_model import TrainedModel
 from sloter import ModelError
 from tools import ToolError, checkpoint, distributed, flag_rules, run_folder
 from tools.console import progress, run_script, say, start_script
+from tools.cores import divide_cores
 from tools.ending import finish
 from tools.figures.explanations import NEGATIVE, POSITIVE
 from tools.figures.methods import save_method_figure, save_method_files
@@ -68,6 +69,7 @@ def main() -> None:
     """Draw and measure the maps of a plain classifier, as the flags request."""
     args = flags.parse_args(script="torchcam_vis")
     device = start_script("torchcam_vis.py", **flags.machine_config(args))
+    args.num_workers = divide_cores(args.num_workers, device).workers
     run = flags.expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else plain_checkpoint(run)
     state = run_folder.load_tested(path)

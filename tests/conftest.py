@@ -26,6 +26,12 @@ TINY = (
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_records_of_the_user(tmp_path_factory):
+    """Records of checked pictures are kept apart from those of the user."""
+    os.environ["SCOUTER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)

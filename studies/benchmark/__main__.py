@@ -24,8 +24,9 @@ import torchvision
 
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import data, explain, head, scale, steps
+from studies.benchmark import cores, data, explain, head, scale, start, steps
 from tools.console import format_table, run_script, say, set_up_console
+from tools.cores import divide_cores
 from tools.ending import finish
 from tools.files import check_outputs, has_keys, keep_foreign, write_atomically
 from tools.machine import keep_freed_memory, pick_device, set_numerics
@@ -37,6 +38,8 @@ PARTS = {
     "infer": steps.measure_infer,
     "explain": explain.measure,
     "scale": scale.measure,
+    "cores": cores.measure,
+    "start": start.measure,
 }
 
 
@@ -48,6 +51,7 @@ def main() -> None:
     device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
+    args.num_workers = divide_cores(args.num_workers, device).workers
     set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
     run = expand_runs(args)[0]
     where = machine(device)
