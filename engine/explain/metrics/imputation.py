@@ -50,6 +50,15 @@ def impute(images: Tensor, removed: Tensor, *, noise: float, seed: int) -> Tenso
     Returns:
         (b, ch, H, W).
     """
+    with torch.autocast(images.device.type, enabled=False):  # a solver in half precision would not converge
+        filled = _solve(images, removed)
+    generator = torch.Generator().manual_seed(seed)
+    grain = torch.randn(images.shape[1:], generator=generator).to(images) * noise  # (ch, H, W)
+    return torch.where(removed[:, None], filled + grain, images)
+
+
+def _solve(images: Tensor, removed: Tensor) -> Tensor:
+    """Pictures (b, ch, H, W) whose removed pixels (b, H, W) are the means of their neighbours."""
     holes = removed[:, None]  # (b, 1, H, W)
     inside = holes.to(images.dtype)
     total = neighbour_sum(torch.ones_like(images[:1, :1]))  # (1, 1, H, W), less than 1 at the border
@@ -71,6 +80,4 @@ def impute(images: Tensor, removed: Tensor, *, noise: float, seed: int) -> Tenso
         scaled = residual / total
         before, product = product, dot(residual, scaled)
         direction = scaled + product / before.clamp_min(tiny) * direction
-    generator = torch.Generator().manual_seed(seed)
-    grain = torch.randn(images.shape[1:], generator=generator).to(images) * noise  # (ch, H, W)
-    return torch.where(holes, x + grain, images)
+    return x

@@ -116,7 +116,7 @@ def _scores(report: Report) -> str:
     """Tables of the metrics, below what is wrong about them; empty without a table."""
     tables = _metrics(report.metric_rows)
     for title, rows in report.more_metrics.items():
-        tables += f"<h3>{escape(title)}</h3>{_metrics(rows, title)}" if rows else ""
+        tables += f"<h3>{escape(title[:1].upper() + title[1:])}</h3>{_metrics(rows, title)}" if rows else ""
     notes = "".join(f"<p>{escape(fault)}</p>" for fault in report.faults)
     return notes + tables if tables else ""
 

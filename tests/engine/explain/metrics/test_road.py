@@ -47,6 +47,14 @@ def test_imputation_solves_the_equations(share):
             torch.testing.assert_close(values.double(), solved(channel, mask), atol=5e-3, rtol=0)
 
 
+def test_imputation_is_as_exact_in_mixed_precision():
+    images = torch.randn(1, 3, 16, 16, generator=torch.manual_seed(0))
+    removed = torch.rand(1, 16, 16, generator=torch.manual_seed(1)) < 0.7
+    expected = impute(images, removed, noise=0.1, seed=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(impute(images, removed, noise=0.1, seed=0), expected)
+
+
 def test_a_picture_without_a_pixel_becomes_noise_of_the_deviation():
     images = torch.full((1, 1, 100, 100), 5.0)
     found = impute(images, torch.ones(1, 100, 100, dtype=torch.bool), noise=0.01, seed=0)
