@@ -186,3 +186,23 @@ def test_the_number_of_workers_is_auto_or_a_number():
         0,
         7,
     ]
+
+
+def test_explanation_metrics_are_chosen_by_name(capsys):
+    default = ["area", "on_object", "insertion_deletion", "infidelity", "sensitivity"]
+    plain = parse_args([], "test")
+    assert flags.metric_names(plain) == default and not plain.explain_metrics
+    chosen = parse_args(["--metrics", "road,area"], "test")
+    assert flags.metric_names(chosen) == ["area", "road"] and chosen.explain_metrics
+    every = parse_args(["--metrics", "all", "--explain_metrics", "false"], "test")
+    assert flags.metric_names(every) == list(flags.METRIC_NAMES) and not every.explain_metrics
+    none = parse_args(["--explain_metrics", "true", "--sensitivity_samples", "0"], "test")
+    assert flags.metric_names(none) == default[:-1]
+    for words, line in (
+        ("--metrics road,gridgame", "argument --metrics: 'gridgame' is none of area, on_object, insertion_deletion"),
+        ("--metrics sensitivity --sensitivity_samples 0", "argument --metrics: with --sensitivity_samples 0"),
+    ):
+        with pytest.raises(SystemExit) as error:
+            parse_args(words.split(), "torchcam_vis")
+        told = capsys.readouterr().err
+        assert error.value.code == 2 and line in told and len(told.splitlines()) == 1
