@@ -12,6 +12,7 @@ from typing import Any
 from tools import VERSION, first_line
 from tools.console import say
 from tools.files import read_json, write_atomically
+from tools.provenance import file_fingerprint
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
@@ -50,10 +51,10 @@ class Steps:
             file: file of the result.
             made_of: everything that the result depends on; if any of it has changed, the work is done again.
             work: returns the result, of plain types.
-            also: other files that the work writes; without them it is done again.
+            also: other files that the work writes; if one is missing or has changed, it is done again.
         """
         known = _plain(made_of)
-        if (found := _read(file)) and found["made_of"] == known and all(path.is_file() for path in also):
+        if (found := _read(file)) and found["made_of"] == known and found["files"] == _fingerprints(also):
             say(f"{title}: done before")
             return dict(found["result"])
         note = file.with_suffix(".error.txt")
@@ -63,7 +64,7 @@ class Steps:
             self.fail(title, error, note)
             return None
         file.parent.mkdir(parents=True, exist_ok=True)
-        content = {"made_of": known, "result": result}
+        content = {"made_of": known, "files": _fingerprints(also), "result": result}
         write_atomically(file, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
         note.unlink(missing_ok=True)
         return result
@@ -80,7 +81,11 @@ class Steps:
 def _read(file: Path) -> dict[str, Any] | None:
     """Content of the file of a step; None if there is none or it is damaged."""
     content = read_json(file) if file.is_file() else None
-    return content if content and isinstance(content.get("result"), dict) and "made_of" in content else None
+    return content if content and {"made_of", "files", "result"} <= content.keys() else None
+
+
+def _fingerprints(files: tuple[Path, ...]) -> dict[str, str]:
+    return {file.name: file_fingerprint(file) for file in files}
 
 
 def _plain(values: Any) -> Any:

@@ -47,10 +47,13 @@ def test_a_missing_or_damaged_file_is_done_again(tmp_path):
     assert work.times == 1
     other.unlink()
     Steps().run("train", file, {}, work, also=(other,))
-    assert work.times == 2
-    file.write_text(file.read_text()[:-20])
-    Steps().run("train", file, {}, work)
+    other.write_bytes(b"damaged")
+    Steps().run("train", file, {}, work, also=(other,))
+    Steps().run("train", file, {}, work, also=(other,))
     assert work.times == 3
+    file.write_text(file.read_text()[:-20])
+    Steps().run("train", file, {}, work, also=(other,))
+    assert work.times == 4
 
 
 def test_a_failure_is_one_line_and_is_tried_again(tmp_path, caplog):
