@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
-from engine.explain.settings import MetricSettings
+from engine.explain.settings import DEFAULT_METRICS, METRIC_NAMES, MetricSettings
 from sloter import ModelError
 from sloter.config import SlotConfig, differences, options_of, options_with
 from sloter.original_names import names_model
@@ -252,7 +252,11 @@ def _explanation_flags(add: Add) -> None:
     add("--map", choices=("attention", "evidence"), default="attention",
         help="map of a slot model to measure or to draw next to other methods; the evidence sums to the logit")
     add("--explain_metrics", **switch(False),
-        help="measure how good the maps are: area, precision, insertion, deletion, infidelity, sensitivity")
+        help="measure how good the maps are, by the metrics of --metrics")
+    add("--metrics", type=comma_list(one_of(*METRIC_NAMES, "all")), default=",".join(DEFAULT_METRICS),
+        metavar="NAME[,NAME...]",
+        help=f"explanation metrics, from {', '.join(METRIC_NAMES)}, or all; given alone, it means --explain_metrics "
+             "true")
     add("--metric_images", **whole(None, low=1, high=10**9),
         help="measure the maps of N pictures, a fixed random sample; the whole split if not given")
     add("--lsc", metavar="FILE",
@@ -337,6 +341,10 @@ def parse_args(
         action.default = argparse.SUPPRESS
     args.given, args.hints = frozenset(vars(silent.read(argv))), tuple(dict.fromkeys(reader.hints))
     _complete_folds(reader, args, script)
+    if "metrics" in args.given and "explain_metrics" not in args.given:
+        args.explain_metrics = True
+    if args.explain_metrics and not metric_names(args):
+        reader.error("argument --metrics: with --sensitivity_samples 0 there is no sensitivity: choose another metric")
     for name in SWEPT:
         values = getattr(args, name)
         if len(set(values)) < len(values):
@@ -475,6 +483,12 @@ def method_settings(run: argparse.Namespace) -> dict[str, Any]:
 def metric_settings(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``MetricSettings``."""
     return {"seed": run.seed, **_values(run, MetricSettings)}
+
+
+def metric_names(run: argparse.Namespace) -> list[str]:
+    """Names of the explanation metrics to measure; without sensitivity if it has no samples."""
+    chosen = METRIC_NAMES if "all" in run.metrics else run.metrics
+    return [name for name in METRIC_NAMES if name in chosen and (name != "sensitivity" or run.sensitivity_samples)]
 
 
 def _values(run: argparse.Namespace, config: Any) -> dict[str, Any]:

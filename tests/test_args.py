@@ -174,3 +174,23 @@ def test_every_flag_of_a_whole_number_has_an_upper_bound_and_names_it(capsys):
             [line] = capsys.readouterr().err.splitlines()
             assert caught.value.code == 2 and re.search(r" is above \d+( pixels)?, the largest", line), line
             assert len(line) < 200
+
+
+def test_explanation_metrics_are_chosen_by_name(capsys):
+    default = ["area", "on_object", "insertion_deletion", "infidelity", "sensitivity"]
+    plain = parse_args([], "test")
+    assert flags.metric_names(plain) == default and not plain.explain_metrics
+    chosen = parse_args(["--metrics", "road,area"], "test")
+    assert flags.metric_names(chosen) == ["area", "road"] and chosen.explain_metrics
+    every = parse_args(["--metrics", "all", "--explain_metrics", "false"], "test")
+    assert flags.metric_names(every) == list(flags.METRIC_NAMES) and not every.explain_metrics
+    none = parse_args(["--explain_metrics", "true", "--sensitivity_samples", "0"], "test")
+    assert flags.metric_names(none) == default[:-1]
+    for words, line in (
+        ("--metrics road,gridgame", "argument --metrics: 'gridgame' is none of area, on_object, insertion_deletion"),
+        ("--metrics sensitivity --sensitivity_samples 0", "argument --metrics: with --sensitivity_samples 0"),
+    ):
+        with pytest.raises(SystemExit) as error:
+            parse_args(words.split(), "torchcam_vis")
+        told = capsys.readouterr().err
+        assert error.value.code == 2 and line in told and len(told.splitlines()) == 1

@@ -254,6 +254,17 @@ def test_numbers_have_four_decimals_and_missing_ones_are_a_dash(tmp_path):
     )
 
 
+def test_more_tables_follow_under_their_titles(tmp_path):
+    more = {"on <the> class (better: grid large)": [{"method": "a", "grid": "0.9"}], "none": []}
+    page, _ = written(tmp_path, more_metrics=more, faults=["mixed rows"])
+    assert page.find("h3")[0]["text"] == "On <the> class (better: grid large)"
+    assert [e["text"] for e in page.find("table", "metrics")][1:] == ["methodgrida0.9"]
+    labels = [e["aria-label"] for e in page.find("div", role="region")]
+    assert labels == ["Table of scores", "Table of scores, on <the> class (better: grid large)"]
+    page, _ = written(tmp_path, metric_rows=[], more_metrics=more)
+    assert "scores" in page.sections() and len(page.find("table", "metrics")) == 1
+
+
 def test_curves_have_gaps_instead_of_missing_numbers(tmp_path):
     log = [{"run": "a", "epoch": e, "loss": v} for e, v in enumerate((1.0, float("nan"), 3.0, 4.0))]
     page, _ = written(tmp_path, curves=[*log, {"note": "no epoch"}])
