@@ -23,6 +23,7 @@ from dataset import DataError
 from engine import TrainingError
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel
+from engine.explain.measure import passes
 from engine.explain.settings import MetricSettings
 from engine.explain.table import COLUMNS
 from sloter import ModelError
@@ -116,14 +117,14 @@ def measured(
     # The size of a batch changes time and memory alone, and a model's own map has no settings.
     options = {} if row.method == OWN else {key: value for key, value in asdict(methods).items() if key != "batch_size"}
     made_of = {"trained": trained_of, "head": file_fingerprint(folder / "head.safetensors"), "method": row.method,
-               "options": options, "metrics": asdict(metrics), "images": count, "seed": args.seed,
-               "code": code_fingerprint(*MEASURING_CODE)}  # fmt: skip
-    title, settings = f"{title}, {row.method}", Measuring(metrics, methods, args.batch_size, args.seed)
+               "options": options, "names": args.metrics, "metrics": asdict(metrics), "images": count,
+               "seed": args.seed, "code": code_fingerprint(*MEASURING_CODE)}  # fmt: skip
+    title, settings = f"{title}, {row.method}", Measuring(args.metrics, metrics, methods, args.batch_size, args.seed)
 
     def work() -> dict[str, Any]:
-        explanations = forwards * (1 + metrics.sensitivity_samples)
-        expected = seconds_of_forward(data, model) * count * explanations
-        say(f"{title}: {count} pictures, {forwards:.0f} forward passes for a map: {expected:.0f} s or more")
+        others, explanations = passes(args.metrics, metrics)
+        expected = seconds_of_forward(data, model) * count * (others + explanations * forwards)
+        say(f"{title}: {count} pictures, {forwards:.0f} forward passes for a map: about {expected:.0f} s")
         found = measure(data, model, split, row.method, count=count, negative=MODELS[row.model].sign < 0,
                         settings=settings, title=title)  # fmt: skip
         shown = (f"{name} {found[name]:.3f}" for name in COLUMNS if name in found)

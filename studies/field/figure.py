@@ -16,6 +16,8 @@ PANELS = {
     "area": "area\nsmaller is more selective",
     "iauc": "insertion\nhigher is better",
     "dauc": "deletion\nlower is better",
+    "grid_2x2": "grid game 2x2\nhigher is better",
+    "random_head": "random head\nnear 0 is better",
 }
 COLOURS, MARKERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), "osD^"  # told apart by the colour-blind, and in grey
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
-from engine.explain.settings import MetricSettings
+from engine.explain.settings import METRIC_NAMES, MetricSettings
 from sloter.config import options_of
 from studies.field.plan import MODELS
 from studies.head_study.flags import data
@@ -39,6 +39,8 @@ def build_parser() -> Parser:
     add("--slow_forwards", **real(50, low=0, high=10**9),
         help="forward passes for one map above which a method is measured on --slow_images pictures")
     add("--batch_size", **whole(64, low=1), help="pictures in one forward pass of a measurement")
+    add("--metrics", type=comma_list(one_of(*METRIC_NAMES)), default=",".join(METRIC_NAMES), metavar="NAME[,NAME...]",
+        help=f"explanation metrics, from {', '.join(METRIC_NAMES)}")
     add("--seed", **whole(0, low=0), help="seed of the trainings, of the drawn pictures and of the methods")
     for config in (MetricSettings, MethodSettings):
         for option in options_of(config):
@@ -53,8 +55,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read and check the flags; an invalid one exits with one line and code 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    for flag in ("models", "methods"):
+    for flag in ("models", "methods", "metrics"):
         setattr(args, flag, tuple(dict.fromkeys(getattr(args, flag))))
+    args.metrics = tuple(name for name in args.metrics if name != "sensitivity" or args.sensitivity_samples)
+    if not args.metrics:
+        parser.error("argument --metrics: with --sensitivity_samples 0 there is no sensitivity: choose another metric")
     names = [name for name, _, _ in args.data]
     if twice := next((name for name in names if names.count(name) > 1), None):
         parser.error(f"argument --data: {twice} is given twice; give it a run of its own with another --output_dir")

@@ -1,21 +1,29 @@
 """Measurement of one row of the study: the maps of a model by a method, on the pictures that all rows share."""
 
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.explain.attribution.registry import METHODS, build_explainer
+from dataset.loaders import normalised_picture
+from dataset.pictures import PictureDataset
+from engine.explain import measure as measurement
+from engine.explain.attribution.registry import METHODS, build_explainer, claim_of
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel
-from engine.explain.interface import Explainer
-from engine.explain.score import score_maps, summary
+from engine.explain.interface import Explainer, PictureBatch
+from engine.explain.metrics.exchange import class_weights
+from engine.explain.metrics.subject import Subject
 from engine.explain.settings import MetricSettings
 from studies.field.data import FieldData
 from studies.field.models import OnBackbone
 from studies.field.plan import OWN
+from studies.head_study.heads import class_weights_of
+from tools.machine import memory_format
 
 # A result of a measurement depends on this code, besides that of the training.
 MEASURING_CODE = ("engine/explain", "engine/least_similar.py", "studies/field/measure.py")
@@ -26,11 +34,13 @@ class Measuring:
     """Settings of the measurements.
 
     Attributes:
+        names: keys of :data:`engine.explain.metrics.registry.METRICS`.
         metrics, methods: see their classes.
         batch_size: pictures in one forward pass.
         seed: of the drawn pictures and of the methods.
     """
 
+    names: Sequence[str]
     metrics: MetricSettings
     methods: MethodSettings
     batch_size: int
@@ -79,27 +89,53 @@ def measure(
         title: title of the progress bar.
 
     Returns:
-        What :func:`engine.explain.score.summary` returns, with ``scoring_seconds`` of all, and ``map_seconds`` of the
+        What :func:`engine.explain.measure.measure` returns, with ``scoring_seconds`` of all, and ``map_seconds`` of the
         explanation of one picture.
     """
-    own = method == OWN
-    if own:
-        explainer = model.explainer()
-    else:
-        assert split is not None
-        loader = data.loader(data.val, batch_size=32) if METHODS[method].needs_loader else None
-        explainer = build_explainer(method, split, loader=loader, seed=settings.seed, options=settings.methods)
-    timed, sample = Timed(explainer, data.device), data.sample(count, seed=settings.seed)
-    start = time.monotonic()
-    records = score_maps(
-        timed, model.logits, data.loader(sample, batch_size=min(settings.batch_size, 8)),
-        explained=torch.tensor(data.least_similar) if negative else None,
-        num_classes=data.classes if own else None, boxes=sample.boxes, settings=settings.metrics,
-        batch_size=settings.batch_size, sensitivity=settings.metrics.sensitivity_samples > 0, title=title,
+    sample, start = data.sample(count, seed=settings.seed), time.monotonic()
+    subject, timed = subject_of(data, model, split, method, sample, settings=settings, title=title, negative=negative)
+    found = measurement.measure(
+        subject, settings.names, num_classes=data.classes if method == OWN else None, boxes=sample.boxes,
+        claim=None if split is None else claim_of(method, split), statistics=data.statistics,
     )  # fmt: skip
     seconds = time.monotonic() - start
-    found = summary(records, settings.metrics)
     return {**found, "scoring_seconds": seconds, "map_seconds": timed.seconds / max(timed.pictures, 1)}
+
+
+def subject_of(
+    data: FieldData, model: OnBackbone, split: SplitModel | None, method: str, sample: PictureDataset, *,
+    settings: Measuring, title: str, negative: bool,
+) -> tuple[Subject, Timed]:  # fmt: skip
+    """What is measured, and its explainer, which counts its calls; arguments as for :func:`measure`.
+
+    Raises:
+        ToolError: see :func:`engine.explain.attribution.registry.build_explainer`.
+    """
+    common: dict[str, Any] = {
+        "loader": data.loader(sample, batch_size=min(settings.batch_size, 8)), "settings": settings.metrics,
+        "pictures": partial(_pictures, data, sample), "batch_size": settings.batch_size, "title": title,
+        "explained": torch.tensor(data.least_similar) if negative else None,
+    }  # fmt: skip
+    if method == OWN:
+        timed = Timed(model.explainer(), data.device)
+        weights = [class_weights_of(model.head)]
+        return Subject(
+            timed, lambda pictures: timed, model.logits, module=model, class_weights=weights, **common
+        ), timed
+    assert split is not None
+
+    def build(pictures: Iterable[PictureBatch] | None) -> Explainer:
+        loader = data.loader(data.val, batch_size=32) if pictures is None and METHODS[method].needs_loader else pictures
+        return build_explainer(method, split, loader=loader, seed=settings.seed, options=settings.methods)
+
+    timed, weights = Timed(build(None), data.device), class_weights(split.backbone, split.num_classes)
+    return Subject(timed, build, split, module=split, class_weights=weights, **common), timed
+
+
+def _pictures(data: FieldData, sample: PictureDataset, numbers: Sequence[int]) -> Tensor:
+    """Normalised pictures (b, ch, H, W) of these numbers."""
+    pixels = torch.stack([sample.pixels(number) for number in numbers]).to(data.device)
+    return normalised_picture(pixels, **data.statistics).to(memory_format=memory_format(True))
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.explain.table import COLUMNS
+from engine.explain.table import COLUMNS, SCIENTIFIC
 from studies.field.plan import MODELS, OWN, Row
 
 ABOUT = ("data", "model", "map", "source", "images", "forwards", "map_seconds", "scoring_seconds", "top1")
@@ -43,6 +43,8 @@ def cell(row: Mapping[str, Any], name: str) -> str:
     key = shown_metric(row, name)
     if row.get(key) is None:
         return "-"
+    if name in SCIENTIFIC:
+        return f"{row[key]:.1e}"
     low, high = row.get("intervals", {}).get(key) or (math.nan, math.nan)
     half = f" ±{(high - low) / 2:.3f}" if None not in (low, high) and math.isfinite(high - low) else ""
     return f"{row[key]:.3f}{'*' if key != name else ''}{half}"

@@ -23,7 +23,7 @@ from tools import ToolError
 FLAGS = (
     "--data MNIST5k::2 --model test_resnet --img_size 48 --epochs 1 --models paper-,direct,linear "
     "--methods CAM,IntegratedGradients --images 4 --slow_images 2 --metric_steps 2 --infidelity_samples 2 "
-    "--sensitivity_samples 1 --ig_steps 20 --device cpu"
+    "--metrics area,insertion_deletion,random_head --ig_steps 20 --device cpu"
 )
 
 
@@ -73,6 +73,7 @@ def test_one_command_gives_the_table(finished):
     assert all(0 <= row["iauc"] <= 1 and len(row["intervals"]["iauc"]) == 2 for row in rows.values())
     assert [("iauc_true" in row) for row in rows.values()] == [True, False, False, False]  # the negative model
     assert len({row["top1"] for row in study["rows"][2:]}) == 1 and not study["failed"]
+    assert all(-1 <= row["random_head"] < 0.9 for row in rows.values())  # the weights of the classes are redrawn
     assert study["machine"]["torch"] and study["flags"]["seed"] == 0
     table = (finished / "field.md").read_text()
     assert table.count("| measured |") == 4 and table.count("**published**") == len(study["published"])

@@ -46,6 +46,8 @@ def test_the_options_of_metrics_and_methods_are_flags():
         ("", "the following arguments are required: --data"),
         ("--data X --models slots", "'slots' is none of paper+, paper-, direct_old"),
         ("--data X --methods Saliency", "'Saliency' is none of CAM, GradCAM"),
+        ("--data X --metrics beauty", "'beauty' is none of area, on_object"),
+        ("--data X --metrics sensitivity --sensitivity_samples 0", "there is no sensitivity: choose another metric"),
         ("--data X --images 0", "argument --images: 0 is not a whole number of at least 1"),
         ("--data X Y X:/elsewhere", "argument --data: X is given twice"),
     ],
