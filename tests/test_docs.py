@@ -11,6 +11,7 @@ from args import build_parser
 from studies.benchmark import flags as benchmark
 from studies.chaos import __main__ as chaos
 from studies.export import flags as export
+from studies.field import flags as field
 from studies.head_study import flags as head_study
 
 ROOT = Path(__file__).parents[1]
@@ -56,10 +57,9 @@ def known_flags(command: str) -> set[str]:
     """Flags of the program that a command runs."""
     if "studies.compare" in command:
         return {"--output_dir"}
-    if "studies.chaos" in command:
-        return {option for action in chaos.build_parser()._actions for option in action.option_strings}
-    if "studies.export" in command:
-        return {option for action in export.build_parser()._actions for option in action.option_strings}
+    for module in (chaos, export, field):
+        if f"studies.{module.__name__.split('.')[1]}" in command:
+            return {option for action in module.build_parser()._actions for option in action.option_strings}
     build = benchmark.build_parser if "studies.benchmark" in command else lambda: build_parser("train")
     parser = head_study.build_parser() if "studies.head_study" in command else build()
     return {option for action in parser._actions for option in action.option_strings}
