@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import args as flags
-from engine.demo.flags import parse_args
+from engine.demo.flags import build_parser, check_start
 from tools.startup import prepare_imports
 
 if __name__ == "__main__":
-    parse_args()  # before the heavy imports: --help and flag errors are immediate
+    check_start()  # before the heavy imports: --help and errors of flags are immediate
     prepare_imports()
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
@@ -25,12 +25,13 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is i
 from dataset import DataError
 from engine.demo.actions import Actions
 from engine.demo.examples import Example, check_on_disk, choose_examples
+from engine.demo.listener import is_local, listening, url_of
 from engine.demo.page import build_page
-from engine.demo.server import is_local, listening, serve, url_of
+from engine.demo.server import serve
 from engine.pretrained import read_folder
 from engine.trained_model import TrainedModel
 from sloter import ModelError
-from tools import ToolError, run_folder
+from tools import run_folder
 from tools.console import run_script, say, start_script
 from tools.ending import finish
 
@@ -42,7 +43,7 @@ MEGABYTE = 10**6
 
 def main() -> None:
     """Open the model, choose the examples and serve the page until a stop signal."""
-    args = parse_args()
+    args = build_parser().parse_args()
     run = tested_run(args)
     device = start_script("demo.py", **flags.machine_config(run))
     with listening(args.host, args.port) as listener, tempfile.TemporaryDirectory(prefix="scouter_demo_") as folder:

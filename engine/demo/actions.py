@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from engine.demo.examples import Example
 from engine.explain.result import LIKELY_CLASSES, PictureExplanation
 from engine.trained_model import TrainedModel
 from tools.files import save_figure
+from tools.provenance import provenance_text
 from tools.text import visible
 
 HINT = "Drop a picture, or choose an example, to see what the model sees in it."
@@ -70,10 +72,21 @@ class Actions:
         return self._update(self.trained.explain(chosen.picture), chosen.label)
 
     def opening(self) -> Update:
-        """Explain the example that the model is least sure about: that with the lowest probability of its label."""
+        """Explain the example that the model is least sure about."""
+        return self.example(self._least_sure)
+
+    @cached_property
+    def _least_sure(self) -> int:
+        """Number of the example with the lowest probability of its label."""
         results = self.trained.explain([example.picture for example in self.examples])
         sure = [float(r.probabilities[e.label]) for r, e in zip(results, self.examples, strict=True)]
-        return self.example(sure.index(min(sure)))
+        return sure.index(min(sure))
+
+    @cached_property
+    def _note(self) -> str:
+        """Line below a figure: size of the pictures, reference of the evidence, and checkpoint."""
+        record = self.trained.provenance(None)
+        return provenance_text({key: record.get(key) for key in ("img_size", "reference", "checkpoint_id")})
 
     def pressed_example(self, event: gr.EventData) -> tuple[Any, ...]:
         """Explain the example whose button was pressed; the file before it is forgotten."""
@@ -90,33 +103,41 @@ class Actions:
             self.contrast(result, best, second),
         )  # fmt: skip
 
-    def choose(self, result: PictureExplanation, c: int) -> tuple[str, str]:
+    def choose(self, result: PictureExplanation | None, c: int) -> tuple[str, str]:
         """Show the evidence of a class."""
-        return view.class_view(result, c), view.class_buttons(result, c)
+        known = _known(result)
+        return view.class_view(known, c), view.class_buttons(known, c)
 
-    def pressed_class(self, result: PictureExplanation, event: gr.EventData) -> tuple[str, str, int]:
+    def pressed_class(self, result: PictureExplanation | None, event: gr.EventData) -> tuple[str, str, int]:
         """Show the evidence of the class whose button was pressed."""
         c = int(event.number)
         return *self.choose(result, c), c
 
-    def contrast(self, result: PictureExplanation, first: int, other: int) -> str:
+    def contrast(self, result: PictureExplanation | None, first: int, other: int) -> str:
         """Show the evidence for one class rather than another."""
-        return view.contrast_view(result, first, other)
+        return view.contrast_view(_known(result), first, other)
 
-    def draw(self, result: PictureExplanation, c: int) -> str:
+    def draw(self, result: PictureExplanation | None, c: int) -> str:
         """Draw the figure of the likely classes and of the chosen one; returns its file."""
-        likely = view.ranked(result)[:LIKELY_CLASSES]
-        return _saved(result.figure(*(likely if c in likely else [*likely, c])), "explanation.png")
+        known = _known(result)
+        likely = view.ranked(known)[:LIKELY_CLASSES]
+        return self._saved(known.figure(*(likely if c in likely else [*likely, c])), "explanation.png")
 
-    def draw_contrast(self, result: PictureExplanation, first: int, other: int) -> str:
+    def draw_contrast(self, result: PictureExplanation | None, first: int, other: int) -> str:
         """Draw the figure of one class rather than another; returns its file."""
         if first == other:
             raise gr.Error("Choose two different classes.", print_exception=False)
-        return _saved(result.figure(first, versus=other), f"versus_{other}.png")
+        return self._saved(_known(result).figure(first, versus=other), f"versus_{other}.png")
+
+    def _saved(self, figure: Figure, name: str) -> str:
+        """File of a figure, in a folder of its own among the temporary files of the page."""
+        path = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")), name)
+        save_figure(path, figure, note=self._note)
+        return str(path)
 
 
-def _saved(figure: Figure, name: str) -> str:
-    """File of a figure, in a folder of its own among the temporary files of the page."""
-    path = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")), name)
-    save_figure(path, figure)
-    return str(path)
+def _known(result: PictureExplanation | None) -> PictureExplanation:
+    """The explanation of this page, which the program has forgotten if it was started again."""
+    if result is None:
+        raise gr.Error("The program was started again: drop the picture once more.", print_exception=False)
+    return result

@@ -1,12 +1,14 @@
-"""The flags of demo.py and the check for Gradio; imports nothing heavy."""
+"""The flags of demo.py, and what can be checked before a page is made; imports nothing heavy."""
 
-import argparse
 import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 
+from engine.demo.listener import listening
+from tools import ToolError
 from tools.discovery import examples_text
 from tools.flags import Formatter, Parser, real, whole
+from tools.text import visible
 
 INSTALL = "pip install -r requirements-demo.txt"
 GRADIO = 6  # the major version that the page is written for
@@ -37,13 +39,26 @@ def build_parser() -> Parser:
     return parser
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read and check the flags; an invalid one, or a missing Gradio, exits with one line and code 2."""
+def check_start(argv: Sequence[str] | None = None) -> None:
+    """Check the flags, Gradio and the address to listen on; a fault exits with one line and code 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    try:
+        check_gradio()
+        with listening(args.host, args.port):
+            pass
+    except ToolError as error:
+        parser.exit(2, f"{parser.prog}: error: {visible(str(error))}\n")
+
+
+def check_gradio() -> None:
+    """Raise unless Gradio is installed in the version that the page is written for.
+
+    Raises:
+        ToolError: it is missing or of another version.
+    """
     if importlib.util.find_spec("gradio") is None:
-        parser.exit(2, f"{parser.prog}: error: the package gradio is not installed: {INSTALL}\n")
+        raise ToolError(f"the package gradio is not installed: {INSTALL}")
     version = importlib.metadata.version("gradio")
     if version.partition(".")[0] != str(GRADIO):
-        parser.exit(2, f"{parser.prog}: error: gradio {version} is installed, but the page needs {GRADIO}: {INSTALL}\n")
-    return args
+        raise ToolError(f"gradio {version} is installed, but the page needs version {GRADIO}: {INSTALL}")

@@ -8,7 +8,7 @@ from engine.demo.actions import Actions
 from tools.figures.report.parts import escape
 
 OPACITY = 80  # percent, as in the report
-SECONDS = 3600  # that the pictures and the explanation of an abandoned page are kept
+SECONDS = 3600  # after which dropped files are deleted; all of them are when the program ends
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # A button inside an HTML component is pressed: its number goes to the function.
 PRESS = """element.addEventListener("click", (event) => {
@@ -22,7 +22,7 @@ FETCH = "() => { document.querySelector('#file').click(); }"
 class Controls(NamedTuple):
     """Components of the page."""
 
-    result: gr.State  # Shown, or None before the first picture
+    result: gr.State  # PictureExplanation, or None before the first picture
     upload: gr.File
     examples: gr.HTML
     answer: gr.HTML
@@ -49,7 +49,7 @@ def build_page(actions: Actions, *, title: str, about: str) -> gr.Blocks:
     """
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(SECONDS, SECONDS)) as page:
         _html(f"<header><h1>{escape(title)}</h1><p>{escape(about)}</p></header>")
-        result = gr.State(time_to_live=SECONDS)
+        result = gr.State()
         with gr.Row(elem_classes="columns"):
             with gr.Column(scale=1, min_width=280):
                 inputs = _inputs(actions)

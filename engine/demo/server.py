@@ -1,9 +1,7 @@
-"""Server of the page: a socket of this machine, and Gradio without analytics, fonts or links from outside."""
+"""Server of the page: Gradio without analytics, fonts or links from outside, until a stop signal."""
 
 import contextlib
-import errno
 import logging
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,54 +10,12 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
-from tools import ToolError
 from tools.figures.report.parts import text_of
+from tools.stop_signals import hold_stop_signals
 
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 STYLE = Path(__file__).with_name("page.css")
 SECONDS_TO_CLOSE = 1  # open pages hold a connection, which is cut after this time
-FAULTS = {
-    errno.EADDRINUSE: "another program uses it: give another --port, or 0 for any that is free",
-    errno.EACCES: "that is not allowed: give a --port above 1023",
-    errno.EADDRNOTAVAIL: "no such address on this machine: give another --host",
-}
-
-
-@contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Listen on an address, before anything that takes long.
-
-    Raises:
-        ToolError: the address is none of this machine, or the port is in use or not allowed.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as error:
-        raise ToolError(f"--host {host} is no address: give 127.0.0.1 for this machine alone, 0.0.0.0 for all") from error
-    with listener:
-        if os.name == "posix":  # a port of which a connection was just closed; elsewhere it would take one in use
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen()
-        except OSError as error:
-            fault = FAULTS.get(error.errno or 0, error.strerror)
-            raise ToolError(f"--host {host} --port {port}: {fault}") from error
-        yield listener
-
-
-def url_of(listener: socket.socket) -> str:
-    """Address of the page for a browser of this machine."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def is_local(listener: socket.socket) -> bool:
-    """Whether only this machine can reach the socket."""
-    host: str = listener.getsockname()[0]
-    return host.startswith("127.") or host == "::1"
 
 
 def serve(page: gr.Blocks, listener: socket.socket, *, max_bytes: int) -> None:
@@ -67,7 +23,7 @@ def serve(page: gr.Blocks, listener: socket.socket, *, max_bytes: int) -> None:
 
     Args:
         page: the page.
-        listener: from :func:`listening`.
+        listener: from :func:`engine.demo.listener.listening`.
         max_bytes: of a file that can be uploaded.
     """
     theme = gr.themes.Base(
@@ -86,8 +42,18 @@ def serve(page: gr.Blocks, listener: socket.socket, *, max_bytes: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Server that ends without a report of the connections that it cuts."""
+    """Server that ends at every stop signal of a script, and without a report of the connections that it cuts."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Close the connections at a stop signal, before it has its effect."""
+        with hold_stop_signals(self._end):
+            yield
+
+    def _end(self) -> None:
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        """Cut the connections that do not end in time."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)

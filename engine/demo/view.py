@@ -25,7 +25,9 @@ def answer(result: PictureExplanation, *, label: int | None) -> str:
             f"probability {percent(float(result.probabilities[best]))}.")  # fmt: skip
     if label is not None:
         verdict = "right" if label == best else "wrong"
-        line += f' <span class="verdict {verdict}">{verdict}: the label is {breakable(result.class_names[label])}</span>'
+        line += (
+            f' <span class="verdict {verdict}">{verdict}: the label is {breakable(result.class_names[label])}</span>'
+        )
     return f'<p class="answer" role="status">{line}</p>'
 
 
@@ -48,15 +50,18 @@ def class_buttons(result: PictureExplanation, chosen: int) -> str:
     likely = ranked(result)[:MAX_TILES]
     shown = likely if chosen in likely else [*likely, chosen]
     layers = map_uris([signed_map(result, c) for c in shown], "contrast", scale=_scale(result))
-    buttons = []
-    for c, layer in zip(shown, layers, strict=True):
-        name, share = result.class_names[c], float(result.probabilities[c])
-        buttons.append(
-            f'<button type="button" data-number="{c}" aria-pressed="{str(c == chosen).lower()}">'
-            f"{_overlay(result.picture, layer, f'Evidence for and against {isolated(name)}')}<span>{breakable(name)}</span>"
-            f'<span class="share">{percent(share)}</span><progress value="{share:.4f}" aria-hidden="true"></progress></button>'
-        )
-    return _group("classes", buttons)
+    return _group("classes", [_class_button(result, c, layer, pressed=c == chosen)
+                              for c, layer in zip(shown, layers, strict=True)])  # fmt: skip
+
+
+def _class_button(result: PictureExplanation, c: int, layer: str, *, pressed: bool) -> str:
+    name, share = result.class_names[c], float(result.probabilities[c])
+    return (
+        f'<button type="button" data-number="{c}" aria-pressed="{str(pressed).lower()}">'
+        f"{_overlay(result.picture, layer, f'Evidence for and against {isolated(name)}')}"
+        f'<span>{breakable(name)}</span><span class="share">{percent(share)}</span>'
+        f'<progress value="{share:.4f}" aria-hidden="true"></progress></button>'
+    )
 
 
 def class_view(result: PictureExplanation, c: int) -> str:
