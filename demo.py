@@ -8,7 +8,9 @@ if __name__ == "__main__":
 import argparse
 import logging
 import os
+import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,9 @@ if __name__ == "__main__":
     check_start()  # before the heavy imports: --help and errors of flags are immediate
     prepare_imports()
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
-
 from dataset import DataError
-from engine.demo.actions import Actions
 from engine.demo.examples import Example, check_on_disk, choose_examples
 from engine.demo.listener import is_local, listening, url_of
-from engine.demo.page import build_page
-from engine.demo.server import serve
 from engine.pretrained import read_folder
 from engine.trained_model import TrainedModel
 from sloter import ModelError
@@ -38,7 +35,7 @@ from tools.ending import finish
 logger = logging.getLogger("demo")
 
 DIGITS = Path(__file__).resolve().parent / "pretrained" / "digits"
-MEGABYTE = 10**6
+MEGABYTE = 2**20  # as the page counts
 
 
 def main() -> None:
@@ -46,18 +43,39 @@ def main() -> None:
     args = build_parser().parse_args()
     run = tested_run(args)
     device = start_script("demo.py", **flags.machine_config(run))
-    with listening(args.host, args.port) as listener, tempfile.TemporaryDirectory(prefix="scouter_demo_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # dropped pictures and drawn figures are gone when the page is
+    with listening(args.host, args.port) as listener:
         path, state = opened(run.checkpoint)
         run = flags.fitted(run, state, path)
         trained = TrainedModel(path, state, device=device, img_size=run.img_size)
         trained.check_explains_itself()
         examples = choose(args, run, trained)
-        page = build_page(Actions(trained, examples), title="What does the model see?", about=about(run, trained))
-        say(f"{path}: open {url_of(listener)} in a browser; Ctrl-C ends the page")
         if not is_local(listener):
             logger.warning("--host %s: anybody who reaches this machine can use the page", args.host)
-        serve(page, listener, max_bytes=int(args.max_upload * MEGABYTE))
+        serve_page(trained, examples, listener, about=about(run, trained), max_bytes=int(args.max_upload * MEGABYTE))
+
+
+def serve_page(
+    trained: TrainedModel, examples: Sequence[Example], listener: socket.socket, *, about: str, max_bytes: int
+) -> None:
+    """Serve the page until a stop signal; dropped pictures and drawn figures are deleted then.
+
+    Args:
+        trained: a slot model.
+        examples: pictures to choose from.
+        listener: from :func:`engine.demo.listener.listening`.
+        about: line about the model.
+        max_bytes: of a file that can be uploaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="scouter_demo_") as folder:
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        # Gradio reads these when it is imported.
+        from engine.demo.actions import Actions
+        from engine.demo.page import build_page
+        from engine.demo.server import serve
+
+        page = build_page(Actions(trained, examples), title="What does the model see?", about=about)
+        say(f"{trained.path}: open {url_of(listener)} in a browser; Ctrl-C ends the page")
+        serve(page, listener, max_bytes=max_bytes)
 
 
 def tested_run(args: argparse.Namespace) -> argparse.Namespace:
