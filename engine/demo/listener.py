@@ -27,9 +27,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
-        raise ToolError(
-            f"--host {host} is no address: give 127.0.0.1 for this machine alone, 0.0.0.0 for all"
-        ) from error
+        raise ToolError(f"--host {host}: {NO_ADDRESS}") from error
     with listener:
         if os.name == "posix":  # a port of which a connection was just closed; elsewhere it would take one in use
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
