@@ -28,6 +28,10 @@ EXAMPLES = {
         ("maps of two methods for a plain classifier",
          "--checkpoint runs/photos/Folder_no_slot_checkpoint.pth --methods GradCAM,ScoreCAM --vis_id 0-9"),
     ),
+    "demo": (
+        ("a page for the digits model that ships with the project", ""),
+        ("a page for your own model", "--checkpoint runs/photos/Folder_use_slot_checkpoint.pth"),
+    ),
 }  # fmt: skip
 
 
@@ -78,7 +82,7 @@ class Printed(argparse.Action):
 
 def examples_text(script: str, prog: str) -> str:
     """Command lines that show what a script is for; empty for another program."""
-    lines = [f"  # {what}\n  python {prog} {words}" for what, words in EXAMPLES.get(script, ())]
+    lines = [f"  # {what}\n  python {prog} {words}".rstrip() for what, words in EXAMPLES.get(script, ())]
     return "\n".join(["", "examples:", *lines, ""]) if lines else ""
 
 

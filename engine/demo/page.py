@@ -36,7 +36,7 @@ class Controls(NamedTuple):
     other: gr.Dropdown
     contrast: gr.HTML
     save_contrast: gr.Button
-    file: gr.DownloadButton  # hidden; downloads what the buttons draw
+    file: gr.DownloadButton  # hidden by the style sheet; downloads what the buttons draw
 
 
 def build_page(actions: Actions, *, title: str, about: str) -> gr.Blocks:
@@ -57,7 +57,8 @@ def build_page(actions: Actions, *, title: str, about: str) -> gr.Blocks:
                 answer = _html(actions.greeting)
                 with gr.Column(visible=False) as details:
                     outputs = _outputs()
-        controls = Controls(result, *inputs, answer, details, *outputs)
+        file = gr.DownloadButton(elem_id="file")
+        controls = Controls(result, *inputs, answer, details, *outputs, file)
         _connect(controls, actions)
         if actions.examples:
             page.load(actions.opening, outputs=_shown(controls), **PRIVATE)
@@ -87,8 +88,7 @@ def _outputs() -> tuple[Any, ...]:
             other = gr.Dropdown(label="and not that", elem_id="other", min_width=140)
         contrast = _html(elem_id="contrast")
         save_contrast = gr.Button("Download the figure", elem_id="save-contrast", size="sm")
-    file = gr.DownloadButton(visible="hidden", elem_id="file")
-    return chosen, view, opacity, save, classes, first, other, contrast, save_contrast, file
+    return chosen, view, opacity, save, classes, first, other, contrast, save_contrast
 
 
 def _html(value: str = "", **options: Any) -> gr.HTML:

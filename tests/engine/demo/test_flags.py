@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from engine.demo.flags import check_gradio, check_start
+from engine.demo.flags import build_parser, check_gradio, check_start
 from engine.demo.listener import is_local, listening, url_of
 from tools import ToolError
+from tools.discovery import EXAMPLES
 
 
 @pytest.fixture
@@ -68,6 +69,15 @@ def test_an_address_that_is_not_of_this_machine_is_one_line(ends, gradio, host):
 )  # fmt: skip
 def test_a_wrong_flag_is_one_line(ends, gradio, words, message):
     assert message in ends(*words)
+
+
+def test_the_help_ends_with_examples_that_parse():
+    parser = build_parser()
+    text = parser.format_help()
+    assert text.index("examples:") > text.index("--max_upload") and " \n" not in text
+    for what, words in EXAMPLES["demo"]:
+        assert what in text and f"python demo.py {words}".strip() in text
+        parser.parse_args(words.split())
 
 
 def test_only_this_machine_can_reach_the_page_by_default():
