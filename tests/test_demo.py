@@ -5,14 +5,17 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import demo
 import hubconf
 from dataset.mnist import MNIST5K_FILE
+from tools import checkpoint
 
 ROOT = Path(__file__).parents[1]
 MAX_UPLOAD = 0.5  # megabytes
@@ -32,9 +35,11 @@ def server(tmp_path_factory):
     )
     line = process.stdout.readline()
     assert line, process.stderr.read()
-    yield re.search(r"open (http://127\.0\.0\.1:\d+) in a browser; Ctrl-C ends the page", line)[1]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    address = re.search(r"open (http://127\.0\.0\.1:\d+) in a browser; Ctrl-C ends the page", line)[1]
+    yield address
+    with urllib.request.urlopen(f"{address}/gradio_api/heartbeat/open"):  # as an open page has it
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
     assert (process.stdout.read(), process.stderr.read()) == ("", "demo.py: interrupted\n")
     assert [*temporary.iterdir()] == [] == [*folder.iterdir()]
 
@@ -202,3 +207,25 @@ def test_a_phone_scrolls_only_vertically(tab, server, mode):
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     back = [int(part) for part in re.findall(r"\d+", back)[:3]]
     assert min(back) > 200 if mode == "light" else max(back) < 60
+
+
+def test_a_model_or_data_that_cannot_be_opened_is_one_line(fails, tmp_path):
+    assert "nowhere.pth" in fails("demo", "--port 0 --checkpoint nowhere.pth")
+    assert "config.json cannot be read" in fails("demo", f"--port 0 --checkpoint {tmp_path}")
+    config = {"backbone": "test_resnet", "num_classes": 3, "use_slot": False, "in_chans": 3, "img_size": (32, 32)}
+    plain = tmp_path / "plain.pth"
+    checkpoint.save(plain, {
+        "model": hubconf.scouter(**config).state_dict(), "model_config": config, "epoch": 0,
+        "data_config": {"dataset": "Folder", "mean": (0.5,) * 3, "std": (0.5,) * 3, "class_names": ["a", "b", "c"]},
+        "train_config": {"lambda_value": 1.0, "power": 2.0},
+    })  # fmt: skip
+    assert "a plain classifier, which has no maps of its own" in fails("demo", f"--port 0 --checkpoint {plain}")
+    missing = f"MNIST is not in {tmp_path}: give its --dataset_dir, or --examples 0"
+    assert missing in fails("demo", f"--port 0 --dataset MNIST --dataset_dir {tmp_path}")
+
+
+def test_data_of_the_training_that_are_not_there_are_a_note(model, tmp_path, caplog):
+    args = demo.build_parser().parse_args([])
+    run = demo.tested_run(args)
+    run.dataset, run.dataset_dir = "MNIST", str(tmp_path)
+    assert demo.choose(args, run, model) == [] and "no examples: MNIST is not in" in caplog.text

@@ -81,6 +81,7 @@ def test_the_help_ends_with_examples_that_parse():
 
 
 def test_only_this_machine_can_reach_the_page_by_default():
+    assert build_parser().parse_args([]).host == "127.0.0.1"
     with listening("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         assert is_local(listener) and url_of(listener) == f"http://127.0.0.1:{port}"
