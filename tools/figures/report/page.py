@@ -52,7 +52,7 @@ def save_report(path: Path, report: Report) -> None:
         "Pictures": gallery(report.cards),
     }
     sections = {name: content for name, content in sections.items() if content}
-    style, script = text_of("page.css"), text_of("page.js")
+    style, script = text_of("page.css") + text_of("maps.css"), text_of("page.js")
     page = fill(
         "page.html",
         policy=_policy(style, script),
