@@ -58,7 +58,7 @@ def build_page(actions: Actions, *, title: str, about: str) -> gr.Blocks:
                 with gr.Column(visible=False) as details:
                     outputs = _outputs()
         file = gr.DownloadButton(elem_id="file")
-        controls = Controls(result, *inputs, answer, details, *outputs, file)
+        controls = Controls._make((result, *inputs, answer, details, *outputs, file))
         _connect(controls, actions)
         if actions.examples:
             page.load(actions.opening, outputs=_shown(controls), **PRIVATE)
