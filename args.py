@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.flags import explanation_flags, method_flags
-from engine.explain.settings import MetricSettings
+from engine.explain.settings import METRIC_NAMES, MetricSettings
 from engine.training_flags import loss_flags, optimisation_flags
 from sloter import ModelError
 from sloter.config import SlotConfig, differences, options_of, options_with
@@ -29,6 +29,7 @@ from tools.flags import (
     Formatter,
     Parser,
     Renamed,
+    auto_or,
     boolean,
     boolean_or,
     comma_list,
@@ -126,8 +127,9 @@ def _data_flags(add: Add) -> None:
              "counts in the training accuracy as the class with the larger share")
     add("--cache", choices=("none", "ram"), default="none",
         help="ram: keep the resized pictures in memory, if they fit into half of the free memory (an error if not)")
-    add("--num_workers", **whole(4, low=0, high=1024),
-        help="processes that load pictures, at most one per core; 0: the script itself loads them")
+    add("--num_workers", type=auto_or(number(int, low=0, high=1024)), default="auto", metavar="N|auto",
+        help="processes that load pictures, at most one per core; 0: the script itself loads them; auto: as many as "
+             "the cores of this process allow beside its threads")
 
 
 def _model_flags(add: Add) -> None:
@@ -224,6 +226,10 @@ def parse_args(
     for action in silent._actions:
         action.default = argparse.SUPPRESS
     args.given, args.hints = frozenset(vars(silent.read(argv))), tuple(dict.fromkeys(reader.hints))
+    if "metrics" in args.given and "explain_metrics" not in args.given:
+        args.explain_metrics = True
+    if args.explain_metrics and not metric_names(args):
+        reader.error("argument --metrics: with --sensitivity_samples 0 there is no sensitivity: choose another metric")
     if fault := refusal(script, reader.prog, vars(args), args.given, lists=SWEPT):
         reader.error(fault)
     args.hints += tuple(ignored(script, vars(args), args.given))
@@ -344,6 +350,12 @@ def method_settings(run: argparse.Namespace) -> dict[str, Any]:
 def metric_settings(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``MetricSettings``."""
     return {"seed": run.seed, **_values(run, MetricSettings)}
+
+
+def metric_names(run: argparse.Namespace) -> list[str]:
+    """Names of the explanation metrics to measure; without sensitivity if it has no samples."""
+    chosen = METRIC_NAMES if "all" in run.metrics else run.metrics
+    return [name for name in METRIC_NAMES if name in chosen and (name != "sensitivity" or run.sensitivity_samples)]
 
 
 def _values(run: argparse.Namespace, config: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from args import (
     expand_runs,
     fitted,
     machine_config,
+    metric_names,
     metric_settings,
     name_config,
     parse_args,
@@ -35,8 +36,10 @@ from dataset.sources import Sources
 from engine import TrainingError
 from engine.evaluate import evaluate
 from engine.explain.drawing import draw_slot_maps, output_folder
-from engine.explain.score import score_maps, summary
+from engine.explain.measure import measure
 from engine.explain.settings import MetricSettings
+from engine.explain.slots import slot_claim
+from engine.explain.subjects import slot_subject
 from engine.explain.table import add_row, check_table
 from engine.least_similar import least_similar_by_features
 from engine.predictions import Predictions
@@ -47,6 +50,7 @@ from sloter import ModelError
 from sloter.loss import ScouterLoss
 from tools import ToolError, checkpoint, distributed, flag_rules, run_folder
 from tools.console import run_script, say, start_script
+from tools.cores import divide_cores
 from tools.ending import finish
 from tools.files import check_folder, check_outputs, writable_folder
 from tools.machine import amp_dtype, autocast
@@ -61,6 +65,7 @@ def main() -> None:
     """Evaluate, measure, draw and report, as the flags request."""
     args = parse_args(script="test")
     device = start_script("test.py", **machine_config(args))
+    args.num_workers = divide_cores(args.num_workers, device).workers
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
     state = run_folder.load_tested(path)
@@ -176,17 +181,19 @@ def measure_explanations(
     settings = MetricSettings(**metric_settings(run))
     explained = explained_classes(run, trained, data, lsc=lsc)
     start = time.monotonic()
+    subject = slot_subject(
+        trained, sample, run.map, settings=settings, batch_size=run.batch_size, num_workers=run.num_workers,
+        explained=explained,
+    )  # fmt: skip
     with autocast(trained.device, amp_dtype(run.amp, trained.device)):
-        records = score_maps(
-            trained.explainer(run.map), lambda images: trained.model(images).logits,
-            trained.loader(sample, batch_size=min(run.batch_size, 8), num_workers=run.num_workers),
-            explained=explained, num_classes=data.num_classes, boxes=sample.boxes, settings=settings,
-            batch_size=run.batch_size, sensitivity=run.sensitivity_samples > 0,
+        measured = measure(
+            subject, metric_names(run), num_classes=data.num_classes, boxes=sample.boxes,
+            claim=slot_claim(trained.model, run.map), statistics=trained.statistics,
         )  # fmt: skip
     row: dict[str, Any] = {
         "checkpoint": trained.path.name, "method": method_name(run, trained), **trained.provenance(data),
         "map": run.map, "top1": top1, "explained": None if explained is None else explained.tolist(),
-        "scoring_seconds": time.monotonic() - start, **summary(records, settings),
+        "scoring_seconds": time.monotonic() - start, **measured,
     }  # fmt: skip
     if distributed.is_main():
         add_row(trained.path.parent, row, show=True)

@@ -197,7 +197,7 @@ class SlotAttention(nn.Module):
     def _attend(self, slots: Tensor, keys: Tensor, key_sum: Tensor, salience: Tensor | None) -> Tensor:
         """Compute the attention (b, k, n) of slots (k, d) or (b, k, d), in the precision of the keys."""
         queries = self.normaliser.queries(slots, key_sum).to(keys.dtype)
-        queries = queries.expand(len(keys), -1, -1)  # (b, k, d)
+        queries = queries.expand(keys.shape[0], -1, -1)  # (b, k, d)
         arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
         attn = self.normaliser.shift(arguments).sigmoid_()  # (b, k, n)
         return attn if salience is None else attn * salience[:, None].to(attn.dtype)

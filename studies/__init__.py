@@ -1,1 +1,1 @@
-"""Programs in addition to the three scripts: benchmark, head study, comparison of runs. Nothing imports them."""
+"""Programs in addition to the three scripts: benchmark, head study, comparison, export. Nothing imports them."""

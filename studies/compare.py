@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and flag errors are immediate
 
-from engine.explain.table import check_table, key_of, metric_cells, read_metrics, write_table
+from engine.explain.table import check_table, key_of, metric_tables, read_metrics, write_table
 from tools import ToolError
 from tools.console import format_table, run_script, say, set_up_console
 from tools.ending import finish
@@ -64,10 +64,10 @@ def main() -> None:
             rows[key_of(row)] = row
     if not rows:
         raise ToolError(f"{', '.join(args.tables)}: no rows; test.py --explain_metrics true writes some")
-    cells = metric_cells([*rows.values()])
-    if len({(row.get("data"), row["method"]) for row in cells}) == len(cells):  # told apart without the long names
-        cells = [{name: cell for name, cell in row.items() if name != "checkpoint"} for row in cells]
-    say(format_table(cells), several=True)
+    for title, cells in metric_tables([*rows.values()]).items():
+        apart = len({(row.get("data"), row["method"]) for row in cells}) == len(cells)  # without the long names
+        shown = [{k: v for k, v in row.items() if k != "checkpoint"} for row in cells] if apart else cells
+        say("\n".join(filter(None, [title, format_table(shown)])), several=True)
     for fault in mixed([*rows.values()]):
         logger.warning(fault)
     if args.output_dir:

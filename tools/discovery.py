@@ -32,6 +32,10 @@ EXAMPLES = {
         ("maps of two methods for a plain classifier",
          "--checkpoint runs/photos/Folder_no_slot_checkpoint.pth --methods GradCAM,ScoreCAM --vis_id 0-9"),
     ),
+    "demo": (
+        ("a page for the digits model that ships with the project", ""),
+        ("a page for your own model", "--checkpoint runs/photos/Folder_use_slot_checkpoint.pth"),
+    ),
 }  # fmt: skip
 
 

@@ -174,6 +174,21 @@ def number(
     return parse
 
 
+def auto_or(item: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Parser of ``auto``, or of a value that ``item`` parses."""
+
+    def parse(text: str) -> Any:
+        if text.lower() == "auto":
+            return "auto"
+        try:
+            return item(text)
+        except argparse.ArgumentTypeError as error:
+            more = "" if re.fullmatch(r"-?\d+", text) else ", nor auto"
+            raise argparse.ArgumentTypeError(f"{error}{more}") from None
+
+    return parse
+
+
 def comma_list(item: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     """Parser of a comma list such as ``1,3,10``; ``item`` parses each value."""
     return lambda text: tuple(item(part.strip()) for part in text.split(","))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
-from engine.explain.settings import MetricSettings
+from engine.explain.settings import DEFAULT_METRICS, METRIC_NAMES, MetricSettings
 from sloter.config import options_of
 from tools.flags import comma_list, file_or_true, numbers, of_field, one_of, real, switch, whole
 
@@ -36,7 +36,11 @@ def explanation_flags(add: Callable[..., Any]) -> None:
     add("--map", choices=("attention", "evidence"), default="attention",
         help="map of a slot model to measure or to draw next to other methods; the evidence sums to the logit")
     add("--explain_metrics", **switch(False),
-        help="measure how good the maps are: area, precision, insertion, deletion, infidelity, sensitivity")
+        help="measure how good the maps are, by the metrics of --metrics")
+    add("--metrics", type=comma_list(one_of(*METRIC_NAMES, "all")), default=",".join(DEFAULT_METRICS),
+        metavar="NAME[,NAME...]",
+        help=f"explanation metrics, from {', '.join(METRIC_NAMES)}, or all; given alone, it means --explain_metrics "
+             "true")
     add("--metric_images", **whole(None, low=1, high=10**9),
         help="measure the maps of N pictures, a fixed random sample; the whole split if not given")
     add("--lsc", metavar="FILE",

@@ -7,7 +7,7 @@ import args as flags
 from tools.discovery import examples_text
 from tools.flags import Parser, one_of, switch
 
-PARTS = ("head", "data", "train", "infer", "explain", "scale")
+PARTS = ("head", "data", "train", "infer", "explain", "scale", "cores", "start")
 EXAMPLES = (
     ("every part, with fewer pictures and rounds", "--quick true"),
     ("the training step of a model at its picture size", "train --model resnet50 --pre_trained false --img_size 224"),

@@ -31,6 +31,15 @@ def test_its_gradient_agrees_with_finite_differences(shared):
     assert torch.autograd.gradcheck(gru_gates, (gates, recurrent, state.requires_grad_()))
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_without_gradients_the_bits_are_the_same(shared):
+    _, _, state = cell_and_example(shared=shared)
+    gates, recurrent = torch.randn(2, 3, 12), torch.randn(*state.shape[:-1], 12)
+    with_gradients = gru_gates(gates, recurrent, state.float())
+    with torch.no_grad():
+        assert gru_gates(gates, recurrent, state.float()).equal(with_gradients)
+
+
 def kept_for_backward(c, *, b):
     """Bytes that a forward pass of the head stores for the backward pass."""
     sizes = {}

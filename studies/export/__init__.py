@@ -1,0 +1,1 @@
+"""``python -m studies.export``: a trained model as an ONNX, torch.export or TorchScript file."""
