@@ -32,6 +32,7 @@ from dataset.pictures import PictureDataset
 from dataset.registry import class_number, least_similar_classes
 from dataset.sources import Sources
 from engine import TrainingError
+from engine.compiled import CompiledModel
 from engine.evaluate import evaluate
 from engine.explain.drawing import draw_slot_maps, output_folder
 from engine.explain.score import score_maps, summary
@@ -49,7 +50,7 @@ from tools.console import run_script, say, start_script
 from tools.ending import finish
 from tools.figures.curves import save_confusion
 from tools.files import check_folder, check_outputs, writable_folder
-from tools.machine import amp_dtype, autocast
+from tools.machine import amp_dtype, autocast, compiles
 from tools.provenance import provenance_text
 from tools.run_log import save_results
 
@@ -80,8 +81,6 @@ def main() -> None:
     draws = run.vis or run.image or ("vis_id" in run.given and "vis" not in run.given)
     if draws or run.explain_metrics or run.report:
         trained.check_explains_itself()
-    if run.compile:
-        trained.model.compile()
     if table and run.image:
         raise ToolError("--predictions is the table of a split, which --image replaces: give --predict instead")
     data = (
@@ -155,7 +154,8 @@ def evaluate_split(
     c = data.num_classes
     confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)  # true by predicted classes
     metrics = evaluate(
-        trained.model, trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
+        CompiledModel(trained.model) if compiles(run.compile, trained.device) else trained.model,
+        trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
         ScouterLoss(
             lambda_value=run.lambda_value, power=run.power, relative=trained.config.get("reference", "none") != "none"
         ), device=trained.device,
