@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from args import expand_runs
-from studies.benchmark.flags import parse_args
+from studies.benchmark.flags import DEFAULT_PARTS, parse_args
 
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and flag errors are immediate
@@ -23,7 +23,7 @@ import torchvision
 
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import data, explain, head, scale, steps
+from studies.benchmark import compilation, data, explain, head, scale, steps
 from tools.console import format_table, run_script, say, set_up_console
 from tools.ending import finish
 from tools.files import check_outputs, has_keys, keep_foreign, write_atomically
@@ -36,6 +36,7 @@ PARTS = {
     "infer": steps.measure_infer,
     "explain": explain.measure,
     "scale": scale.measure,
+    "compile": compilation.measure,
 }
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     where = machine(device)
     say("; ".join(f"{key} {value}" for key, value in where.items()))
     tables: dict[str, list[dict[str, Any]]] = {}
-    for part in dict.fromkeys(args.parts or PARTS):
+    for part in dict.fromkeys(args.parts or DEFAULT_PARTS):
         tables[part] = PARTS[part](run, device)
         say(format_table(tables[part]), several=True)
     if args.json:

@@ -86,7 +86,7 @@ def torchvision_pipeline(data: PictureDataset, index: int, *, augment: bool = Fa
     return transforms_of_torchvision(data.img_size, data.in_chans, augment)(_full_size(data, index))
 
 
-PIPELINES = {
+PIPELINES: dict[str, Callable[[PictureDataset, int], Any]] = {
     "decode": decoded,
     "decode, Pillow resize": resized,
     "published pipeline": published,

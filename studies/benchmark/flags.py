@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import args as flags
 from tools.flags import Parser, one_of, switch
 
-PARTS = ("head", "data", "train", "infer", "explain", "scale")
+PARTS = ("head", "data", "train", "infer", "explain", "scale", "compile")
+DEFAULT_PARTS = PARTS[:-1]  # compilation takes minutes
 
 
 def build_parser() -> Parser:
@@ -17,7 +18,7 @@ def build_parser() -> Parser:
         description="Measure the speed of each part of the program and of its reference.",
     )
     add = parser.add_argument
-    text = f"parts to measure: {', '.join(PARTS)}; all if none is given"
+    text = f"parts to measure: {', '.join(PARTS)}; all but compile if none is given"
     add("parts", nargs="*", type=one_of(*PARTS), metavar="part", help=text)
     add("--quick", **switch(False), help="measure with fewer pictures and rounds")
     add("--json", metavar="FILE", help="also write the tables to this JSON file")
