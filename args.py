@@ -178,7 +178,8 @@ def _machine_flags(add: Add) -> None:
     add("--amp", choices=("off", "auto", "bf16", "fp16"), default="off",
         help="mixed precision of the backbone; the slot head stays in single precision; auto: bf16 where it is fast")
     add("--compile", **switch(False),
-        help="compile the model with torch.compile: starts a minute or more later, then each step is faster")
+        help="compile the model with torch.compile: training and evaluation each start a minute or more later, then "
+             "each step is faster; not used on a CPU, where it may be slower, which a note says")
     add("--tf32", **switch(False),
         help="let GPUs multiply matrices in TensorFloat-32, which PyTorch does in convolutions anyway")
     add("--deterministic", **switch(False),
