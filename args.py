@@ -120,8 +120,8 @@ def _data_flags(add: Add) -> None:
         help="pictures that cannot be read, also those of --image: error names them and stops, skip leaves them out "
              "and counts them")
     add("--aug", type=boolean_or("paper"), default=False, metavar="BOOL|paper",
-        help="augment training pictures; true: flips, affine transform, blur, each with probability 0.5; paper: the "
-             "same with the distribution of the published code (axes scaled apart, shifts right only, random order)")
+        help="augment training pictures as the published code does: flips, affine transform, blur, each with "
+             "probability 0.5, in random order; paper means the same as true")
     add("--aug_policy", type=comma_list(one_of(*AUG_POLICIES)), metavar="NAME[,NAME...]",
         help="more augmentation: trivial (TrivialAugment), erasing (random erasing), mixup, cutmix; a mixed picture "
              "counts in the training accuracy as the class with the larger share")
