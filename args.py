@@ -11,27 +11,29 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
-from engine.explain.settings import MetricSettings
+from engine.explain.attribution.settings import MethodSettings
+from engine.explain.flags import explanation_flags, method_flags
+from engine.explain.settings import METRIC_NAMES, MetricSettings
+from engine.training_flags import loss_flags, optimisation_flags
 from sloter import ModelError
 from sloter.config import SlotConfig, differences, options_of, options_with
 from sloter.original_names import names_model
 from tools import ToolError
-from tools.discovery import config_text, discovery_flags, examples_text
+from tools.completion import ACTIVATION
+from tools.discovery import EXAMPLES, config_text, discovery_flags, examples_text
+from tools.flag_rules import ignored, refusal
 from tools.flags import (
     MAX_WHOLE,
     Formatter,
     Parser,
     Renamed,
+    auto_or,
     boolean,
     boolean_or,
     comma_list,
-    file_or_true,
     number,
-    numbers,
     of_field,
     one_of,
     real,
@@ -43,13 +45,7 @@ from tools.flags import (
 from tools.startup import prepare_imports
 
 AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
-SWEPT = (
-    "num_classes",
-    "lambda_value",
-    "power",
-    "slots_per_class",
-    "fold",
-)  # flags that take a list: a run for each value
+SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class", "fold")  # take a list: a run for each value
 # Flags of the model that are not options of the slot head, and their keys in a checkpoint.
 ARCHITECTURE = {"model": "backbone", "num_classes": "num_classes", "use_slot": "use_slot", "out_stage": "out_stage"}
 # Old name of a flag -> its new name, and a function from the old text to the new value.
@@ -72,17 +68,18 @@ def build_parser(script: str, *, prog: str = "", description: str = "") -> Parse
     parser = Parser(
         prog=prog or f"{script}.py", description=description or DESCRIPTIONS[script], fromfile_prefix_chars="@",
         allow_abbrev=False, formatter_class=Formatter,
-        epilog="Flags can also be read from a file, several per line, with # comments: @recipes/quickstart.txt",
+        epilog="Flags can also be read from a file, several per line, with # comments: @recipes/quickstart.txt. TAB "
+               "completes them in bash and zsh after: pip install argcomplete; " + ACTIVATION,
     )  # fmt: skip
     groups: dict[str, Callable[[Add], None]] = {
         "data": _data_flags,
         "model": _model_flags,
-        "slot head": partial(_add_options, config=SlotConfig),
-        "training (train.py)": _optimisation_flags,
-        "loss and repeats (train.py)": _loss_flags,
+        "slot head": _slot_flags,
+        "training (train.py)": optimisation_flags,
+        "loss and repeats (train.py)": loss_flags,
         "files": _file_flags,
-        "explanations and measurements": _explanation_flags,
-        "attribution methods (torchcam_vis.py)": _method_flags,
+        "explanations and measurements": explanation_flags,
+        "attribution methods (torchcam_vis.py)": method_flags,
         "machine": _machine_flags,
         "what there is to choose from": discovery_flags,
     }
@@ -90,7 +87,7 @@ def build_parser(script: str, *, prog: str = "", description: str = "") -> Parse
         add_flags(parser.add_argument_group(title).add_argument)
     for old, (new, convert) in RENAMED.items():
         parser.add_argument(f"--{old}", action=Renamed, new=new, convert=convert)
-    parser.examples = examples_text(script, parser.prog)
+    parser.examples = examples_text(EXAMPLES.get(script, ()), f"python {parser.prog}")
     return parser
 
 
@@ -123,15 +120,16 @@ def _data_flags(add: Add) -> None:
         help="pictures that cannot be read, also those of --image: error names them and stops, skip leaves them out "
              "and counts them")
     add("--aug", type=boolean_or("paper"), default=False, metavar="BOOL|paper",
-        help="augment training pictures; true: flips, affine transform, blur, each with probability 0.5; paper: the "
-             "same with the distribution of the published code (axes scaled apart, shifts right only, random order)")
+        help="augment training pictures as the published code does: flips, affine transform, blur, each with "
+             "probability 0.5, in random order; paper means the same as true")
     add("--aug_policy", type=comma_list(one_of(*AUG_POLICIES)), metavar="NAME[,NAME...]",
         help="more augmentation: trivial (TrivialAugment), erasing (random erasing), mixup, cutmix; a mixed picture "
              "counts in the training accuracy as the class with the larger share")
     add("--cache", choices=("none", "ram"), default="none",
         help="ram: keep the resized pictures in memory, if they fit into half of the free memory (an error if not)")
-    add("--num_workers", **whole(4, low=0, high=1024),
-        help="processes that load pictures, at most one per core; 0: the script itself loads them")
+    add("--num_workers", type=auto_or(number(int, low=0, high=1024)), default="auto", metavar="N|auto",
+        help="processes that load pictures, at most one per core; 0: the script itself loads them; auto: as many as "
+             "the cores of this process allow beside its threads")
 
 
 def _model_flags(add: Add) -> None:
@@ -157,62 +155,6 @@ def _model_flags(add: Add) -> None:
         help="true: SCOUTER; false: the plain classifier (FC in the paper)")
 
 
-def _optimisation_flags(add: Add) -> None:
-    add("--lr", **real(1e-4, metavar="LR", above=0),
-        help="learning rate of AdamW")
-    add("--sched", choices=("step", "cosine"), default="step",
-        help="learning rate over time: step divides it by 10 every --lr_drop epochs, cosine lowers it to 0")
-    add("--lr_drop", **whole(70, metavar="EPOCHS", low=1),
-        help="epochs between two drops of the step schedule; each drop also saves a numbered checkpoint")
-    add("--warmup_epochs", **real(0.0, metavar="EPOCHS", low=0),
-        help="raise the learning rate linearly from 0 over these first epochs")
-    add("--batch_size", **whole(64, low=1, high=100_000),
-        help="pictures per step and process; an epoch leaves out an incomplete last batch")
-    add("--weight_decay", **real(0.01, low=0),
-        help="weight decay of AdamW; the published code parsed 1e-4 but trained with 0.01, the default here")
-    add("--accum_steps", **whole(1, low=1),
-        help="accumulate the gradients of N batches per step, as if --batch_size were N times as large (batch norm "
-             "and attention penalty still see one batch at a time)")
-    add("--ema", **real(None, metavar="DECAY", above=0, below=1),
-        help="keep an exponential moving average of the weights, with a decay such as 0.999, which is then evaluated "
-             "and saved as the model")
-    add("--grad_checkpointing", **switch(False),
-        help="recompute the backbone's activations in the backward pass: less memory, more time; the running "
-             "statistics of batch norm count each batch twice")
-    add("--clip_grad", **real(None, metavar="NORM", above=0),
-        help="scale the gradient down to this norm if it is larger; if not given, it is never scaled")
-    add("--epochs", **whole(10, low=1),
-        help="number of passes over the training pictures")
-    add("--patience", **whole(None, metavar="EPOCHS", low=1),
-        help="end the run after this many epochs without a better one by --checkpoint_metric; if not given, it has all "
-             "its epochs")
-    add("--checkpoint_metric", choices=("top1", "balanced_accuracy", "auroc", "loss"), default="top1",
-        help="metric of the validation pictures by which <run>_checkpoint_best.pth is the best; a resumed run keeps "
-             "its metric if the flag is not given")
-    add("--start_epoch", **whole(0, low=0),
-        help="number of the first epoch; --resume sets it")
-
-
-def _loss_flags(add: Add) -> None:
-    add("--lambda_value", type=comma_list(number(float, low=0)), default="1.", metavar="X[,X...]",
-        help="weight of the attention penalty (the area loss of the paper): larger values make explanations smaller; a "
-             "comma list trains one run for each value")
-    add("--power", type=comma_list(number(float, above=0)), default="2", metavar="X[,X...]",
-        help="the penalty is the mean attention to this power; a comma list trains one run for each value")
-    add("--class_weights", choices=("none", "balanced"), default="none",
-        help="balanced: a class counts in the cross entropy in inverse proportion to its number of pictures")
-    add("--label_smoothing", **real(0.0, low=0, high=1),
-        help="share of each label that the training loss spreads over all classes")
-    add("--temperature", **real(1.0, above=0),
-        help="divide the logits by this in the training loss; 2 makes up for the low confidence of label smoothing")
-    add("--absent_weight", **real(0.0, low=0, high=1e6),
-        help="weight of the evidence for classes that a picture does not show, in the training loss")
-    add("--seed", **whole(0, low=0, high=2**53),
-        help="seed of initial weights, picture order and augmentation; each repeat adds 1")
-    add("--iterated_evaluation_num", **whole(1, low=1, high=10_000),
-        help="repeat each run with this many seeds; a table gives mean and standard deviation")
-
-
 def _file_flags(add: Add) -> None:
     add("--output_dir", default="saved_model/", metavar="DIR",
         help="folder for checkpoints, log.jsonl and curves.png; '' saves nothing")
@@ -227,58 +169,6 @@ def _file_flags(add: Add) -> None:
              "that train.py writes with the same flags")
 
 
-def _explanation_flags(add: Add) -> None:
-    add("--vis", **switch(False),
-        help="draw explanations; train.py ignores it")
-    add("--vis_id", type=numbers, default="0", metavar="N[,N|-N...]",
-        help="numbers of the validation pictures to explain, such as 0,4,10-19")
-    add("--image", nargs="+", metavar="FILE",
-        help="explain these pictures, or all pictures in these folders, instead of --vis_id, without evaluation")
-    add("--predictions", type=file_or_true, metavar="FILE|true",
-        help="test.py: write a table of the split: a row for each picture with its file, true and predicted class and "
-             "the probability of each class; true: predictions.csv next to the checkpoint")
-    add("--predict", nargs="+", metavar="FILE",
-        help="test.py: predict these pictures, or all pictures in these folders, which have no labels; writes the "
-             "table of --predictions and nothing else")
-    add("--classes", type=comma_list(str), metavar="NAME[,NAME...]",
-        help="explain only these classes, given by name or number")
-    add("--versus", type=comma_list(str), metavar="NAME[,NAME...]",
-        help="also show why a slot model predicts its class rather than each of these, given by name or number; if not "
-             "given, test.py shows why not the true class where the prediction is wrong")
-    add("--vis_dir", metavar="DIR",
-        help="folder for the drawn explanations; vis/<run> next to the checkpoint if not given")
-    add("--grad", **switch(False),
-        help="accepted without effect: the published code needed it to keep the classifier for attribution methods")
-    add("--map", choices=("attention", "evidence"), default="attention",
-        help="map of a slot model to measure or to draw next to other methods; the evidence sums to the logit")
-    add("--explain_metrics", **switch(False),
-        help="measure how good the maps are: area, precision, insertion, deletion, infidelity, sensitivity")
-    add("--metric_images", **whole(None, low=1, high=10**9),
-        help="measure the maps of N pictures, a fixed random sample; the whole split if not given")
-    add("--lsc", metavar="FILE",
-        help="file of the class that a negative model explains for each class, as lines 'class,least similar class'; "
-             "if not given, from WordNet or else from the backbone's features")
-    _add_options(add, MetricSettings)
-    add("--sensitivity_of_all", **switch(False),
-        help="measure the sensitivity of SSCAM and ISCAM too, which takes long")
-    add("--report", metavar="FILE",
-        help="test.py: write a page with accuracy, curves, metrics and maps of 60 pictures, or of those of --vis_id")
-    add("--grad_min_level", **real(0.0, low=0, high=1),
-        help="set values of a drawn attribution map, scaled to 0..1, below this to 0; slot maps are unchanged")
-    add("--cal_area_size", **switch(False),
-        help="put lambda and slots per class into the checkpoint's name; the area itself is always measured")
-    add("--thop", **switch(False),
-        help="print the number of parameters and, for one picture, of multiply-adds, and stop")
-
-
-def _method_flags(add: Add) -> None:
-    add("--methods", type=comma_list(one_of(*METHOD_NAMES)), metavar="NAME[,NAME...]",
-        help=f"attribution methods, from {', '.join(METHOD_NAMES)}; all if not given")
-    add("--cam_layer", metavar="NAME",
-        help="layer of the backbone whose feature map the methods explain; the last one if not given")
-    _add_options(add, MethodSettings)
-
-
 def _machine_flags(add: Add) -> None:
     add("--device", metavar="NAME",
         help="cuda, cuda:1, mps or cpu; the best available if not given (the published default, cuda, is an error "
@@ -288,7 +178,8 @@ def _machine_flags(add: Add) -> None:
     add("--amp", choices=("off", "auto", "bf16", "fp16"), default="off",
         help="mixed precision of the backbone; the slot head stays in single precision; auto: bf16 where it is fast")
     add("--compile", **switch(False),
-        help="compile the model with torch.compile: starts a minute or more later, then each step is faster")
+        help="compile the model with torch.compile: training and evaluation each start a minute or more later, then "
+             "each step is faster; not used on a CPU, where it may be slower, which a note says")
     add("--tf32", **switch(False),
         help="let GPUs multiply matrices in TensorFloat-32, which PyTorch does in convolutions anyway")
     add("--deterministic", **switch(False),
@@ -304,9 +195,9 @@ def _machine_flags(add: Add) -> None:
 # fmt: on
 
 
-def _add_options(add: Add, config: Any) -> None:
-    """Add a flag for each option of a configuration; a swept one takes a comma list."""
-    for field in options_of(config):
+def _slot_flags(add: Add) -> None:
+    """Add a flag for each option of the slot head; a swept one takes a comma list."""
+    for field in options_of(SlotConfig):
         name, keywords = field.metadata["flag"] or field.name, of_field(field)
         if name in SWEPT:
             lists = {"default": str(field.default), "metavar": "N[,N...]"}
@@ -336,31 +227,16 @@ def parse_args(
     for action in silent._actions:
         action.default = argparse.SUPPRESS
     args.given, args.hints = frozenset(vars(silent.read(argv))), tuple(dict.fromkeys(reader.hints))
-    _complete_folds(reader, args, script)
-    for name in SWEPT:
-        values = getattr(args, name)
-        if len(set(values)) < len(values):
-            reader.error(f"argument --{name}: a value is given twice; --iterated_evaluation_num repeats a run")
-        if script != "train" and len(values) > 1:
-            reader.error(f"argument --{name}: {reader.prog} takes one value, not a list")
-    if args.checkpoint and script == "train":
-        reader.error("argument --checkpoint: train.py continues a run with --resume FILE")
-    if args.split != "val" and script == "train":
-        reader.error(f"argument --split: train.py validates on val, not on {args.split}; give the flag to test.py")
+    if "metrics" in args.given and "explain_metrics" not in args.given:
+        args.explain_metrics = True
+    if args.explain_metrics and not metric_names(args):
+        reader.error("argument --metrics: with --sensitivity_samples 0 there is no sensitivity: choose another metric")
+    if fault := refusal(script, reader.prog, vars(args), args.given, lists=SWEPT):
+        reader.error(fault)
+    args.hints += tuple(ignored(script, vars(args), args.given))
+    args.fold = args.fold or (tuple(range(1, args.folds + 1)) if args.folds else (None,))
     prepare_imports()
     return args
-
-
-def _complete_folds(parser: Parser, args: argparse.Namespace, script: str) -> None:
-    """Fill in the folds that are to be trained; (None,) without folds."""
-    if script != "train" and args.folds:
-        parser.error("argument --folds: the checkpoint says which fold it was not trained on; leave the flag out")
-    for flag in ("fold", "groups"):
-        if getattr(args, flag) and not args.folds:
-            parser.error(f"argument --{flag}: it needs the number of folds, such as --folds 5")
-    args.fold = args.fold or (tuple(range(1, args.folds + 1)) if args.folds else (None,))
-    if args.folds and max(args.fold) > args.folds:
-        parser.error(f"argument --fold: there are folds 1 to {args.folds}, not {max(args.fold)}")
 
 
 def expand_runs(args: argparse.Namespace) -> list[argparse.Namespace]:
@@ -475,6 +351,12 @@ def method_settings(run: argparse.Namespace) -> dict[str, Any]:
 def metric_settings(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``MetricSettings``."""
     return {"seed": run.seed, **_values(run, MetricSettings)}
+
+
+def metric_names(run: argparse.Namespace) -> list[str]:
+    """Names of the explanation metrics to measure; without sensitivity if it has no samples."""
+    chosen = METRIC_NAMES if "all" in run.metrics else run.metrics
+    return [name for name in METRIC_NAMES if name in chosen and (name != "sensitivity" or run.sensitivity_samples)]
 
 
 def _values(run: argparse.Namespace, config: Any) -> dict[str, Any]:

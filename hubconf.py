@@ -6,6 +6,7 @@ back; the project's modules keep their references to each other, and their names
 """
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
@@ -58,7 +59,9 @@ def _own_modules() -> Iterator[None]:
         sys.modules.update(foreign)
 
 
-with _own_modules():
+with warnings.catch_warnings(), _own_modules():
+    # huggingface_hub asks for bars of notebooks, and prints a warning where these lack ipywidgets.
+    warnings.filterwarnings("ignore", "IProgress not found")
     import torch
 
     from engine.trained_model import TrainedModel

@@ -1,5 +1,6 @@
 """Evaluate a trained model and, with --vis true, draw the evidence behind its decisions."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
@@ -16,6 +17,7 @@ from args import (
     expand_runs,
     fitted,
     machine_config,
+    metric_names,
     metric_settings,
     name_config,
     parse_args,
@@ -32,26 +34,28 @@ from dataset.pictures import PictureDataset
 from dataset.registry import class_number, least_similar_classes
 from dataset.sources import Sources
 from engine import TrainingError
+from engine.compiled import CompiledModel
 from engine.evaluate import evaluate
 from engine.explain.drawing import draw_slot_maps, output_folder
-from engine.explain.score import score_maps, summary
+from engine.explain.measure import measure
 from engine.explain.settings import MetricSettings
+from engine.explain.slots import slot_claim
+from engine.explain.subjects import slot_subject
 from engine.explain.table import add_row, check_table
 from engine.least_similar import least_similar_by_features
 from engine.predictions import Predictions
 from engine.report import check_report, write_report
-from engine.results import class_results, predict_files, predictions_file
+from engine.results import predict_files, predictions_file, save_split_results
 from engine.trained_model import TrainedModel
 from sloter import ModelError
 from sloter.loss import ScouterLoss
-from tools import ToolError, checkpoint, distributed, run_folder
+from tools import ToolError, checkpoint, distributed, flag_rules, run_folder
 from tools.console import run_script, say, start_script
+from tools.cores import divide_cores
 from tools.ending import finish
-from tools.figures.curves import save_confusion
 from tools.files import check_folder, check_outputs, writable_folder
-from tools.machine import amp_dtype, autocast
+from tools.machine import amp_dtype, autocast, compiles
 from tools.provenance import provenance_text
-from tools.run_log import save_results
 
 logger = logging.getLogger("test")
 
@@ -62,6 +66,7 @@ def main() -> None:
     """Evaluate, measure, draw and report, as the flags request."""
     args = parse_args(script="test")
     device = start_script("test.py", **machine_config(args))
+    args.num_workers = divide_cores(args.num_workers, device).workers
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
     state = run_folder.load_tested(path)
@@ -77,13 +82,9 @@ def main() -> None:
         predict_files(trained, run.predict, table, batch_size=run.batch_size, num_workers=run.num_workers,
                       bad_images=run.bad_images, amp=amp_dtype(run.amp, device))  # fmt: skip
         return
-    draws = run.vis or run.image or ("vis_id" in run.given and "vis" not in run.given)
+    draws = flag_rules.draws("test", vars(run), run.given)
     if draws or run.explain_metrics or run.report:
         trained.check_explains_itself()
-    if run.compile:
-        trained.model.compile()
-    if table and run.image:
-        raise ToolError("--predictions is the table of a split, which --image replaces: give --predict instead")
     data = (
         None if run.image else trained.load_split(run.dataset, split=run.split, **data_config(run, first_classes=True))
     )
@@ -111,12 +112,10 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
 
     Raises:
         DataError: a picture or a class that does not exist.
-        ToolError: flags that exclude each other, or a file that cannot be written.
+        ToolError: a file that cannot be written.
     """
     if data is not None and draws and max(run.vis_id) >= len(data):
         raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(data) - 1}")
-    if data is None and run.explain_metrics:
-        raise ToolError("--explain_metrics true needs the validation split, which --image replaces: leave one out")
     for flag in ("classes", "versus"):
         chosen_classes(run, trained, flag)
     if data is not None and distributed.is_main():
@@ -155,38 +154,22 @@ def evaluate_split(
     c = data.num_classes
     confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)  # true by predicted classes
     metrics = evaluate(
-        trained.model, trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
+        CompiledModel(trained.model) if compiles(run.compile, trained.device) else trained.model,
+        trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
         ScouterLoss(
             lambda_value=run.lambda_value, power=run.power, relative=trained.config.get("reference", "none") != "none"
         ), device=trained.device,
         negative=trained.is_negative, explained=None if lsc is None else torch.tensor(lsc, device=trained.device),
         confusion=confusion, amp=amp_dtype(run.amp, trained.device), collect=found.add,
     )  # fmt: skip
-    name = trained.path.name
-    say(f"{name} on {metrics['images']} pictures of {run.dataset}: top-1 {metrics['top1']:.2%}, "
+    say(f"{trained.path.name} on {metrics['images']} pictures of {run.dataset}: top-1 {metrics['top1']:.2%}, "
         f"top-5 {metrics['top5']:.2%}, loss {metrics['loss']:.4f}, attention {metrics['attn_mean']:.4f}"
         + (f", area {metrics['area']:.4f}" if "area" in metrics else ""))  # fmt: skip
     found.complete()
-    counts = confusion.cpu()
-    per_class = {
-        class_name: float(row[label]) / int(row.sum())
-        for label, (class_name, row) in enumerate(zip(data.class_names, counts, strict=True))
-        if row.sum()
-    }
-    worst, best = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
-    say(f"by class: {per_class[worst]:.2%} ({worst}) to {per_class[best]:.2%} ({best})")
-    if distributed.is_main():
-        origin = trained.provenance(data)
-        record = {"checkpoint": name, **origin, "epoch": trained.state["epoch"], **metrics,
-                  "lambda_value": run.lambda_value, "power": run.power, "per_class": per_class}  # fmt: skip
-        picture, diagram = (
-            trained.path.with_name(f"{trained.run}_{kind}.png") for kind in ("confusion", "calibration")
-        )
-        note = provenance_text(origin)
-        record |= class_results(found, data, top1=metrics["top1"], picture=diagram, table=table, note=note)
-        save_results(trained.path.with_name("results.json"), record)
-        save_confusion(picture, counts.numpy(), data.class_names, note=note)
-        say(f"saved: {trained.path.with_name('results.json')}, {picture}, {diagram}" + (f", {table}" if table else ""))
+    save_split_results(
+        trained, data, found, metrics=metrics, confusion=confusion.cpu(),
+        loss={"lambda_value": run.lambda_value, "power": run.power}, table=table,
+    )  # fmt: skip
     return {"top1": metrics["top1"], "top5": metrics["top5"]}
 
 
@@ -198,17 +181,19 @@ def measure_explanations(
     settings = MetricSettings(**metric_settings(run))
     explained = explained_classes(run, trained, data, lsc=lsc)
     start = time.monotonic()
+    subject = slot_subject(
+        trained, sample, run.map, settings=settings, batch_size=run.batch_size, num_workers=run.num_workers,
+        explained=explained,
+    )  # fmt: skip
     with autocast(trained.device, amp_dtype(run.amp, trained.device)):
-        records = score_maps(
-            trained.explainer(run.map), lambda images: trained.model(images).logits,
-            trained.loader(sample, batch_size=min(run.batch_size, 8), num_workers=run.num_workers),
-            explained=explained, num_classes=data.num_classes, boxes=sample.boxes, settings=settings,
-            batch_size=run.batch_size, sensitivity=run.sensitivity_samples > 0,
+        measured = measure(
+            subject, metric_names(run), num_classes=data.num_classes, boxes=sample.boxes,
+            claim=slot_claim(trained.model, run.map), statistics=trained.statistics,
         )  # fmt: skip
     row: dict[str, Any] = {
         "checkpoint": trained.path.name, "method": method_name(run, trained), **trained.provenance(data),
         "map": run.map, "top1": top1, "explained": None if explained is None else explained.tolist(),
-        "scoring_seconds": time.monotonic() - start, **summary(records, settings),
+        "scoring_seconds": time.monotonic() - start, **measured,
     }  # fmt: skip
     if distributed.is_main():
         add_row(trained.path.parent, row, show=True)

@@ -1,5 +1,6 @@
 """Draw and measure the maps of attribution methods for a plain classifier, next to those of SCOUTER."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
@@ -27,18 +28,20 @@ from dataset.pictures import PictureDataset
 from dataset.registry import class_number
 from dataset.sources import Source, Sources
 from engine import TrainingError
-from engine.explain.attribution.registry import METHODS, Attribution, build_explainer
+from engine.explain.attribution.registry import METHODS, Attribution, build_explainer, claim_of
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel
 from engine.explain.drawing import caption, draw_contrasts, output_folder
 from engine.explain.interface import Explainer
-from engine.explain.score import score_maps, summary
+from engine.explain.measure import measure, passes
 from engine.explain.settings import MetricSettings
+from engine.explain.subjects import method_subject
 from engine.explain.table import add_row, check_table, show_table
 from engine.trained_model import TrainedModel
 from sloter import ModelError
-from tools import ToolError, checkpoint, distributed, run_folder
+from tools import ToolError, checkpoint, distributed, flag_rules, run_folder
 from tools.console import progress, run_script, say, start_script
+from tools.cores import divide_cores
 from tools.ending import finish
 from tools.figures.explanations import NEGATIVE, POSITIVE
 from tools.figures.methods import save_method_figure, save_method_files
@@ -67,6 +70,7 @@ def main() -> None:
     """Draw and measure the maps of a plain classifier, as the flags request."""
     args = flags.parse_args(script="torchcam_vis")
     device = start_script("torchcam_vis.py", **flags.machine_config(args))
+    args.num_workers = divide_cores(args.num_workers, device).workers
     run = flags.expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else plain_checkpoint(run)
     state = run_folder.load_tested(path)
@@ -87,9 +91,8 @@ def main() -> None:
     classes = [class_number(name, names) for name in run.classes] if run.classes else list(range(len(names)))
     versus = [class_number(name, names, flag="--versus") for name in run.versus or ()]
     options = MethodSettings(**flags.method_settings(run))
-    draws = run.vis or run.image or "vis_id" in run.given or not run.explain_metrics
     drawn = {"data": None if run.image else data, "numbers": run.vis_id, "files": run.image}
-    own = draws and distributed.is_main()
+    own = flag_rules.draws("torchcam_vis", vars(run), run.given) and distributed.is_main()
     sources = Sources(trained.in_chans, **drawn, bad_images=run.bad_images) if own else None
     explained = Explained(trained, split, build_all(run, trained, split, data, options), classes, versus, options)
     with distributed.main_first():  # drawing may take hours, for which no collective would wait
@@ -237,29 +240,33 @@ def measure_all(run: argparse.Namespace, explained: Explained, data: PictureData
     """Measure every method on the same pictures; the row of each is saved before the next begins."""
     trained, split, options = explained.trained, explained.split, explained.options
     sample = data.sample(run.metric_images or len(data), seed=run.seed).without_bad_boxes()
-    settings = MetricSettings(**flags.metric_settings(run))
+    settings, chosen = MetricSettings(**flags.metric_settings(run)), flags.metric_names(run)
     zeros = torch.zeros(min(run.batch_size, 16), *split.image_shape, device=trained.device)
     forward, rows = seconds_of_forward(split, zeros), []
     for name, explainer in explained.explainers.items():
         start = time.monotonic()
-        sensitivity = run.sensitivity_samples > 0 and (name not in SLOW_SENSITIVITY or run.sensitivity_of_all)
-        explanations = 1 + (run.sensitivity_samples if sensitivity else 0)
-        forwards = 2 * settings.steps + settings.infidelity_samples
+        left_out = () if run.sensitivity_of_all or name not in SLOW_SENSITIVITY else ("sensitivity",)
+        names = [metric for metric in chosen if metric not in left_out]
+        if not names:
+            logger.warning("%s is left out: its sensitivity is measured with --sensitivity_of_all true", name)
+            continue
+        forwards, explanations = passes(names, settings)
         expected = forward * (forwards + explanations * METHODS[name].cost(split, options, 1)) * len(sample)
         if expected > ANNOUNCED_SECONDS:
             say(f"{name}: about {expected / distributed.world_size():.0f} s for {len(sample)} pictures")
-        records = score_maps(
-            explainer, split,
-            trained.loader(sample, batch_size=min(run.batch_size, 8), num_workers=run.num_workers),
-            boxes=sample.boxes, settings=settings, batch_size=run.batch_size, sensitivity=sensitivity, title=name,
+        subject = method_subject(
+            trained, sample, split, explainer, data=data, settings=settings, batch_size=run.batch_size,
+            num_workers=run.num_workers, options=options, seed=run.seed, redraws="random_head" in names,
         )  # fmt: skip
+        measured = measure(
+            subject, names, boxes=sample.boxes, claim=claim_of(name, split), statistics=trained.statistics
+        )
         seconds = time.monotonic() - start
         row = {"checkpoint": trained.path.name, "method": name, **trained.provenance(data), "cam_layer": run.cam_layer,
-               "method_settings": asdict(options), "scoring_seconds": seconds,
-               **summary(records, settings)}  # fmt: skip
+               "method_settings": asdict(options), "scoring_seconds": seconds, **measured}  # fmt: skip
         if distributed.is_main():
             rows = add_row(trained.path.parent, row)
-            say(f"{name}: {len(records)} pictures in {seconds:.0f} s")
+            say(f"{name}: {measured['images']} pictures in {seconds:.0f} s")
     if distributed.is_main():
         show_table(trained.path.parent, rows)
 

@@ -1,5 +1,6 @@
 """Train SCOUTER, or the plain classifier that it is compared with."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals, hold_stop_signals
 
 if __name__ == "__main__":
@@ -23,6 +24,7 @@ from dataset import DataError
 from dataset.balance import class_counts
 from dataset.cache import cache_pictures
 from dataset.check import warn_of_shared
+from dataset.known_files import KnownFiles
 from dataset.loaders import build_loader, usable_workers
 from dataset.pictures import PictureDataset
 from dataset.registry import build_dataset, dataset_spec, least_similar_classes
@@ -33,7 +35,8 @@ from engine.cost import cost_of
 from engine.evaluate import evaluate
 from engine.followed import draw_followed
 from engine.initial_model import build_initial
-from engine.opening import announce
+from engine.known_pictures import known_pictures
+from engine.opening import announce, announce_start
 from engine.plain_classifier import fold_folder, load_plain
 from engine.run_files import RunFiles, check_run_files, how_to_continue
 from engine.session import Session, TrainingOptions, check_same_model
@@ -48,10 +51,11 @@ from sloter.slot_model import SlotModel, build_model
 from sloter.weights import InitialWeights, continued_weights, initial_weights
 from tools import ToolError, checkpoint, distributed, run_folder, sweep
 from tools.console import run_script, say, start_script
+from tools.cores import divide_cores
 from tools.distributed.preemption import Interrupted, StopRequest
 from tools.ending import finish
 from tools.folder_lock import Lock, held
-from tools.machine import amp_dtype, memory_format
+from tools.machine import amp_dtype, compiles, memory_format
 from tools.provenance import data_text
 from tools.run_log import epoch_line
 from tools.tensorboard import check_tensorboard
@@ -62,7 +66,9 @@ logger = logging.getLogger("train")
 def main() -> None:
     """Train the run, or all runs of the sweep, that the flags describe."""
     args = flags.parse_args()
-    stop = StopRequest(start_script("train.py", **flags.machine_config(args)))
+    device = start_script("train.py", **flags.machine_config(args))
+    args.threads, args.num_workers = divide_cores(args.num_workers, device)
+    stop = StopRequest(device)
     if args.tensorboard and args.output_dir:
         check_tensorboard()
     runs = flags.expand_runs(args)
@@ -160,7 +166,7 @@ def train_epoch(
     distributed.share_buffers(session.evaluated)
     found = session.best.collector()
     val = evaluate(
-        session.evaluated, session.val_loader, session.criterion, device=session.device, negative=session.is_negative,
+        session.evaluator, session.val_loader, session.criterion, device=session.device, negative=session.is_negative,
         explained=session.explained, amp=session.amp, remedy=REMEDY, collect=found.add if found else None,
     )  # fmt: skip
     val |= class_means(found)
@@ -178,39 +184,44 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
     vars(run).update(flags.validation_config(run, state))
-    train_set, val_set = load_split(run, "train", state), load_split(run, "val", state)
+    known = known_pictures(run.dataset_dir)
+    train_set, val_set = (load_split(run, split, state, known) for split in ("train", "val"))
     if distributed.is_main():
-        warn_of_shared(train_set.listing, val_set.listing)
+        warn_of_shared(train_set.listing, val_set.listing, known=known)
     config, start, model = prepare_model(run, train_set, state, device)
     loader = make_loaders(run, train_set, val_set, start.statistics, device)
-    if isinstance(model, SlotModel) and run.slot_init == "means" and not state:
-        plain = loader(dataset=train_set.plain(), train=False)
-        set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
             **flags.validation_config(run)}  # fmt: skip
     if data["cross_validation"]:
         data["cross_validation"] = {**data["cross_validation"], "held_out": list(val_set.listing.held_out)}
     configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source,
                "run_id": run_folder.run_id(state)}  # fmt: skip
+    announce(
+        name, model, train_set, val_set, device=device, configs=configs, resumed=state is not None,
+        weighted=run.class_weights == "balanced",
+    )  # fmt: skip
     negative = run.use_slot and run.loss_status < 0
     lsc = least_similar_classes(val_set, run.lsc) if negative else None
+    if isinstance(model, SlotModel) and run.slot_init == "means" and not state:
+        plain = loader(dataset=train_set.plain(), train=False)
+        set_class_means(model, plain, num_classes=train_set.num_classes, amp=amp)
     mixing = batch_mixing(run.aug_policy or (), train_set.num_classes)
     session = Session(
         name, model, configs=configs | {"train_config": flags.plain_settings(run)},
         train_loader=loader(dataset=train_set, train=True, mixing=mixing),
         val_loader=loader(dataset=val_set, train=False), criterion=make_criterion(run, train_set).to(device),
-        options=TrainingOptions(**flags.training_options(run)), device=device, amp=amp,
+        options=TrainingOptions(**flags.training_options(run) | {"compile": compiles(run.compile, device)}),
+        device=device, amp=amp,
         explained=None if lsc is None else torch.tensor(lsc, device=device),
         best=Best(**flags.best_config(run, state)), state=state,
     )  # fmt: skip
-    announce(
-        session, train_set, val_set, batch_size=run.batch_size, resumed=state["train_config"] if state else None,
-        weighted=run.class_weights == "balanced",
-    )  # fmt: skip
+    announce_start(session, batch_size=run.batch_size, resumed=state["train_config"] if state else None)
     return session
 
 
-def load_split(run: argparse.Namespace, split: str, state: dict[str, Any] | None = None) -> PictureDataset:
+def load_split(
+    run: argparse.Namespace, split: str, state: dict[str, Any] | None = None, known: KnownFiles | None = None
+) -> PictureDataset:  # fmt: skip
     """The pictures of a split, with the classes of a resumed run in its order.
 
     One process downloads or checks the pictures before the others read them.
@@ -221,7 +232,9 @@ def load_split(run: argparse.Namespace, split: str, state: dict[str, Any] | None
     if count and config["num_classes"] in (None, count):  # check_same_model refuses another number
         config |= {name: stored.get(name) for name in ("class_names", "wnids")}
     with distributed.main_first():
-        return build_dataset(run.dataset, split, augment=run.aug, policies=run.aug_policy or (), **config)
+        return build_dataset(
+            run.dataset, split, augment=run.aug, policies=run.aug_policy or (), known=known, **config
+        )  # fmt: skip
 
 
 def make_loaders(

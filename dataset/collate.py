@@ -1,5 +1,6 @@
 """Stacking of the samples of a batch, with or without those that could not be decoded."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,10 @@ def collate(
     if memory_format == torch.channels_last:
         images = torch.stack([s.image.permute(1, 2, 0) for s in samples]).permute(0, 3, 1, 2)  # (b, ch, H, W)
     else:
-        images = torch.stack([s.image for s in samples])  # (b, ch, H, W)
+        pixels = np.empty((len(samples), *samples[0].image.shape), np.uint8)  # (b, ch, H, W)
+        for place, sample in zip(pixels, samples, strict=True):
+            place[:] = sample.image.numpy()  # twice as fast as torch.stack, which converts pixel by pixel
+        images = torch.from_numpy(pixels)
     return images, torch.tensor([s.label for s in samples]), torch.tensor([s.number for s in samples])
 
 

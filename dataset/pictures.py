@@ -5,6 +5,7 @@ import errno
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import Transform
 
 from dataset import DataError, Listing
 from dataset.boxes import boxes_in_frame, read_voc
 from dataset.cache import PictureCache
 from dataset.modes import decode, orientation
+from dataset.random_steps import Step, seeded
 from dataset.transforms import resized
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class PictureDataset(Dataset[Sample]):
         img_size: tuple[int, int],
         in_chans: int,
         num_classes: int,
-        augment: Transform | None = None,
+        augment: Step | None = None,
         bad_images: str = "error",
     ) -> None:
         self.bad_images = bad_images
@@ -137,9 +138,7 @@ class PictureDataset(Dataset[Sample]):
         index, seed = item if isinstance(item, tuple) else (item, None)
         image = self.pixels(index)
         if self.augment is not None:
-            with torch.random.fork_rng(devices=[], enabled=seed is not None):
-                if seed is not None:
-                    torch.manual_seed(seed)
+            with nullcontext() if seed is None else seeded(seed):
                 image = self.augment(image)
         return Sample(image, self.listing.labels[index], index)
 

@@ -18,6 +18,7 @@ from dataset.cub200 import list_cub200
 from dataset.folder import list_folder
 from dataset.folds import fold_listing
 from dataset.imagenet import list_imagenet
+from dataset.known_files import KnownFiles
 from dataset.mnist import list_fashion_mnist, list_kmnist, list_mnist, list_mnist5k
 from dataset.pictures import PictureDataset
 from dataset.similarity import least_similar, read_lsc
@@ -97,6 +98,7 @@ def build_dataset(
     class_names: Sequence[str] | None = None,
     wnids: Sequence[str] | None = None,
     complete: bool = True,
+    known: KnownFiles | None = None,
 ) -> PictureDataset:
     """Build a split of a dataset.
 
@@ -116,6 +118,7 @@ def build_dataset(
             ``num_classes`` is; None for the dataset's own order.
         wnids: WordNet id of each of these outputs, if it is known.
         complete: the data must have every class of ``class_names``.
+        known: picture files that are not to be checked again unless they have changed.
 
     Raises:
         DataError: an unknown dataset, missing or unusable data, or classes that do not fit the data.
@@ -145,8 +148,8 @@ def build_dataset(
         listing = matched(listing, class_names, selects=spec.first_classes, complete=complete, wnids=wnids)
         num_classes = len(class_names)
     if not isinstance(listing.pictures, np.ndarray):
-        listing = check_pictures(listing, bad_images)
-    transform = augmentation(img_size, augment=augment, policies=policies) if split.startswith("train") else None
+        listing = check_pictures(listing, bad_images, known)
+    transform = augmentation(augment=augment, policies=policies) if split.startswith("train") else None
     data = PictureDataset(
         listing, img_size=img_size, in_chans=spec.in_chans, num_classes=num_classes, augment=transform,
         bad_images=bad_images,
@@ -199,7 +202,7 @@ def build_validation(
 
 def warn_of_training_pictures(
     name: str, test: Listing, *, dataset_dir: str | None, val_ratio: float = 0.2, val_from_train: bool = False,
-    **others: Any,
+    known: KnownFiles | None = None, **others: Any,
 ) -> None:  # fmt: skip
     """Warn of pictures of a test split that are also training pictures of the same folder.
 
@@ -208,7 +211,7 @@ def warn_of_training_pictures(
     Args:
         name: key of :data:`DATASETS`.
         test: the test split.
-        dataset_dir, val_ratio, val_from_train: of :func:`build_dataset`, which has ``others``, too.
+        dataset_dir, val_ratio, val_from_train, known: of :func:`build_dataset`, which has ``others``, too.
     """
     spec = dataset_spec(name)
     if spec.test_split != "test" or dataset_dir is None:
@@ -217,7 +220,7 @@ def warn_of_training_pictures(
         train = spec.list_split(Path(dataset_dir), "train", val_ratio=val_ratio, val_from_train=val_from_train)
     except DataError:
         return
-    warn_of_shared(train, test, "test")
+    warn_of_shared(train, test, "test", known)
 
 
 def least_similar_classes(data: PictureDataset, lsc: str | None) -> list[int] | None:

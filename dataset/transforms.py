@@ -4,7 +4,6 @@ Pictures stay uint8 until the batch is on the device, where ``mixup`` and ``cutm
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from dataset.paper_augmentation import paper_augmentation
+from dataset.random_steps import Step
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 # Stronger augmentation than the paper's, picture by picture. Erasing fills with black, since the pixels are not
@@ -29,16 +29,6 @@ BATCH_POLICIES: dict[str, Callable[[int], v2.Transform]] = {
 }
 
 
-class SeparableBlur(v2.GaussianBlur):
-    """Gaussian blur of rows, then of columns: the same result as torchvision's in half the time."""
-
-    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
-        """Blur pictures (..., ch, H, W); called by torchvision."""
-        width, height = self.kernel_size
-        rows = F.gaussian_blur(inpt.float(), [width, 1], params["sigma"])
-        return F.gaussian_blur(rows, [1, height], params["sigma"]).round_().to(inpt.dtype)
-
-
 def resized(picture: Image.Image, img_size: tuple[int, int]) -> Tensor:
     """Resize a grey or RGB picture to (ch, H, W) uint8 as in the paper: bilinear, antialiased, aspect not kept."""
     pixels = torch.from_numpy(np.array(picture))  # (H', W') or (H', W', ch)
@@ -46,35 +36,25 @@ def resized(picture: Image.Image, img_size: tuple[int, int]) -> Tensor:
     return F.resize(pixels, list(img_size), antialias=True)  # (ch, H, W)
 
 
-def augmentation(
-    img_size: tuple[int, int], *, augment: bool | str, policies: Sequence[str] = ()
-) -> v2.Transform | None:  # fmt: skip
+def augmentation(*, augment: bool | str, policies: Sequence[str] = ()) -> Step | None:
     """Build the random transform of single training pictures (ch, H, W) uint8; None if there is nothing to do.
 
     Args:
-        img_size: (H, W) of the pictures.
-        augment: True for flips, affine transform and blur, each with probability 0.5; ``paper`` for those of the
-            published code, see :mod:`dataset.paper_augmentation`; False for neither.
+        augment: True or ``paper`` for the flips, affine transform and blur of the published code, see
+            :mod:`dataset.paper_augmentation`; False for none of them.
         policies: keys of :data:`POLICIES` to include; those of :data:`BATCH_POLICIES` are for :func:`batch_mixing`.
 
     Raises:
         ValueError: an unknown policy.
     """
     _check(policies)
-    steps: list[v2.Transform] = []
-    if augment == "paper":
+    steps: list[Step] = []
+    if augment:
         steps.append(paper_augmentation())
-    elif augment:
-        steps += [
-            v2.RandomHorizontalFlip(0.5),
-            v2.RandomVerticalFlip(0.5),
-            v2.RandomApply([v2.RandomAffine(10, translate=(0.1, 0.1), scale=(0.8, 1), interpolation=BILINEAR)]),
-            # 19 pixels cover three standard deviations of the widest blur; padding by reflection must stay below the
-            # size of the picture.
-            v2.RandomApply([SeparableBlur(min(19, 2 * min(img_size) - 1), sigma=(0.1, 3.0))]),
-        ]
     steps += [make() for name, make in POLICIES.items() if name in policies]
-    return v2.Compose(steps) if steps else None
+    if len(steps) < 2:
+        return steps[0] if steps else None
+    return v2.Compose(steps)
 
 
 def batch_mixing(policies: Sequence[str], num_classes: int) -> v2.Transform | None:

@@ -17,8 +17,9 @@ PR_SET_PDEATHSIG = 1  # option of prctl(2): signal to be sent when the parent en
 
 
 def usable_workers(num_workers: int) -> int:
-    """Limit the number of workers to the number of cores; more would only compete for them."""
-    return min(num_workers, os.cpu_count() or 1)
+    """Limit the number of workers to the cores that this process may run on; more would only compete for them."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(num_workers, bound)
 
 
 @contextlib.contextmanager

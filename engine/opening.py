@@ -4,10 +4,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from dataset.balance import imbalance
 from dataset.pictures import PictureDataset
 from engine.cost import parameters
 from engine.session import Session
+from sloter.backbone import FeatureModel
 from tools import distributed
 from tools.console import say
 from tools.run_folder import changes
@@ -18,40 +21,52 @@ MIN_CLASSES_FOR_HINT = 50  # the published form is known to lose accuracy from t
 
 
 def announce(
-    session: Session, train_set: PictureDataset, val_set: PictureDataset, *, batch_size: int,
-    resumed: Mapping[str, Any] | None, weighted: bool,
+    name: str, model: FeatureModel, train_set: PictureDataset, val_set: PictureDataset, *, device: torch.device,
+    configs: Mapping[str, Any], resumed: bool, weighted: bool,
 ) -> None:  # fmt: skip
-    """Print the opening lines of a run.
+    """Print the model and the data of a run; called before anything that takes long, such as the initial slots.
 
     Args:
-        session: the run.
+        name: name of the run.
+        model: the model.
         train_set, val_set: its pictures.
-        batch_size: pictures per step and process.
-        resumed: ``train_config`` of the checkpoint that the run continues; None for a new run.
+        device: device of the model.
+        configs: ``model_config`` and ``initial_weights`` of the checkpoint.
+        resumed: whether the run continues a checkpoint.
         weighted: whether the loss weights the classes.
     """
-    stopped, options, world = session.stopped, session.options, distributed.world_size()
-    if resumed is not None:
-        where = f"{stopped['images']} pictures into epoch {session.start + 1}" if stopped else f"epoch {session.start}"
-        say(f"continuing from {where}{changes(resumed, session.configs['train_config'])}")
-    c = train_set.num_classes
+    c, world = train_set.num_classes, distributed.world_size()
     processes = f", {world} processes" if distributed.active() else ""
-    say(f"{session.name}: {len(train_set)} training and {len(val_set)} validation pictures, {c} classes, "
-        f"{parameters(session.model)[0]:,} trainable parameters, {session.device.type}{processes}")  # fmt: skip
-    if resumed is None and (source := session.configs["initial_weights"]):
+    say(f"{name}: {len(train_set)} training and {len(val_set)} validation pictures, {c} classes, "
+        f"{parameters(model)[0]:,} trainable parameters, {device.type}{processes}")  # fmt: skip
+    if not resumed and (source := configs["initial_weights"]):
         say(f"initial weights of the backbone: {source}")
     if train_set.listing.source:
         left = train_set.listing.left_for_testing
         rest = f"; {left} is left for testing: test.py --split test" if left else ""
         say(f"training on {train_set.listing.source}, validation on {val_set.listing.source}{rest}")
-    if world > 1:
-        batch = batch_size * options.accum_steps
-        logger.warning("global batch %d x %d = %d pictures; --lr stays %g, scaled linearly it would be %g",
-                       batch, world, batch * world, options.lr, options.lr * world)  # fmt: skip
-    if session.configs["model_config"].get("attention") == "paper" and c >= MIN_CLASSES_FOR_HINT:
+    if configs["model_config"].get("attention") == "paper" and c >= MIN_CLASSES_FOR_HINT:
         logger.warning("%d classes: the published form of attention loses accuracy from about %d classes on; try "
                        "@recipes/direct.txt", c, MIN_CLASSES_FOR_HINT)  # fmt: skip
     if note := imbalance(train_set):
         say(f"{note}; {'weighted in the loss' if weighted else '--class_weights balanced weights them in the loss'}")
+
+
+def announce_start(session: Session, *, batch_size: int, resumed: Mapping[str, Any] | None) -> None:
+    """Print where the training of a run starts.
+
+    Args:
+        session: the run.
+        batch_size: pictures per step and process.
+        resumed: ``train_config`` of the checkpoint that the run continues; None for a new run.
+    """
+    stopped, options, world = session.stopped, session.options, distributed.world_size()
+    if resumed is not None:
+        where = f"{stopped['images']} pictures into epoch {session.start + 1}" if stopped else f"epoch {session.start}"
+        say(f"continuing from {where}{changes(resumed, session.configs['train_config'])}")
+    if world > 1:
+        batch = batch_size * options.accum_steps
+        logger.warning("global batch %d x %d = %d pictures; --lr stays %g, scaled linearly it would be %g",
+                       batch, world, batch * world, options.lr, options.lr * world)  # fmt: skip
     if session.start >= options.epochs:
         say(f"all {options.epochs} epochs are done; give a larger --epochs to continue")

@@ -9,7 +9,7 @@ from torch import Tensor
 from dataset.sources import Source, Sources
 from engine.explain.result import LIKELY_CLASSES
 from engine.explain.slots import Explanation, interesting_classes
-from engine.explain.table import metric_cells, read_metrics
+from engine.explain.table import metric_tables, read_metrics
 from engine.trained_model import TrainedModel
 from tools import ToolError
 from tools.console import progress, say
@@ -52,16 +52,18 @@ def write_report(
     cards = [report_card(models, source) for source in progress(sources, "report")]
     try:
         measured = read_metrics(first.path.parent)
-        rows, faults = metric_cells(measured), mixed(measured)
+        tables, faults = metric_tables(measured), mixed(measured)
         if measured and not all(same_data(row, origin) for row in measured):
             faults.append("scores of other data than those of this page are among them")
     except ToolError:
-        rows, faults = [], []  # no metrics yet
+        tables, faults = {}, []  # no metrics yet
     title = f"{first.run}: {first.config['backbone']} on {dataset}"
     records = read_records(first.path.parent / "log.jsonl")
     data = provenance_text(origin) + "".join(f", {m.run} {file_fingerprint(m.path)}" for m in models[1:])
     writable_folder(file.parent)
-    save_report(file, Report(title, first.state["train_config"], accuracy, rows, records, cards, data, faults))
+    save_report(file, Report(
+        title, first.state["train_config"], accuracy, tables.pop("", []), records, cards, data, faults, tables
+    ))  # fmt: skip
     say(f"report of {len(cards)} picture(s): {file}")
 
 

@@ -1,6 +1,6 @@
 """What test.py prints and writes about the predictions of a split, or of pictures without labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from tools import ToolError
 from tools.console import format_table, say
 from tools.distributed import is_main
 from tools.figures.calibration import save_reliability
+from tools.figures.curves import save_confusion
 from tools.files import check_outputs, writable_folder
+from tools.provenance import provenance_text
+from tools.run_log import save_results
 
 MAX_CLASSES_IN_TABLE = 30
 
@@ -40,6 +43,41 @@ def predictions_file(given: str | bool | None, checkpoint: Path, *, needed: bool
         writable_folder(path.parent)
         check_outputs(path)
     return path
+
+
+def save_split_results(
+    trained: TrainedModel, data: PictureDataset, found: Predictions, *, metrics: Mapping[str, Any],
+    confusion: torch.Tensor, loss: Mapping[str, float], table: Path | None,
+) -> None:  # fmt: skip
+    """Print the figures of each class, and write ``results.json`` and two diagrams next to the checkpoint.
+
+    Args:
+        trained: the model.
+        data: the split.
+        found: the predictions, of all processes.
+        metrics: see :func:`engine.evaluate.evaluate`.
+        confusion: (c, c) numbers of pictures, true by predicted classes, on the CPU.
+        loss: parameters of the loss, for ``results.json``.
+        table: file of the table of predictions; None for no table.
+    """
+    per_class = {
+        name: float(row[label]) / int(row.sum())
+        for label, (name, row) in enumerate(zip(data.class_names, confusion, strict=True))
+        if row.sum()
+    }
+    worst, best = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
+    say(f"by class: {per_class[worst]:.2%} ({worst}) to {per_class[best]:.2%} ({best})")
+    if not is_main():
+        return
+    origin, path = trained.provenance(data), trained.path.with_name("results.json")
+    picture, diagram = (trained.path.with_name(f"{trained.run}_{kind}.png") for kind in ("confusion", "calibration"))
+    note = provenance_text(origin)
+    record = {"checkpoint": trained.path.name, **origin, "epoch": trained.state["epoch"], **metrics, **loss,
+              "per_class": per_class}  # fmt: skip
+    record |= class_results(found, data, top1=metrics["top1"], picture=diagram, table=table, note=note)
+    save_results(path, record)
+    save_confusion(picture, confusion.numpy(), data.class_names, note=note)
+    say(f"saved: {path}, {picture}, {diagram}" + (f", {table}" if table else ""))
 
 
 def class_results(

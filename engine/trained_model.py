@@ -22,6 +22,7 @@ from engine.explain.attribution.split_model import SplitModel
 from engine.explain.interface import Explainer
 from engine.explain.result import PictureExplanation
 from engine.explain.slots import explain_pictures, slot_explainer
+from engine.known_pictures import known_pictures
 from engine.pretrained import read_folder, save_folder
 from sloter.backbone import grid_features
 from sloter.config import complete_config
@@ -160,6 +161,7 @@ class TrainedModel:
         Raises:
             DataError: see :func:`dataset.registry.build_validation`.
         """
+        data_config["known"] = known_pictures(data_config.get("dataset_dir"))
         with distributed.main_first():
             data = build_validation(
                 dataset, in_chans=self.in_chans, class_names=self._names, split=split,

@@ -3,17 +3,44 @@
 The table is written into docs/backbones.md. A module that is not in it yet is tried with its smallest model.
 """
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
+import argparse
+import difflib
 import logging
 import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tools.discovery import examples_text
+from tools.flags import Parser
+
+EXAMPLES = (("renew every row", ""), ("try a module of timm, or renew its row", "convnext"))
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the flags; an invalid one exits with one line and code 2."""
+    parser = Parser(
+        prog="python -m studies.backbones",
+        description="Try one small model of every module of timm as a backbone, and write docs/backbones.md.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="modules of timm, such as convnext; all if none")
+    parser.examples = examples_text(EXAMPLES, parser.prog)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse_args()  # before the heavy imports, so that --help is immediate
 
 import timm
 import torch
 
 from sloter import ModelError
 from sloter.slot_model import build_model
+from tools import ToolError
+from tools.console import run_script
+from tools.ending import finish
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
 START, END = "<!-- backbones -->\n", "<!-- /backbones -->"
@@ -132,8 +159,11 @@ def model_of(line: str) -> str:
 def main() -> None:
     """Walk the modules that are named, by default all, and write their rows into the page."""
     logging.disable(logging.WARNING)
-    modules = timm.list_modules()
-    for module in sys.argv[1:] or modules:
+    modules, chosen = timm.list_modules(), parse_args().modules
+    if unknown := [name for name in chosen if name not in modules]:
+        near = difflib.get_close_matches(unknown[0], modules, n=1)
+        raise ToolError(f"{unknown[0]}: timm has no such module" + (f"; did you mean {near[0]}?" if near else ""))
+    for module in chosen or modules:
         rows = rows_of_page()
         rows[module] = row(module, model_of(rows[module]) if module in rows else smallest(module))
         print(rows[module], flush=True)
@@ -143,4 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(run_script(main, "backbones", (ModelError,)))

@@ -1,5 +1,6 @@
 """Put the explanation metrics of several runs into one table: ``python -m studies.compare FOLDER ...``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
@@ -12,7 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.discovery import examples_text
 from tools.flags import Parser
+
+EXAMPLES = (
+    ("print one table of two runs", "runs/paper runs/direct"),
+    ("write it, too", "runs/paper runs/direct --output_dir runs/compared"),
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,13 +31,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("tables", nargs="+", metavar="FOLDER", help="folder with a metrics.json, or that file")
     parser.add_argument("--output_dir", metavar="DIR", help="folder for the common metrics.json, .csv and .png")
+    parser.examples = examples_text(EXAMPLES, parser.prog)
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and flag errors are immediate
 
-from engine.explain.table import check_table, key_of, metric_cells, read_metrics, write_table
+from engine.explain.table import check_table, key_of, metric_tables, read_metrics, write_table
 from tools import ToolError
 from tools.console import format_table, run_script, say, set_up_console
 from tools.ending import finish
@@ -56,8 +64,10 @@ def main() -> None:
             rows[key_of(row)] = row
     if not rows:
         raise ToolError(f"{', '.join(args.tables)}: no rows; test.py --explain_metrics true writes some")
-    cells = metric_cells([*rows.values()])
-    say(format_table([{k: v for k, v in row.items() if k != "checkpoint"} for row in cells]), several=True)
+    for title, cells in metric_tables([*rows.values()]).items():
+        apart = len({(row.get("data"), row["method"]) for row in cells}) == len(cells)  # without the long names
+        shown = [{k: v for k, v in row.items() if k != "checkpoint"} for row in cells] if apart else cells
+        say("\n".join(filter(None, [title, format_table(shown)])), several=True)
     for fault in mixed([*rows.values()]):
         logger.warning(fault)
     if args.output_dir:

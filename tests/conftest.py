@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,12 @@ TINY = (
     "--dataset MNIST5k --num_classes 2 --model test_resnet --pre_trained false --out_stage 2 --img_size 32 "
     "--attention qknorm --slots_per_class 1 --num_workers 0 --device cpu --lr 2e-3"
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_records_of_the_user(tmp_path_factory):
+    """Records of checked pictures are kept apart from those of the user."""
+    os.environ["SCOUTER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +186,49 @@ def write_picture(path: Path, *, size: tuple[int, int] = (40, 30), colour: tuple
 @pytest.fixture
 def picture_writer():
     return write_picture
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Chromium without a window, driven by playwright; skips the test unless both are installed."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the browser test needs playwright: pip install -r requirements-browser.txt"
+    )
+    names = (os.environ.get("CHROME", ""), "chromium", "chromium-browser", "google-chrome")
+    binary = next((found for name in names if name and (found := shutil.which(name))), None)
+    if binary is None:
+        pytest.skip("the browser test needs Chromium: apt-get install chromium, or CHROME, its path")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=binary, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """Opens pages, and collects what the browser complains about and which addresses it asks for."""
+
+    def __init__(self, browser):
+        self.browser, self.contexts, self.complaints, self.urls = browser, [], [], []
+
+    def __call__(self, url, *, width=1400, height=900, mode="light", motion="no-preference"):
+        context = self.browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=mode, reduced_motion=motion, accept_downloads=True
+        )
+        self.contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.urls.append(request.url))
+        page.goto(url)
+        return page
+
+
+@pytest.fixture
+def tab(chromium):
+    """Function that opens a page; after the test the browser must have no complaints."""
+    tab = Tab(chromium)
+    yield tab
+    for context in tab.contexts:
+        context.close()
+    assert tab.complaints == []

@@ -27,7 +27,7 @@ def test_published_lines_parse(line, script):
             assert got == value
 
 
-def test_defaults_are_those_of_the_published_code_except_two():
+def test_defaults_are_those_of_the_published_code_except_three():
     run = expand_runs(parse_args([]))[0]
     published = {
         "model": "resnet18", "dataset": "MNIST", "channel": 512, "lr": 1e-4, "lr_drop": 70, "batch_size": 64,
@@ -35,11 +35,11 @@ def test_defaults_are_those_of_the_published_code_except_two():
         "use_pre": False, "aug": False, "grad": False, "grad_min_level": 0, "iterated_evaluation_num": 1,
         "cal_area_size": False, "thop": False, "loss_status": 1, "freeze_layers": 2, "hidden_dim": 64,
         "slots_per_class": 3, "power": 2, "to_k_layer": 1, "lambda_value": 1.0, "vis": False, "vis_id": (0,),
-        "output_dir": "saved_model/", "num_workers": 4, "start_epoch": 0, "resume": None, "world_size": 1,
+        "output_dir": "saved_model/", "start_epoch": 0, "resume": None, "world_size": 1,
         "dist_url": "env://", "attention": "paper", "sched": "step",
     }  # fmt: skip
     assert {name: getattr(run, name) for name in published} == published
-    assert run.weight_decay == 0.01 and run.device is None
+    assert run.weight_decay == 0.01 and run.device is None and run.num_workers == "auto"
     assert run.given == frozenset()
 
 
@@ -56,6 +56,9 @@ def fails(capsys, *words, script="train"):
     ("words", "message"),
     [
         (["--loss_status", "0"], "invalid choice: 0 (choose from 1, -1)"),
+        (["--num_workers", "many"], "argument --num_workers: 'many' is not a whole number, nor auto (see"),
+        (["--num_workers", "-1"], "argument --num_workers: -1 is not a whole number of at least 0 (see"),
+        (["--num_workers", "2000"], "argument --num_workers: 2000 is above 1024, the largest value allowed (see"),
         (["--attention", "softmax"], "invalid choice: 'softmax' (choose from"),
         (["--use_slot", "maybe"], "'maybe' is neither true nor false"),
         (["--epochs", "ten"], "'ten' is not a whole number"),
@@ -159,7 +162,7 @@ def test_the_help_says_what_use_pre_freezes():
 
 
 def test_every_flag_of_a_whole_number_has_an_upper_bound_and_names_it(capsys):
-    parser, metavars = flags.build_parser("train"), ("N", "EPOCHS", "N[,N...]", "PIXELS", "N[,N|-N...]")
+    parser, metavars = flags.build_parser("train"), ("N", "N|auto", "EPOCHS", "N[,N...]", "PIXELS", "N[,N|-N...]")
     counted = [action for action in parser._actions if action.metavar in metavars and action.type]
     assert {"--batch_size", "--epochs", "--num_workers", "--hidden_dim", "--img_size", "--vis_id", "--rise_masks"} <= {
         a.option_strings[0] for a in counted
@@ -174,3 +177,32 @@ def test_every_flag_of_a_whole_number_has_an_upper_bound_and_names_it(capsys):
             [line] = capsys.readouterr().err.splitlines()
             assert caught.value.code == 2 and re.search(r" is above \d+( pixels)?, the largest", line), line
             assert len(line) < 200
+
+
+def test_the_number_of_workers_is_auto_or_a_number():
+    assert [parse_args(["--num_workers", text]).num_workers for text in ("auto", "AUTO", "0", "7")] == [
+        "auto",
+        "auto",
+        0,
+        7,
+    ]
+
+
+def test_explanation_metrics_are_chosen_by_name(capsys):
+    default = ["area", "on_object", "insertion_deletion", "infidelity", "sensitivity"]
+    plain = parse_args([], "test")
+    assert flags.metric_names(plain) == default and not plain.explain_metrics
+    chosen = parse_args(["--metrics", "road,area"], "test")
+    assert flags.metric_names(chosen) == ["area", "road"] and chosen.explain_metrics
+    every = parse_args(["--metrics", "all", "--explain_metrics", "false"], "test")
+    assert flags.metric_names(every) == list(flags.METRIC_NAMES) and not every.explain_metrics
+    none = parse_args(["--explain_metrics", "true", "--sensitivity_samples", "0"], "test")
+    assert flags.metric_names(none) == default[:-1]
+    for words, line in (
+        ("--metrics road,gridgame", "argument --metrics: 'gridgame' is none of area, on_object, insertion_deletion"),
+        ("--metrics sensitivity --sensitivity_samples 0", "argument --metrics: with --sensitivity_samples 0"),
+    ):
+        with pytest.raises(SystemExit) as error:
+            parse_args(words.split(), "torchcam_vis")
+        told = capsys.readouterr().err
+        assert error.value.code == 2 and line in told and len(told.splitlines()) == 1

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from args import build_parser
+from engine.demo import flags as demo
 from studies.benchmark import flags as benchmark
 from studies.chaos import __main__ as chaos
 from studies.export import flags as export
+from studies.field import flags as field
 from studies.head_study import flags as head_study
 
 ROOT = Path(__file__).parents[1]
@@ -56,10 +58,10 @@ def known_flags(command: str) -> set[str]:
     """Flags of the program that a command runs."""
     if "studies.compare" in command:
         return {"--output_dir"}
-    if "studies.chaos" in command:
-        return {option for action in chaos.build_parser()._actions for option in action.option_strings}
-    if "studies.export" in command:
-        return {option for action in export.build_parser()._actions for option in action.option_strings}
+    programs = {"studies.chaos": chaos, "studies.export": export, "studies.field": field, "demo.py": demo}
+    for name, module in programs.items():
+        if name in command:
+            return {option for action in module.build_parser()._actions for option in action.option_strings}
     build = benchmark.build_parser if "studies.benchmark" in command else lambda: build_parser("train")
     parser = head_study.build_parser() if "studies.head_study" in command else build()
     return {option for action in parser._actions for option in action.option_strings}
@@ -68,7 +70,7 @@ def known_flags(command: str) -> set[str]:
 def commands(page: Path) -> list[str]:
     """Command lines of a page that run a program of the project, with continuation lines joined."""
     text = page.read_text().replace("\\\n", " ")
-    programs = r"(?:train|test|torchcam_vis)\.py|-m studies\.\w+"
+    programs = r"(?:train|test|torchcam_vis|demo)\.py|-m studies\.\w+"
     return re.findall(rf"^(?:\w+=\S+ )*(?:python3?|torchrun|srun) .*(?:{programs}).*$", text, re.M)
 
 
@@ -131,3 +133,9 @@ def test_the_help_states_deviations_from_the_published_code():
     text = re.sub(r"\s+", " ", build_parser("train").format_help())
     for part in ("the published default, cuda, is an error", "trained with 0.01", "another value is only reported"):
         assert part in text
+
+
+def test_every_flag_of_the_page_is_in_its_table():
+    table = (ROOT / "docs" / "demo.md").read_text().partition("| flag |")[2].partition("\n## ")[0]
+    options = [option for action in demo.build_parser()._actions[1:] for option in action.option_strings]
+    assert re.findall(r"(?<![\w-])--\w+(?= [A-Z])", table) == options

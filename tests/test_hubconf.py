@@ -1,8 +1,10 @@
 """The Python interface, also in a process that has modules named like the project's."""
 
 import json
+import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -185,7 +187,59 @@ def test_the_figure_is_drawn_for_the_classes_asked_for(model, seven):
     for text in figure.findobj(Text):
         box = text.get_window_extent()
         assert not text.get_visible() or not text.get_text() or box.y0 >= 0, text  # none is cut off below
+    title = figure._suptitle.get_window_extent()
+    assert all(ax.title.get_window_extent().y1 <= title.y0 for ax in figure.axes if ax.get_title())
+    panels = [ax.get_window_extent() for ax in figure.axes]
+    assert all(
+        panels[1].y0 >= ax.title.get_window_extent().y1 for ax in figure.axes if ax.get_title().startswith("against")
+    )
     assert result._repr_html_().startswith('<img alt="predicted 7 (p = ')
+
+
+def test_the_figure_of_one_class_rather_than_another_has_the_numbers_of_the_script(model, seven):
+    result = model.explain(seven)
+    nats = math.log(float(result.probabilities[7]) / float(result.probabilities[2]))
+    ratio = float(result.probabilities[7]) / float(result.probabilities[2])
+    assert ratio > 10  # so that it is written without decimals
+    figure = result.figure(versus="2")
+    title, text, amounts = figure.get_suptitle().split("\n")
+    assert title == repr(result) and text.startswith(
+        f"7 rather than 2: {nats:.1f} nats; by the model's probabilities 7"
+    )
+    assert re.fullmatch(r"(more than )?([\d,]+) times as likely as 2", text.partition(" 7 is ")[2])
+    assert float(re.search(r"([\d,]+) times", text)[1].replace(",", "")) == pytest.approx(min(ratio, 1e6), rel=0.01)
+    assert amounts.endswith(f" = {nats:.1f} nats")
+    drawn = figure.axes[1].images[1].get_array()
+    np.testing.assert_array_equal(drawn, result.contrast("7", "2").numpy())
+    assert "red: for 7" in figure.axes[1].get_title() and "blue, dashed: for 2" in figure.axes[1].get_title()
+    # the other way round, by numbers: the same places with the opposite sign
+    other = result.figure(2, versus=7)
+    np.testing.assert_allclose(other.axes[1].images[1].get_array(), -drawn, rtol=1e-5, atol=1e-6)
+    assert f"2 rather than 7: {-nats:.1f} nats; by the model's probabilities 7 is " in other.get_suptitle()
+
+
+@pytest.mark.parametrize("kind", ["list", "array", "tensor"])
+def test_every_result_of_a_batch_has_the_figure(model, data, kind):
+    arrays = [np.asarray(data.picture(data.listing.labels.index(digit))) for digit in (4, 0, 7)]
+    several = {
+        "list": arrays,
+        "array": np.stack(arrays)[..., None],
+        "tensor": torch.from_numpy(np.stack(arrays))[:, None],
+    }
+    texts = [result.figure(versus="3").get_suptitle() for result in model.explain(several[kind], batch_size=2)]
+    assert [text.split("\n")[1].partition(":")[0] for text in texts] == [f"{c} rather than 3" for c in "407"]
+
+
+def test_a_contrast_that_says_nothing_is_an_error_of_one_line(model, seven):
+    result = model.explain(seven)
+    for classes, versus, message in (
+        ((), "7", "versus 7: that is the predicted class: give another"),
+        (("3",), 3, "versus 3: that is the same class: give another"),
+        (("1", "2"), "3", "versus 3: it is drawn for one class, not for 2"),
+        ((), "ten", "class ten: the model has no such class"),
+    ):
+        with pytest.raises(DataError, match=message):
+            result.figure(*classes, versus=versus)
 
 
 def everything_global() -> dict[str, object]:
@@ -210,6 +264,7 @@ def test_nothing_global_changes_and_nothing_is_printed_or_written(seven, plain, 
     result.figure()
     result._repr_html_()
     result.contrast("7", "1")
+    result.figure("7", versus="1")
     after = everything_global()
     assert [name for name in before if before[name] != after[name]] == []
     assert capfd.readouterr() == ("", "") and sorted(tmp_path.rglob("*")) == files
@@ -234,6 +289,7 @@ result = model.explain(numpy.zeros((30, 20)))
 result.figure()
 result._repr_html_()
 assert result.contrast("7", "1").shape == (7, 7)
+assert "7 rather than 1" in result.figure("7", versus="1").get_suptitle()
 assert state() == before, [x for x, y in zip(state(), before) if x != y]
 assert matplotlib.get_backend(auto_select=False) is None and "matplotlib.pyplot" not in sys.modules
 model.save_pretrained("saved")

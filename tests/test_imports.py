@@ -75,7 +75,7 @@ def test_no_module_imports_itself_through_others():
 
 
 def test_the_modules_at_the_top_are_found():
-    assert {"args", "hubconf", "test", "torchcam_vis", "train"} <= set(SCRIPTS)
+    assert {"args", "demo", "hubconf", "test", "torchcam_vis", "train"} <= set(SCRIPTS)
 
 
 def test_the_reader_of_imports_sees_them(tmp_path):
@@ -85,7 +85,8 @@ def test_the_reader_of_imports_sees_them(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", ["args", "studies.benchmark.flags", "studies.export.flags", "studies.head_study.flags"]
+    "module",
+    ["args", "engine.demo.flags", "studies.benchmark.flags", "studies.export.flags", "studies.head_study.flags"],
 )
 def test_the_flags_are_read_without_torch(as_user, module):
     done = as_user(f'python -c \'import {module}, sys; print("torch" in sys.modules, "numpy" in sys.modules)\'')

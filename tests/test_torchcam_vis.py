@@ -25,7 +25,7 @@ def folder(tmp_path_factory, as_user, tiny_module):
 def test_every_method_and_class_is_drawn_and_compared(scripts, folder, tmp_path):
     code, out, err = scripts("torchcam_vis", f"--checkpoint {folder}/{NAME} {FAST} --vis_id 3 --vis_dir {tmp_path}")
     assert code == 0, err
-    from args import METHOD_NAMES as METHODS
+    from engine.explain.attribution.settings import METHOD_NAMES as METHODS
 
     files = {path.name for path in (tmp_path / "3").iterdir()}
     assert files == {"methods.png"} | {f"{m}_{c}{end}.png" for m in METHODS for c in (0, 1) for end in ("", "_mask")}
@@ -182,3 +182,25 @@ def test_the_report_holds_pictures_of_both_signs(scripts, folder, tmp_path):
     text = file.read_text()
     assert f"report of 5 picture(s): {file}" in out
     assert text.count("<article") == 5 and "against the class" in text and "for the class" in text
+
+
+def test_all_metrics_of_methods_and_of_slot_maps(scripts, folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "copy")
+    (place / "metrics.json").unlink(missing_ok=True)
+    flags = f"--device cpu --num_workers 0 {SCORES} --metrics all --metric_images 5 --grid_mosaics 2"
+    methods = "--methods CAM,IntegratedGradients,IBA --ig_steps 4"
+    code, out, err = scripts("torchcam_vis", f"--checkpoint {place}/{NAME} {flags} {methods}")
+    assert code == 0, err
+    assert "grid_2x2 is left out: it needs pictures of 4 classes that are classified right, and there are" in err
+    slot = place / "MNIST5k_use_slot_checkpoint.pth"
+    code, shown, err = scripts("test", f"--checkpoint {slot} {flags} --map evidence")
+    assert code == 0, err
+    rows = {row["method"].split()[0]: row for row in json.loads((place / "metrics.json").read_text())["rows"]}
+    new = {"random_head", "mprt", "road", "average_drop", "increase", "gini", "entropy", "stability_shift"}
+    for row in rows.values():
+        assert new | {"stability_jpeg"} <= set(row) and row["images"] == 5 and "auc" not in row
+        assert set(row["intervals"]) <= set(row)
+    assert "completeness" not in rows["CAM"] and "completeness" not in rows["IBA"]
+    assert rows["SCOUTER+"]["completeness"] < 1e-6 < rows["IntegratedGradients"]["completeness"] < 1
+    for title in ("class and on the model (better: random_head near 0; mprt large)", "effect on the prediction"):
+        assert title in out and title in shown

@@ -23,10 +23,18 @@ EXAMPLES = {
         ("evaluate, and draw ten pictures", "--checkpoint runs/photos/Folder_use_slot_checkpoint.pth --vis true "
                                             "--vis_id 0-9"),
         ("explain pictures of your own", "--checkpoint runs/photos/Folder_use_slot_checkpoint.pth --image new.jpg"),
+        ("why its class and not another", "--checkpoint runs/photos/Folder_use_slot_checkpoint.pth --image new.jpg "
+                                          "--versus cat"),
+        ("a table of predictions for a folder without labels",
+         "--checkpoint runs/photos/Folder_use_slot_checkpoint.pth --predict new_photos"),
     ),
     "torchcam_vis": (
         ("maps of two methods for a plain classifier",
          "--checkpoint runs/photos/Folder_no_slot_checkpoint.pth --methods GradCAM,ScoreCAM --vis_id 0-9"),
+    ),
+    "demo": (
+        ("a page for the digits model that ships with the project", ""),
+        ("a page for your own model", "--checkpoint runs/photos/Folder_use_slot_checkpoint.pth"),
     ),
 }  # fmt: skip
 
@@ -76,9 +84,9 @@ class Printed(argparse.Action):
         parser.print_and_exit(text)
 
 
-def examples_text(script: str, prog: str) -> str:
-    """Command lines that show what a script is for; empty for another program."""
-    lines = [f"  # {what}\n  python {prog} {words}" for what, words in EXAMPLES.get(script, ())]
+def examples_text(examples: Sequence[tuple[str, str]], command: str) -> str:
+    """End of a help text: what each example is for, and the command with its flags; empty without examples."""
+    lines = [f"  # {what}\n  {f'{command} {words}'.rstrip()}" for what, words in examples]
     return "\n".join(["", "examples:", *lines, ""]) if lines else ""
 
 

@@ -1,5 +1,6 @@
 """End of a process and its workers within seconds, even if a thread or a worker is stuck."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import NoReturn
 GRACE_SECONDS = 6.0  # for clean-up, after the message that says why a process ends
 REAP_SECONDS = 2.0  # for killed workers to disappear, unless the system cannot end them
 TEMPORARY_FILES: set[str] = set()  # that are being written; removed where a process ends at once
+_succeeded = False  # whether this process is a script that has done its work
 
 
 def end_workers() -> None:
@@ -51,10 +53,22 @@ def exit_now(code: int) -> NoReturn:
 
 
 def finish(code: int) -> NoReturn:
-    """End a script: with ``sys.exit`` after success, else at once, since a failed part may still be waiting."""
+    """End a script: after success with its exit handlers, else at once, since a failed part may still be waiting."""
+    global _succeeded
     if code:
         exit_now(code)
-    sys.exit(code)
+    _succeeded = True
+    sys.exit(0)
+
+
+@atexit.register
+def _skip_teardown() -> None:
+    """End a script that has succeeded before Python frees each object of torch, which takes up to a second.
+
+    Scripts import this module first, so that all other exit handlers have run by then.
+    """
+    if _succeeded:
+        exit_now(0)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tools.completion import complete
 from tools.text import visible
 
 # All processes of a run find the same flag error: rank 0 prints it, and the others end this much later.
@@ -67,6 +68,11 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("@") and path.exists() and not path.is_file():
                 self.error(f"the argument file {path} cannot be read: it is not a file")
         return super()._read_args_from_files(arg_strings)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the command line, or complete the one that a shell asks about."""
+        complete(self)
+        return super().parse_args(args, namespace)
 
     def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Parse the command line; errors of argument files are one line, too."""
@@ -164,6 +170,21 @@ def number(
         if multiple_of is not None and value % multiple_of:
             raise argparse.ArgumentTypeError(f"{text} is not a multiple of {multiple_of}")
         return value
+
+    return parse
+
+
+def auto_or(item: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Parser of ``auto``, or of a value that ``item`` parses."""
+
+    def parse(text: str) -> Any:
+        if text.lower() == "auto":
+            return "auto"
+        try:
+            return item(text)
+        except argparse.ArgumentTypeError as error:
+            more = "" if re.fullmatch(r"-?\d+", text) else ", nor auto"
+            raise argparse.ArgumentTypeError(f"{error}{more}") from None
 
     return parse
 

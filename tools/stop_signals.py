@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from tools import ending
@@ -152,13 +152,23 @@ def ignore_stop_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hold_stop_signals() -> Iterator[None]:
-    """Complete the body, such as saving a file; a stop signal that arrives in it has its effect afterwards."""
+def hold_stop_signals(arrived: Callable[[], None] | None = None) -> Iterator[None]:
+    """Complete the body, such as saving a file; a stop signal that arrives in it has its effect afterwards.
+
+    Args:
+        arrived: is called when one arrives, unless it is ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in STOP_SIGNALS}
+
+    def hold(number: int, frame: object) -> None:
+        held.append(number)
+        if arrived and before[signal.Signals(number)] is not signal.SIG_IGN:
+            arrived()
+
+    before = {number: signal.signal(number, hold) for number in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -10,6 +10,9 @@ Logits = Callable[[Tensor], Tensor]
 Explainer = Callable[[Tensor, Tensor], Tensor]
 """(images (b, ch, H, W) normalised, targets (b, t)) -> maps (b, t, h, w): t classes at once for each picture."""
 
+Claim = Callable[[Tensor, Tensor], Tensor]
+"""(images (b, ch, H, W) normalised, classes (b)) -> (b), what the maps of the classes claim to sum to."""
+
 
 class PictureBatch(Protocol):
     """Batch of which only the pictures are used."""

@@ -11,12 +11,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from dataset import DataError
 from dataset.registry import class_number
 from engine.explain.slots import Explanation, interesting_classes
+from tools.figures.contrast import draw_contrast
 from tools.figures.explanations import class_maps, draw_explanation
 from tools.figures.texts import prepare_texts
 
 LIKELY_CLASSES = 4  # shown unless others are chosen
+ROOM = 0.3  # inches for the titles of a figure without a note, which makes the figures of the scripts higher
 
 
 def caption(title: str, names: Sequence[str], probabilities: Tensor, label: int | None) -> str:
@@ -89,21 +92,43 @@ class PictureExplanation(Explanation):
     def _numbers(self) -> list[str]:
         return [str(c) for c in range(len(self.class_names))]
 
-    def figure(self, *classes: str | int) -> Figure:
+    def figure(self, *classes: str | int, versus: str | int | None = None) -> Figure:
         """Draw the picture and the maps of some classes; without ``classes`` of the most likely ones.
 
         The figure belongs to no window and to no backend of matplotlib; ``savefig`` writes it.
 
+        Args:
+            classes: the classes to show.
+            versus: draw :meth:`contrast` instead, the evidence for the predicted class, or for the one in
+                ``classes``, rather than this one: red for the first, blue for the second. The title has their
+                difference in nats and the ratio of their probabilities.
+
         Raises:
-            DataError: the model has no such class.
+            DataError: the model has no such class; with ``versus``, several classes or the same one twice.
         """
-        chosen = [self.number(name) for name in classes] or interesting_classes(
-            self, count=LIKELY_CLASSES, negative=self.negative, label=None
-        )
-        columns = class_maps(self, self.class_names, chosen, label=None)
-        figure = draw_explanation(self.picture, columns, title=repr(self), negative=self.negative)
+        if versus is None:
+            chosen = [self.number(name) for name in classes] or interesting_classes(
+                self, count=LIKELY_CLASSES, negative=self.negative, label=None
+            )
+            columns = class_maps(self, self.class_names, chosen, label=None)
+            figure = draw_explanation(self.picture, columns, title=repr(self), negative=self.negative)
+            figure.set_figheight(figure.get_figheight() + ROOM)
+        else:
+            figure = self._figure_of_contrast(classes, versus)
         prepare_texts(figure)
         return figure
+
+    def _figure_of_contrast(self, classes: tuple[str | int, ...], versus: str | int) -> Figure:
+        if len(classes) > 1:
+            raise DataError(f"versus {versus}: it is drawn for one class, not for {len(classes)}")
+        first = self.number(classes[0]) if classes else int(self.probabilities.argmax())
+        second = self.number(versus)
+        if first == second:
+            raise DataError(f"versus {versus}: that is the {'same' if classes else 'predicted'} class: give another")
+        return draw_contrast(
+            self.picture, self.contrast(first, second).numpy(), name=self.class_names[first],
+            other=self.class_names[second], title=repr(self),
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"predicted {self.predicted} (p = {float(self.probabilities.max()):.3f})"

@@ -1,13 +1,20 @@
-"""Parameters of the explanation metrics. Torch-free, since the flags are derived from them."""
+"""Names and parameters of the explanation metrics. Torch-free, since the flags are derived from them."""
 
 from dataclasses import dataclass
 
 from sloter.config import check_options, option
 
+METRIC_NAMES = (
+    "area", "on_object", "insertion_deletion", "infidelity", "sensitivity", "grid_game", "random_head", "mprt",
+    "completeness", "road", "confidence", "rank", "complexity", "stability",
+)  # fmt: skip
+DEFAULT_METRICS = METRIC_NAMES[:5]
+"""Those of the paper, which are measured if none are chosen."""
+
 
 @dataclass(frozen=True)
 class MetricSettings:
-    """Parameters of the explanation metrics; ``seed`` seeds the random squares and changes.
+    """Parameters of the explanation metrics; ``seed`` seeds everything that is drawn at random.
 
     Raises:
         ValueError: a value of the wrong type or out of bounds.
@@ -31,7 +38,17 @@ class MetricSettings:
     sensitivity_radius: float = option(
         0.02, "largest random change of a pixel, in units of the normalised picture", metavar="X", above=0, high=100
     )
+    grid_mosaics: int = option(
+        500, "grid_game: largest number of mosaics of each size", metavar="N", low=1, high=1_000_000
+    )
+    jpeg_quality: int = option(75, "stability: quality of the JPEG files", metavar="N", low=1, high=100)
     seed: int = 0
+    road_steps: int = 9
+    """ROAD: shares of the pixels that are removed, .1 to .9."""
+    road_noise: float = 0.01
+    """ROAD: standard deviation of the noise, in units of the normalised picture; the paper: .01."""
+    shift: float = 0.02
+    """Stability: shift of the picture, as a share of its shorter side; at least one pixel."""
 
     def __post_init__(self) -> None:
         check_options(self, ValueError)

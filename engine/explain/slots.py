@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from engine.explain.interface import Explainer
+from engine.explain.interface import Claim, Explainer
 from sloter.reference import TWO_SIDED
 from sloter.slot_model import SlotModel, SlotOutput
 
@@ -44,6 +44,22 @@ def slot_explainer(model: nn.Module, kind: str) -> Explainer:
         return maps.gather(1, targets[:, :, None, None].expand(-1, -1, *maps.shape[2:]))  # (b, t, h, w)
 
     return explain
+
+
+def slot_claim(model: nn.Module, kind: str) -> Claim | None:
+    """What the maps of a slot model sum to: evidence to the logit, of a negative model to minus the logit.
+
+    None for attention, which sums to nothing.
+    """
+    if kind != "evidence":
+        return None
+
+    @torch.no_grad()
+    def signed_logits(images: Tensor, classes: Tensor) -> Tensor:
+        assert isinstance(model, SlotModel)
+        return model.sign * model.eval()(images).logits.gather(1, classes[:, None])[:, 0]
+
+    return signed_logits
 
 
 @dataclass(frozen=True)

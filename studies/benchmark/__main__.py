@@ -1,30 +1,27 @@
 """Measure the speed of parts of the program: ``python -m studies.benchmark [part ...]``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
     end_on_stop_signals("benchmark")  # before anything else is imported
 
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
 from args import expand_runs
-from studies.benchmark.flags import parse_args
+from studies.benchmark.flags import DEFAULT_PARTS, parse_args
 
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and flag errors are immediate
 
-import timm
-import torch
-import torchvision
-
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import data, explain, head, scale, steps
+from studies.benchmark import compilation, cores, data, explain, head, scale, start, steps
+from studies.machine import machine
 from tools.console import format_table, run_script, say, set_up_console
+from tools.cores import divide_cores
 from tools.ending import finish
 from tools.files import check_outputs, has_keys, keep_foreign, write_atomically
 from tools.machine import keep_freed_memory, pick_device, set_numerics
@@ -36,6 +33,9 @@ PARTS = {
     "infer": steps.measure_infer,
     "explain": explain.measure,
     "scale": scale.measure,
+    "cores": cores.measure,
+    "start": start.measure,
+    "compile": compilation.measure,
 }
 
 
@@ -47,36 +47,19 @@ def main() -> None:
     device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
+    args.num_workers = divide_cores(args.num_workers, device).workers
     set_numerics(device, tf32=args.tf32, deterministic=args.deterministic)
     run = expand_runs(args)[0]
     where = machine(device)
     say("; ".join(f"{key} {value}" for key, value in where.items()))
     tables: dict[str, list[dict[str, Any]]] = {}
-    for part in dict.fromkeys(args.parts or PARTS):
+    for part in dict.fromkeys(args.parts or DEFAULT_PARTS):
         tables[part] = PARTS[part](run, device)
         say(format_table(tables[part]), several=True)
     if args.json:
         keep_foreign(Path(args.json), has_keys("machine"))
         write_atomically(Path(args.json), (json.dumps({"machine": where, **tables}, indent=2) + "\n").encode())
         say(f"saved: {args.json}")
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Versions and hardware that a measurement depends on."""
-    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "timm": timm.__version__,
-    }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).is_file() else []
 
 
 if __name__ == "__main__":

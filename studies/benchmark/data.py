@@ -1,8 +1,9 @@
-"""Speed of loading: decoding alone, resizing, our loader, and the published code's pipeline."""
+"""Speed of loading: decoding alone, resizing, our loader, and the pipelines of the published code and torchvision."""
 
 import argparse
+import time
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
 
 from args import data_config
 from dataset.cache import cache_pictures
 from dataset.loaders import build_loader, usable_workers
 from dataset.pictures import PictureDataset, open_picture
 from dataset.registry import build_dataset, dataset_spec
-from dataset.transforms import augmentation
+from dataset.transforms import BILINEAR, augmentation
 from studies.benchmark.timing import seconds_each
 
 PICTURES = {True: 256, False: 1024}  # number of measured pictures, with --quick and without
 ROUNDS = {True: 2, False: 7}
+AUGMENTED = {
+    "our loader, --aug true": lambda: augmentation(augment=True),
+    "our loader, --aug_policy trivial": lambda: augmentation(augment=False, policies=["trivial"]),
+    "our loader, --aug_policy erasing": lambda: augmentation(augment=False, policies=["erasing"]),
+}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -58,7 +65,33 @@ def published(data: PictureDataset, index: int) -> Tensor:
     return (planes - mean) / std
 
 
-PIPELINES = {"decode": decoded, "decode, Pillow resize": resized, "published pipeline": published}
+@cache
+def transforms_of_torchvision(img_size: tuple[int, int], in_chans: int, augment: bool) -> v2.Compose:
+    """Resize, augment as ``--aug true``, and normalise a picture by torchvision's transforms, as its recipes do."""
+    steps: list[v2.Transform] = [v2.ToImage(), v2.Resize(img_size, antialias=True)]
+    if augment:
+        steps += [
+            v2.RandomHorizontalFlip(),
+            v2.RandomVerticalFlip(),
+            v2.RandomApply([v2.RandomAffine(10, translate=(0.1, 0.1), scale=(0.8, 1), interpolation=BILINEAR)]),
+            v2.RandomApply([v2.GaussianBlur(min(19, 2 * min(img_size) - 1), sigma=(0.1, 3.0))]),
+        ]
+    normalise = v2.Normalize(MEAN[:in_chans], STD[:in_chans])
+    return v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), normalise])
+
+
+def torchvision_pipeline(data: PictureDataset, index: int, *, augment: bool = False) -> Tensor:
+    """Load as a script that uses torchvision would: every step on single pictures."""
+    return transforms_of_torchvision(data.img_size, data.in_chans, augment)(_full_size(data, index))
+
+
+PIPELINES: dict[str, Callable[[PictureDataset, int], Any]] = {
+    "decode": decoded,
+    "decode, Pillow resize": resized,
+    "published pipeline": published,
+    "torchvision": torchvision_pipeline,
+    "torchvision, augmented": partial(torchvision_pipeline, augment=True),
+}
 
 
 def _full_size(data: PictureDataset, index: int) -> Image.Image:
@@ -67,13 +100,18 @@ def _full_size(data: PictureDataset, index: int) -> Image.Image:
 
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
-    """Measure each way to load the training pictures of ``--dataset``; returns rows of a table."""
-    plain, cached, augmented = training_set(run), training_set(run), training_set(run)
-    augmented.augment = augmentation(run.img_size, augment=True)
+    """Measure each way to load the training pictures of ``--dataset``; returns rows of a table.
+
+    Seconds are those of this process on a core, or of a clock where workers or a GPU share the work.
+    """
+    ours = {"our loader": training_set(run)}
+    for name, augment in AUGMENTED.items():
+        ours[name] = training_set(run)
+        ours[name].augment = augment()
+    ours["our loader, --cache ram"] = training_set(run)
     workers = usable_workers(run.num_workers)
-    cache_pictures([cached], workers=workers)
-    loaders = other_loaders(run, plain, workers)
-    ours = {"our loader": plain, "our loader, --aug true": augmented, "our loader, --cache ram": cached}
+    cache_pictures([ours["our loader, --cache ram"]], workers=workers)
+    loaders = other_loaders(run, ours["our loader"], workers)
     for name, data in ours.items():
         loaders[name] = build_loader(
             data, batch_size=run.batch_size, train=False, device=device, mean=MEAN[: data.in_chans],
@@ -81,12 +119,21 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
             memory_format=torch.channels_last if run.channels_last else torch.contiguous_format,
         )  # fmt: skip
     passes = {name: partial(load_all, name, loader, device) for name, loader in loaders.items()}
-    seconds = seconds_each(passes, rounds=ROUNDS[run.quick], title="data", device=device)
-    base = seconds["published pipeline"]
+    alone = not workers and device.type == "cpu"
+    seconds = seconds_each(
+        passes, rounds=ROUNDS[run.quick], title="data", device=device,
+        clock=time.process_time if alone else time.perf_counter,
+    )  # fmt: skip
+    published, plain, augmented = (seconds[f] for f in ("published pipeline", "torchvision", "torchvision, augmented"))
+    count = len(ours["our loader"])
     return [
-        {"data": name, "pictures/s": len(plain) / taken, "times published": base / taken}
+        {
+            "data": name, "pictures/s": count / taken, "CPU ms" if alone else "ms": taken / count * 1000,
+            "times published": published / taken, "times torchvision": plain / taken,
+            "times torchvision, augmented": augmented / taken,
+        }
         for name, taken in seconds.items()
-    ]
+    ]  # fmt: skip
 
 
 def training_set(run: argparse.Namespace) -> PictureDataset:

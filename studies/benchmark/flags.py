@@ -4,9 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 import args as flags
+from tools.discovery import examples_text
 from tools.flags import Parser, one_of, switch
 
-PARTS = ("head", "data", "train", "infer", "explain", "scale")
+PARTS = ("head", "data", "train", "infer", "explain", "scale", "cores", "start", "compile")
+DEFAULT_PARTS = PARTS[:-1]  # compilation takes minutes
+EXAMPLES = (
+    ("every part, with fewer pictures and rounds", "--quick true"),
+    ("the training step of a model at its picture size", "train --model resnet50 --pre_trained false --img_size 224"),
+)
 
 
 def build_parser() -> Parser:
@@ -16,12 +22,13 @@ def build_parser() -> Parser:
         prog="python -m studies.benchmark",
         description="Measure the speed of each part of the program and of its reference.",
     )
-    add = parser.add_argument
-    text = f"parts to measure: {', '.join(PARTS)}; all if none is given"
-    add("parts", nargs="*", type=one_of(*PARTS), metavar="part", help=text)
+    add = parser.add_argument_group("benchmark").add_argument
+    text = f"parts to measure: {', '.join(PARTS)}; all but compile if none is given"
+    parser.add_argument("parts", nargs="*", type=one_of(*PARTS), metavar="part", help=text)
     add("--quick", **switch(False), help="measure with fewer pictures and rounds")
     add("--json", metavar="FILE", help="also write the tables to this JSON file")
     add("--trace", metavar="FILE", help="train, infer: write a torch.profiler trace of the last variant to this file")
+    parser.examples = examples_text(EXAMPLES, parser.prog)
     parser.set_defaults(dataset="MNIST5k", batch_size=8, slots_per_class="1", to_k_layer=3)
     return parser
 

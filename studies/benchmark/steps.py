@@ -1,7 +1,8 @@
 """Whole models, a slot head and a linear classifier on the same backbone: training steps and forward passes."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -101,8 +102,14 @@ def model(run: argparse.Namespace, device: torch.device, variant: Variant, c: in
 
 def training(run: argparse.Namespace, device: torch.device, variant: Variant, built: nn.Module, c: int) -> Action:
     """A training step on pictures of noise."""
-    images = pictures(run, device, variant)
-    labels = torch.randint(c, (run.batch_size,), device=device)
+    noise, labels = pictures(run, device, variant), torch.randint(c, (run.batch_size,), device=device)
+    return partial(training_step(run, device, variant, built), noise, labels)
+
+
+def training_step(
+    run: argparse.Namespace, device: torch.device, variant: Variant, built: nn.Module
+) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """A training step on pictures (b, 3, H, W) and their labels (b)."""
     criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
     optimizer = build_optimizer(built, lr=1e-6, weight_decay=0.01)
     scheduler = build_scheduler(optimizer, sched="step", steps_per_epoch=1000, epochs=1, lr_drop=1, warmup_epochs=0)
@@ -111,7 +118,7 @@ def training(run: argparse.Namespace, device: torch.device, variant: Variant, bu
     if variant.compiled:
         built.compile(dynamic=False)
 
-    def step() -> None:
+    def step(images: torch.Tensor, labels: torch.Tensor) -> None:
         with update.batch(0, 1) as group:
             with update.autocast():
                 output = built(images)

@@ -37,15 +37,19 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def seconds_each(
-    actions: Mapping[str, Action], *, rounds: int, title: str, device: torch.device = CPU
+    actions: Mapping[str, Action], *, rounds: int, title: str, device: torch.device = CPU,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:  # fmt: skip
-    """Median seconds of each action over some rounds, after a first round that is not counted."""
+    """Median seconds of each action over some rounds, after a first round that is not counted.
+
+    ``clock`` ``time.process_time`` counts only the seconds of this process on a core, which other load disturbs less.
+    """
     taken: dict[str, list[float]] = {name: [] for name in actions}
     for number in progress(range(rounds + 1), title):
         for name, action in actions.items():
-            start = time.perf_counter()
+            start = clock()
             action()
             wait_for(device)
             if number:
-                taken[name].append(time.perf_counter() - start)
+                taken[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in taken.items()}

@@ -1,5 +1,6 @@
 """Start the scripts many times with random damage, and list what fell short: ``python -m studies.chaos``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
@@ -14,7 +15,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tools.flags import Parser, numbers, real, whole
+from tools.discovery import examples_text
+from tools.flags import Formatter, Parser, numbers, real, whole
+
+EXAMPLES = (("a hundred starts", ""), ("two of them again", "--only 7,31"))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -29,17 +33,21 @@ def build_parser() -> Parser:
         prog="python -m studies.chaos",
         description="Start the scripts many times with random damage, and list what fell short.",
         allow_abbrev=False,
+        formatter_class=Formatter,
     )
-    add = parser.add_argument
+    add = parser.add_argument_group("plan").add_argument
     add("--starts", **whole(100, low=1, high=10_000), help="number of starts")
     add("--seed", **whole(0, low=0), help="seed of the damage")
     add(
         "--only", type=numbers, metavar="N[,N|-N...]", help="make these starts of the plan only; others keep their rows"
     )
+    add = parser.add_argument_group("limits").add_argument
     add("--seconds", **real(10.0, above=0), help="bound between a signal or an error line and the end of all processes")
     add("--limit", **real(90.0, above=0), help="seconds after which a start is killed, and counts as hung")
+    add = parser.add_argument_group("files").add_argument
     add("--output_dir", default="saved_model/chaos", metavar="DIR",
         help="folder for chaos.json and the scene of each start that fell short")  # fmt: skip
+    parser.examples = examples_text(EXAMPLES, parser.prog)
     return parser
 
 

@@ -1,5 +1,6 @@
 """Compare classifier heads on the frozen features of a dataset: ``python -m studies.head_study``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":

@@ -6,8 +6,14 @@ from typing import Any
 
 from args import RENAMED
 from sloter.config import SlotConfig, options_of
+from tools.discovery import examples_text
 from tools.flags import Formatter, Parser, comma_list, number, of_field, one_of, real, size, whole
 
+EXAMPLES = (
+    ("two heads of one sign on the digits that ship with the project",
+     "--data MNIST5k --model resnet18 --img_size 56 --heads linear,direct --signs 1 --seeds 1"),
+    ("one more option of the slot heads", "--data CUB200:CUB_200_2011:25 --heads qknorm --change to_k_layers=3"),
+)  # fmt: skip
 FRAME_PATTERNS = 8
 HEADS = ("linear", "baseline", "paper", "qknorm", "direct")
 # Options of the slot head that the study may change, and the function that reads the value of each.
@@ -56,18 +62,24 @@ def build_parser() -> Parser:
         prog="python -m studies.head_study", allow_abbrev=False, formatter_class=Formatter,
         description="Train classifier heads on the frozen features of a dataset, and compare their accuracy and maps.",
     )
-    add = parser.add_argument
+    add = parser.add_argument_group("pictures").add_argument
     add("--data", type=data, nargs="+", required=True, metavar="NAME[:DIR[:N]]",
         help="dataset, its folder and number of classes; several are joined, with consecutive class numbers")
     add("--frames", **whole(0, low=0, high=FRAME_PATTERNS),
         help="put the pictures into frames of N patterns, among distractors, for N times as many classes")
+    add("--img_size", type=size, default="224", metavar="PIXELS", help="size to which pictures are resized")
+    add = parser.add_argument_group("backbone").add_argument
     add("--model", default="tf_efficientnet_lite0", metavar="NAME", help="backbone: the name of a timm model")
     add("--backbone_weights", metavar="FILE", help="weights of the backbone; timm's if not given")
-    add("--img_size", type=size, default="224", metavar="PIXELS", help="size to which pictures are resized")
+    add("--features_dir", metavar="DIR", help="folder for the features; --output_dir if not given")
+    add = parser.add_argument_group("heads").add_argument
     add("--heads", type=comma_list(head), default=",".join(HEADS), metavar="NAME[,NAME...]",
         help="heads to compare: the linear classifier, the baseline without attention, and three forms of slot head")
     add("--signs", type=comma_list(sign), default="1,-1", metavar="1[,-1]",
         help="signs of the slot heads: 1 positive, -1 negative")
+    add("--change", type=change, nargs="+", default=[], metavar="OPTION=VALUE",
+        help=f"set an option of every slot head, one of {', '.join(CHANGES)}")
+    add = parser.add_argument_group("training").add_argument
     add("--lrs", type=comma_list(number(float, above=0)), default="3e-3", metavar="LR[,LR...]", help="learning rates")
     add("--seeds", **whole(3, low=1), help="runs of each head, sign and rate, with seeds 0 to N-1")
     add("--epochs", **whole(15, low=1), help="epochs of each run")
@@ -81,14 +93,13 @@ def build_parser() -> Parser:
         help="weight of the absent classes' evidence in the training loss; if not given, that of the recipe or 0")
     add("--lambda_value", **real(1.0, low=0), help="weight of the attention penalty")
     add("--power", **real(2.0, above=0), help="exponent of the mean attention in the penalty")
-    add("--change", type=change, nargs="+", default=[], metavar="OPTION=VALUE",
-        help=f"set an option of every slot head, one of {', '.join(CHANGES)}")
+    add = parser.add_argument_group("measurements, machine and files").add_argument
     add("--score_images", **whole(0, low=0),
         help="also measure insertion and deletion on N pictures, which runs the backbone many times")
     add("--amp", choices=("off", "auto", "bf16"), default="auto", help="precision of the 1x1 convolution")
     add("--device", metavar="NAME", help="cuda, cuda:1, mps or cpu; the best available if not given")
-    add("--features_dir", metavar="DIR", help="folder for the features; --output_dir if not given")
     add("--output_dir", metavar="DIR", default="head_study", help="folder for the tables and the figure")
+    parser.examples = examples_text(EXAMPLES, parser.prog)
     return parser
 # fmt: on
 

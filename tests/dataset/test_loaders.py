@@ -24,7 +24,7 @@ from tests.png import png_bytes
 def numbered(count, augment=False):
     """Pictures whose pixels are their number."""
     images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
-    change = augmentation((4, 4), augment=augment)
+    change = augmentation(augment=augment)
     return PictureDataset(
         Listing(images, [0] * count, ["a"]), img_size=(4, 4), in_chans=1, num_classes=1, augment=change
     )

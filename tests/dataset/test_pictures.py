@@ -185,7 +185,7 @@ def noise_set(augment=None):
 
 
 def test_augmentation_depends_on_its_seed_only():
-    data = noise_set(augmentation((32, 32), augment=True))
+    data = noise_set(augmentation(augment=True))
     first = data[1, 7].image
     torch.manual_seed(99)
     torch.rand(5)
@@ -195,7 +195,7 @@ def test_augmentation_depends_on_its_seed_only():
 
 
 def test_loading_a_sample_keeps_the_random_state():
-    data = noise_set(augmentation((32, 32), augment=True))
+    data = noise_set(augmentation(augment=True))
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -204,7 +204,7 @@ def test_loading_a_sample_keeps_the_random_state():
 
 
 def test_without_augmentation_a_seed_changes_nothing():
-    assert augmentation((32, 32), augment=False) is None
+    assert augmentation(augment=False) is None
     assert torch.equal(noise_set()[2, 5].image, noise_set()[2].image)
 
 

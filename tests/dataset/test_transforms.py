@@ -1,11 +1,12 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 
 import args
-from dataset.transforms import BATCH_POLICIES, POLICIES, SeparableBlur, augmentation, batch_mixing, resized
+from dataset.transforms import BATCH_POLICIES, POLICIES, augmentation, batch_mixing, resized
 
 
 @pytest.mark.parametrize("size", [(7, 9), (64, 48), (20, 30)])
@@ -24,29 +25,38 @@ def test_the_flag_lists_all_policies():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+def test_true_is_the_augmentation_of_the_published_code(channels):
+    stored = torch.randint(256, (60, 40, channels), dtype=torch.uint8, generator=torch.manual_seed(0))
+    image, changed = stored.permute(2, 0, 1), 0
+    for seed in range(60):
+        found = [(torch.manual_seed(seed), augmentation(augment=kind)(image))[1] for kind in (True, "paper")]
+        assert torch.equal(*found) and found[0].dtype == torch.uint8 and found[0].shape == image.shape
+        changed += not torch.equal(found[0], image)
+    assert 48 < changed < 60  # all but 1 in 16
+
+
+def test_an_augmentation_can_be_sent_to_workers_that_are_not_forked():
+    change = augmentation(augment=True, policies=["trivial", "erasing"])
+    image = torch.randint(256, (3, 24, 20), dtype=torch.uint8)
+    results = [(torch.manual_seed(3), c(image))[1] for c in (change, pickle.loads(pickle.dumps(change)))]
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 def test_trivial_augment_changes_pictures_and_keeps_their_form(channels):
     image = torch.randint(256, (channels, 24, 20), dtype=torch.uint8, generator=torch.manual_seed(0))
-    before, change = image.clone(), augmentation((24, 20), augment=True, policies=["trivial"])
+    before, change = image.clone(), augmentation(augment=True, policies=["trivial"])
     outcomes = [change(image) for _ in range(20)]
     assert all(out.shape == image.shape and out.dtype == torch.uint8 for out in outcomes)
     assert len({out.numpy().tobytes() for out in outcomes}) > 10
     assert torch.equal(image, before)  # it may belong to the cache
 
 
-def test_the_blur_agrees_with_torchvision():
-    image = torch.randint(256, (3, 30, 40), dtype=torch.uint8, generator=torch.manual_seed(0))
-    ours, theirs = (
-        (torch.manual_seed(1), blur(19, sigma=(0.1, 3.0))(image))[1] for blur in (SeparableBlur, v2.GaussianBlur)
-    )
-    assert ours.dtype == torch.uint8 and (ours.int() - theirs.int()).abs().max() <= 1
-    assert ours.float().std() < 0.9 * image.float().std()
-
-
 def test_erasing_blackens_one_rectangle_of_a_quarter_of_the_pictures():
     torch.manual_seed(0)
     white, change = (
         torch.full((3, 40, 40), 255, dtype=torch.uint8),
-        augmentation((40, 40), augment=False, policies=["erasing"]),
+        augmentation(augment=False, policies=["erasing"]),
     )
     erased = [out for out in (change(white) for _ in range(400)) if out.min() == 0]
     assert 70 < len(erased) < 130
@@ -81,9 +91,7 @@ def test_without_a_mixing_policy_there_is_no_mixing():
     assert batch_mixing([], 3) is None and batch_mixing(["trivial"], 3) is None
 
 
-@pytest.mark.parametrize(
-    "make", [lambda n: augmentation((8, 8), augment=False, policies=n), lambda n: batch_mixing(n, 3)]
-)
+@pytest.mark.parametrize("make", [lambda n: augmentation(augment=False, policies=n), lambda n: batch_mixing(n, 3)])
 def test_an_unknown_policy_is_named_with_the_known_ones(make):
     with pytest.raises(ValueError, match="unknown augmentation 'rand': choose one of trivial, erasing, mixup, cutmix"):
         make(["rand"])

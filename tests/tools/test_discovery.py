@@ -71,7 +71,7 @@ def test_recipes_and_config_need_no_torch(as_user):
     assert as_user(f'python -c "{code}"').stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("script", discovery.EXAMPLES)
+@pytest.mark.parametrize("script", [script for script in discovery.EXAMPLES if script != "demo"])
 def test_the_help_ends_with_examples_that_parse(script):
     text = build_parser(script).format_help()
     assert text.index("examples:") > text.index("--dist_url")

@@ -71,6 +71,30 @@ ending.finish(75)
 """
 
 
+SUCCESS = """
+from tools import ending
+import atexit, sys, threading, time
+
+class Freed:
+    def __del__(self):
+        print("freed", flush=True)
+
+kept = Freed()
+sys.kept = kept
+atexit.register(print, "handler")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+print("printed", end=" ")
+ending.finish(0)
+"""
+
+
+def test_a_script_that_succeeds_runs_threads_and_exit_handlers_but_frees_nothing(as_user, tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(SUCCESS)
+    done = as_user(f"python {path}", timeout=60, PYTHONPATH=".")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "printed thread\nhandler\n", "")
+
+
 @pytest.mark.parametrize(("program", "code", "output"), [(ENDLESS, 2, "x: error: broken\n"), (LATE, 75, "printed")])
 def test_a_failed_script_ends_although_a_part_of_it_does_not(as_user, tmp_path, program, code, output):
     path = tmp_path / "program.py"

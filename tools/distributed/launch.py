@@ -7,6 +7,7 @@ import sys
 import torch
 
 from tools import ToolError
+from tools.core_limits import bound_cores, core_quota
 from tools.distributed.slurm import task_environment
 
 
@@ -38,11 +39,19 @@ def local_rank() -> int:
 
 
 def cores() -> int:
-    """Number of cores for this process: what Slurm gives each task, or its share of the machine's."""
-    own = int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
-    here = int(os.environ.get("SLURM_CPUS_ON_NODE") or os.cpu_count() or 1)
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else here
-    return max(1, min(bound, own or here // local_processes()))
+    """Number of cores for this process: its share of those that its affinity, a quota and Slurm allow; at least 1.
+
+    srun may bind each task to cores of its own; the processes of other launchers share what the launcher is bound to. A
+    quota, of a container or a job, holds for all processes together. The part of a core that it leaves over is not
+    used: a process that exceeds its quota is stopped, with all its threads, for the rest of each period.
+    """
+    env, here, bound = os.environ, local_processes(), bound_cores()
+    is_task = launched() and "SLURM_PROCID" in env and "TORCHELASTIC_RUN_ID" not in env
+    node = int(env.get("SLURM_CPUS_ON_NODE") or os.cpu_count() or 1)
+    quota = int(core_quota() or node)
+    own = int(env.get("SLURM_CPUS_PER_TASK") or 0) if is_task or here == 1 else 0
+    shared = node if is_task else min(node, bound)
+    return max(1, min(bound, own or shared // here, quota // here))
 
 
 def gpu_index(gpus: int) -> int:

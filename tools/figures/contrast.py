@@ -41,15 +41,18 @@ def contrast_text(name: str, other: str, nats: float) -> str:
 def save_contrast_figure(
     path: Path, picture: Image.Image, contrast: np.ndarray, *, name: str, other: str, title: str, note: str = ""
 ) -> None:
+    """Write the figure of :func:`draw_contrast`; ``path`` and ``note`` as in :func:`tools.files.save_figure`."""
+    save_figure(path, draw_contrast(picture, contrast, name=name, other=other, title=title), note=note)
+
+
+def draw_contrast(picture: Image.Image, contrast: np.ndarray, *, name: str, other: str, title: str) -> Figure:
     """Draw a picture and the evidence for one class rather than another, red for the first, blue for the second.
 
     Args:
-        path: the PNG to write.
         picture: the model's input before normalisation.
         contrast: (h, w), signed; its sum is the difference of the logits, in nats.
         name, other: the two classes.
         title: the picture's true and predicted class.
-        note: see :func:`tools.files.save_figure`.
     """
     top = max(float(np.abs(contrast).max()), 1e-12)
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
@@ -58,7 +61,7 @@ def save_contrast_figure(
     left.set_title("picture", fontsize=9)
     image = overlay(right, picture, contrast, SIGNED, Normalize(-top, top))
     _contours(right, picture, contrast / top)
-    total, up, down = contrast.sum(), contrast.clip(0).sum(), -contrast.clip(None, 0).sum()
+    total, up, down = contrast.sum(), contrast.clip(0).sum(), abs(contrast.clip(None, 0)).sum()
     right.set_title(f"red: for {shortened(name)}\nblue, dashed: for {shortened(other)}", fontsize=9)
     figure.colorbar(image, ax=right, shrink=0.85, pad=0.02).ax.tick_params(labelsize=7)
     amounts = f"red {up:.1f} \u2212 blue {down:.1f} = {total:.1f} nats".replace("-", "\u2212")
@@ -66,7 +69,7 @@ def save_contrast_figure(
     figure.suptitle(f"{title}\n{text}\n{amounts}", fontsize=9)
     for ax in (left, right):
         ax.set_axis_off()
-    save_figure(path, figure, note=note)
+    return figure
 
 
 def _contours(ax: object, picture: Image.Image, shares: np.ndarray) -> None:

@@ -7,6 +7,7 @@ evidence for the class, at the method's own resolution.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from engine.explain.attribution.cam import build_cam, build_gradient_cam
@@ -21,7 +22,7 @@ from engine.explain.attribution.rise import build_rise
 from engine.explain.attribution.score_cam import build_score_cam
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel, frozen
-from engine.explain.interface import Explainer, PictureBatch
+from engine.explain.interface import Claim, Explainer, PictureBatch
 from tools import ToolError
 
 __all__ = ["METHODS", "Attribution", "Explainer", "Method", "MethodSettings", "SplitModel", "build_explainer"]
@@ -43,6 +44,8 @@ class Method:
     """Whether a picture takes hundreds of forward passes."""
     needs_loader: bool = False
     """Whether the builder needs pictures of the dataset."""
+    complete: bool = False
+    """Whether a map claims to sum to the logit minus that of the mean picture."""
 
 
 def _behind(model: SplitModel, t: int) -> float:
@@ -80,9 +83,11 @@ METHODS: dict[str, Method] = {
     "ScoreCAM": _score_cam("ScoreCAM", lambda o: 1),
     "SSCAM": _score_cam("SSCAM", lambda o: o.ss_samples),
     "ISCAM": _score_cam("ISCAM", lambda o: o.is_samples),
-    "DeepLIFT": Method(lambda m, o, s, d: DeepLift(m, o), lambda m, o, t: 2 + (2 if m.at_tap else 6) * t),
+    "DeepLIFT": Method(
+        lambda m, o, s, d: DeepLift(m, o), lambda m, o, t: 2 + (2 if m.at_tap else 6) * t, complete=True
+    ),
     "IntegratedGradients": Method(
-        lambda m, o, s, d: build_integrated_gradients(m, o), lambda m, o, t: 3 * o.ig_steps * t
+        lambda m, o, s, d: build_integrated_gradients(m, o), lambda m, o, t: 3 * o.ig_steps * t, complete=True
     ),
     "Occlusion": Method(lambda m, o, s, d: build_occlusion(m, o), _occlusion_cost),
     "RISE": Method(lambda m, o, s, d: build_rise(m, o, s), lambda m, o, t: o.rise_masks, slow=True),
@@ -123,6 +128,19 @@ class Attribution:
             raise ToolError(f"targets {targets.tolist()} are not classes of a model with {c}: give 0 to {c - 1}")
         with frozen(self.model):
             return self.method(images.detach(), targets).detach().float()
+
+
+def claim_of(name: str, model: SplitModel) -> Claim | None:
+    """What the maps of a method claim to sum to; None for a method whose maps claim no sum."""
+    if not METHODS[name].complete:
+        return None
+
+    @torch.no_grad()
+    def change(images: Tensor, classes: Tensor) -> Tensor:
+        whole, nothing = model(images), model(torch.zeros_like(images[:1]))  # (b, c), (1, c)
+        return (whole - nothing).gather(1, classes[:, None])[:, 0]
+
+    return change
 
 
 def build_explainer(

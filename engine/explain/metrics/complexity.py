@@ -1,10 +1,13 @@
 """Complexity of a map: Gini index (Hurley and Rickard 2009) and entropy (Bhatt et al., IJCAI 2020) of its values.
 
-Neither can tell whether a map marks the right places: a single wrong place has the best values.
+Neither can tell whether a map marks the right places: a single wrong place has the best values. The entropy grows with
+the number of places, so that maps of different resolutions are not comparable by it.
 """
 
 import torch
 from torch import Tensor
+
+from engine.explain.metrics.batch import MapBatch
 
 
 def gini(maps: Tensor) -> Tensor:
@@ -23,3 +26,8 @@ def entropy(maps: Tensor) -> Tensor:
     total = flat.sum(1, keepdim=True)
     shares = torch.where(total > 0, flat / total.clamp_min(torch.finfo(flat.dtype).tiny), 1 / flat.shape[1])
     return -torch.xlogy(shares, shares).sum(1)
+
+
+def complexity(batch: MapBatch) -> dict[str, Tensor]:
+    """``gini`` and ``entropy`` of a batch, of the maps at their own resolution."""
+    return {"gini": gini(batch.maps), "entropy": entropy(batch.maps)}

@@ -8,6 +8,20 @@ from torch import Tensor
 from engine.explain.metrics.batch import MapBatch
 
 
+def inside_boxes(boxes: Tensor, maps: Tensor) -> Tensor:
+    """Whether the centre of each pixel is in each box, (m, H, W) bool.
+
+    Args:
+        boxes: (m, 4) left, top, right, bottom in pixels of the resized picture.
+        maps: (b, H, W), of which only the size and the device are used.
+    """
+    _, height, width = maps.shape
+    rows = torch.arange(height, device=maps.device) + 0.5  # centres of the pixels
+    columns = torch.arange(width, device=maps.device) + 0.5
+    left, top, right, bottom = boxes.to(maps).T[:, :, None]  # (m, 1) each
+    return ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None]
+
+
 def on_object(maps: Tensor, boxes: Sequence[Tensor]) -> dict[str, Tensor]:
     """Measure how much of each map lies on the object.
 
@@ -20,16 +34,12 @@ def on_object(maps: Tensor, boxes: Sequence[Tensor]) -> dict[str, Tensor]:
         all boxes together; ``pointing``, 1 where the highest pixel is in a box. All are 0 for a map of zeros.
     """
     maps = maps.clamp_min(0)
-    _, height, width = maps.shape
-    rows = torch.arange(height, device=maps.device) + 0.5  # centres of the pixels
-    columns = torch.arange(width, device=maps.device) + 0.5
     metrics: dict[str, list[Tensor]] = {"precision": [], "pointing": [], "energy": []}
     for picture, own in zip(maps, boxes, strict=True):
-        left, top, right, bottom = own.to(maps).T[:, :, None]  # (m, 1) each
-        inside = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None]
+        inside = inside_boxes(own, maps)  # (m, H, W)
         mass = picture.sum().clamp_min(torch.finfo(maps.dtype).tiny)
         union = inside.any(0)  # (H, W)
-        metrics["precision"].append((picture * inside).sum((1, 2)).max() / mass)  # inside: (m, H, W)
+        metrics["precision"].append((picture * inside).sum((1, 2)).max() / mass)
         metrics["energy"].append((picture * union).sum() / mass)
         highest = union.flatten()[picture.argmax()] & (picture.max() > 0)
         metrics["pointing"].append(highest.to(maps.dtype))

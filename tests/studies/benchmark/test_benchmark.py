@@ -3,6 +3,13 @@
 import json
 
 import pytest
+import torch
+
+from args import expand_runs
+from dataset import check
+from dataset.check import picture_fault
+from studies.benchmark import cores, start
+from studies.benchmark.flags import parse_args
 
 
 def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
@@ -13,7 +20,7 @@ def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
     tables = json.loads(file.read_text())
     assert tables["machine"]["device"] == "cpu" and tables["machine"]["torch"]
     rates = {row["data"]: row["pictures/s"] for row in tables["data"]}
-    assert len(rates) == 6 and all(rate > 0 for rate in rates.values())
+    assert len(rates) == 11 and all(rate > 0 for rate in rates.values())
     assert next(row for row in tables["data"] if row["data"] == "published pipeline")["times published"] == 1
     methods = {row["explain"]: row for row in tables["explain"]}
     assert list(methods) == ["plain forward, no map", "slot model, no map", "SCOUTER", "CAM", "RISE"]
@@ -36,6 +43,34 @@ def test_head_and_whole_models_are_compared_with_what_they_should_be(as_user, tm
         assert all(row["slot / linear"] == pytest.approx(row["slot, s"] / row["linear, s"]) for row in tables[part])
     assert tables["scale"][0]["of perfect"] == 1 and tables["scale"][0]["pictures/s"] > 0
     assert json.loads(trace.read_text())["traceEvents"]
+
+
+def test_divisions_of_the_cores_are_compared_with_the_chosen_one(monkeypatch):
+    monkeypatch.setattr(cores, "cores", lambda: 1)
+    flags = "--quick true --model test_resnet --img_size 64 --batch_size 8 --pre_trained false --device cpu"
+    rows = cores.measure(expand_runs(parse_args(flags.split()))[0], torch.device("cpu"))
+    assert [(row["cores"], row["threads"], row["workers"]) for row in rows] == [(1, 1, 0), (1, 1, 1)]
+    assert rows[0]["of --num_workers auto"] == 1
+    assert rows[1]["of --num_workers auto"] == pytest.approx(rows[1]["pictures/s"] / rows[0]["pictures/s"])
+
+
+def test_a_second_start_reads_the_record_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCOUTER_CACHE", str(tmp_path / "cache"))
+    start.write_tree(tmp_path / "data", 1200)
+    checked = []
+    monkeypatch.setattr(check, "picture_fault", lambda path: checked.append(path))
+    for expected in (1200, 0):
+        checked.clear()
+        seconds = start.checks(tmp_path / "data")
+        assert len(checked) == expected
+        assert list(seconds) == ["record read", "files checked, classes compared", "splits compared"]
+    assert all(picture_fault(file) is None for file in list((tmp_path / "data" / "val").rglob("*.png")))
+
+
+def test_the_times_of_a_program_are_those_of_its_first_and_last_line():
+    program = "import time; print(sum(range(3_000_000)), flush=True); print(1, flush=True); time.sleep(0.5)"
+    used, after = start.lines(["-c", program])
+    assert used > 0 and after > 0.4
 
 
 @pytest.mark.parametrize("flags", ["nothing", "--dataset CUB200 data"])

@@ -36,16 +36,44 @@ def test_slurm_tasks_are_a_launch_but_torchrun_has_priority(environment):
 def test_processes_share_the_cores_unless_omp_num_threads_is_set(environment, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(launch, "core_quota", lambda: None)
     environment(SLURM)
     launch.adopt()
     assert torch.get_num_threads() == 4
     environment({**SLURM, "OMP_NUM_THREADS": "1"})
     launch.adopt()
     assert torch.get_num_threads() == 4  # unchanged
-    environment({**TORCHRUN, "SLURM_CPUS_PER_TASK": "3"})
+    environment({**SLURM, **TORCHRUN, "SLURM_CPUS_PER_TASK": "3"})
     assert launch.cores() == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5}, raising=False)
     assert launch.cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "bound", "quota", "expected"),
+    [
+        ({}, 8, None, 8),
+        ({}, 3, None, 3),
+        ({}, 8, 2.5, 2),
+        ({}, 8, 0.5, 1),
+        ({}, 8, 100.0, 8),
+        (TORCHRUN, 8, None, 4),
+        (TORCHRUN, 3, None, 1),  # both processes run on the same three cores
+        (TORCHRUN, 8, 4.0, 2),
+        ({**TORCHRUN, "LOCAL_WORLD_SIZE": "3"}, 8, 2.0, 1),
+        ({**TORCHRUN, **SLURM, "TORCHELASTIC_RUN_ID": "1", "SLURM_CPUS_PER_TASK": "6"}, 6, None, 3),  # of one task
+        ({**SLURM, **TORCHRUN}, 2, None, 2),  # srun has bound each task to cores of its own
+        ({**SLURM, **TORCHRUN, "SLURM_CPUS_PER_TASK": "4"}, 8, 6.0, 3),
+        ({"SLURM_CPUS_PER_TASK": "2"}, 8, None, 2),
+        ({"SLURM_CPUS_ON_NODE": "4"}, 8, None, 4),
+    ],
+)
+def test_cores_of_a_process_by_affinity_quota_and_launcher(environment, monkeypatch, variables, bound, quota, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(bound)), raising=False)
+    monkeypatch.setattr(launch, "core_quota", lambda: quota)
+    environment(variables)
+    assert launch.cores() == expected
 
 
 def test_a_process_that_sees_one_gpu_takes_it(environment):

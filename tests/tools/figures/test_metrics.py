@@ -11,3 +11,15 @@ INSERTION = {"method": "CAM", "iauc": 0.5, "dauc": 0.2}
 def test_a_panel_is_drawn_for_each_pair_of_metrics(tmp_path, rows, panels):
     save_metric_figure(tmp_path / "metrics.png", rows)
     assert Image.open(tmp_path / "metrics.png").size == (round((5.6 * panels + 2.2) * 120), 600)
+
+
+@pytest.mark.parametrize(("names", "heights"), [(1, 1), (4, 1), (5, 2)])
+def test_single_metrics_get_panels_below_or_alone(tmp_path, names, heights):
+    more = {f"metric_{number}": "large" for number in range(names)} | {"absent": "small"}
+    rows = [{**row, **{name: 0.5 for name in more if name != "absent"}} for row in (AREA, INSERTION)]
+    save_metric_figure(tmp_path / "metrics.png", rows, more=more)
+    height = 5 + heights * (0.25 * len(rows) + 0.9)
+    assert Image.open(tmp_path / "metrics.png").size == (round(13.4 * 120), round(height * 120))
+    alone = [{"method": "CAM", "metric_0": 0.5}]
+    save_metric_figure(tmp_path / "metrics.png", alone, more=more)
+    assert Image.open(tmp_path / "metrics.png").size == (round(13.4 * 120), round(1.15 * 120))

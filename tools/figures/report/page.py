@@ -7,7 +7,7 @@ a class or a picture may be.
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.figures.report.curves import curves
@@ -30,6 +30,7 @@ class Report:
     cards: Sequence[ReportCard]
     data: str = ""  # data and checkpoint, below the title
     faults: Sequence[str] = ()  # of the table of scores, above it
+    more_metrics: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)  # more tables, by title
 
 
 def save_report(path: Path, report: Report) -> None:
@@ -47,11 +48,11 @@ def save_report(path: Path, report: Report) -> None:
         "Configuration": _configuration(report.configuration),
         "Accuracy": _accuracy(report.accuracy),
         "Curves": curves(report.curves),
-        "Scores": _metrics(report.metric_rows, report.faults),
+        "Scores": _scores(report),
         "Pictures": gallery(report.cards),
     }
     sections = {name: content for name, content in sections.items() if content}
-    style, script = text_of("page.css"), text_of("page.js")
+    style, script = text_of("page.css") + text_of("maps.css"), text_of("page.js")
     page = fill(
         "page.html",
         policy=_policy(style, script),
@@ -111,7 +112,16 @@ def _accuracy(accuracy: Mapping[str, float]) -> str:
     return f'<dl class="tiles">{tiles}</dl>' if tiles else ""
 
 
-def _metrics(rows: Sequence[Mapping[str, object]], faults: Sequence[str] = ()) -> str:
+def _scores(report: Report) -> str:
+    """Tables of the metrics, below what is wrong about them; empty without a table."""
+    tables = _metrics(report.metric_rows)
+    for title, rows in report.more_metrics.items():
+        tables += f"<h3>{escape(title[:1].upper() + title[1:])}</h3>{_metrics(rows, title)}" if rows else ""
+    notes = "".join(f"<p>{escape(fault)}</p>" for fault in report.faults)
+    return notes + tables if tables else ""
+
+
+def _metrics(rows: Sequence[Mapping[str, object]], title: str = "") -> str:
     """Table of the rows in their order; columns are all their keys in the order of first appearance."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if not columns:
@@ -128,9 +138,9 @@ def _metrics(rows: Sequence[Mapping[str, object]], faults: Sequence[str] = ()) -
         f"<tr>{''.join(cell(c, plain(row.get(c)), 'row' if c == columns[0] else '') for c in columns)}</tr>"
         for row in rows
     )
-    notes = "".join(f"<p>{escape(fault)}</p>" for fault in faults)
+    label = f"Table of scores, {title}" if title else "Table of scores"
     return (
-        f'{notes}<div class="panel scroll" tabindex="0" role="region" aria-label="Table of scores">'
+        f'<div class="panel scroll" tabindex="0" role="region" aria-label="{escape(label)}">'
         '<table class="metrics">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

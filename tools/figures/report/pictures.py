@@ -34,18 +34,19 @@ def picture_uri(picture: Image.Image) -> tuple[str, int, int]:
     return uri, small.width, small.height
 
 
-def map_uris(maps: Sequence[np.ndarray], kind: str) -> list[str]:
+def map_uris(maps: Sequence[np.ndarray], kind: str, *, scale: float = 0.0) -> list[str]:
     """Data URIs of maps (h, w) that share one scale: PNGs of one pixel per place, the opacity being the map's value.
 
     Args:
         maps: infinite and NaN values count as zero, and so do negative ones except for a contrast.
         kind: a key of ``COLOURS``.
+        scale: value of full opacity; 0 for the largest of these maps.
     """
     above, below = COLOURS[kind]
     clean = [np.nan_to_num(np.asarray(m, np.float64), posinf=0.0, neginf=0.0) for m in maps]
     if below is None:
         clean = [np.clip(m, 0.0, None) for m in clean]
-    scale = max((float(np.abs(m).max(initial=0.0)) for m in clean), default=0.0) or 1.0
+    scale = scale or max((float(np.abs(m).max(initial=0.0)) for m in clean), default=0.0) or 1.0
     uris = []
     for values in clean:
         pixels = np.empty((*values.shape, 4), np.uint8)  # (h, w, 4)

@@ -1,0 +1,1 @@
+"""Web page on which a trained slot model explains pictures (``demo.py``)."""

@@ -1,0 +1,71 @@
+"""The flags of the study against the field; imports nothing heavy."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
+from engine.explain.settings import METRIC_NAMES, MetricSettings
+from sloter.config import options_of
+from studies.field.plan import MODELS
+from studies.head_study.flags import data
+from tools.flags import Formatter, Parser, comma_list, of_field, one_of, real, size, whole
+
+
+# fmt: off
+def build_parser() -> Parser:
+    """The parser of ``python -m studies.field``."""
+    parser = Parser(
+        prog="python -m studies.field", allow_abbrev=False, formatter_class=Formatter,
+        description="Compare the forms of SCOUTER with other ways to explain a classifier: train all on the same "
+                    "frozen features, and measure their maps on the same pictures. The same command continues an "
+                    "interrupted run.",
+    )
+    add = parser.add_argument
+    add("--data", type=data, nargs="+", required=True, metavar="NAME[:DIR[:N]]",
+        help="dataset, its folder and number of classes; each of several has rows of its own")
+    add("--model", default="tf_efficientnet_lite0", metavar="NAME", help="backbone: the name of a timm model")
+    add("--backbone_weights", metavar="FILE", help="weights of the backbone; timm's if not given")
+    add("--img_size", type=size, default="224", metavar="PIXELS", help="size to which pictures are resized")
+    add("--models", type=comma_list(one_of(*MODELS)), default=",".join(MODELS), metavar="NAME[,NAME...]",
+        help=f"classifiers to compare, from {', '.join(MODELS)}")
+    add("--methods", type=comma_list(one_of(*METHOD_NAMES)), default=",".join(METHOD_NAMES), metavar="NAME[,NAME...]",
+        help="attribution methods that explain the linear classifier")
+    add("--epochs", **whole(15, low=1), help="epochs of each training")
+    add("--train_batch", **whole(32, low=1), help="pictures per training step")
+    add("--images", **whole(500, low=1),
+        help="pictures of each dataset on which a method is measured, drawn at random from those with boxes")
+    add("--slow_images", **whole(100, low=1), help="the same for a method of more than --slow_forwards")
+    add("--slow_forwards", **real(50, low=0, high=10**9),
+        help="forward passes for one map above which a method is measured on --slow_images pictures")
+    add("--batch_size", **whole(64, low=1), help="pictures in one forward pass of a measurement")
+    add("--metrics", type=comma_list(one_of(*METRIC_NAMES)), default=",".join(METRIC_NAMES), metavar="NAME[,NAME...]",
+        help=f"explanation metrics, from {', '.join(METRIC_NAMES)}")
+    add("--seed", **whole(0, low=0), help="seed of the trainings, of the drawn pictures and of the methods")
+    for config in (MetricSettings, MethodSettings):
+        for option in options_of(config):
+            add(f"--{option.metadata['flag'] or option.name}", **of_field(option))
+    add("--device", metavar="NAME", help="cuda, cuda:1, mps or cpu; the best available if not given")
+    add("--output_dir", metavar="DIR", default="field", help="folder for the results of the steps, tables and figure")
+    return parser
+# fmt: on
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read and check the flags; an invalid one exits with one line and code 2."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    for flag in ("models", "methods", "metrics"):
+        setattr(args, flag, tuple(dict.fromkeys(getattr(args, flag))))
+    args.metrics = tuple(name for name in args.metrics if name != "sensitivity" or args.sensitivity_samples)
+    if not args.metrics:
+        parser.error("argument --metrics: with --sensitivity_samples 0 there is no sensitivity: choose another metric")
+    names = [name for name, _, _ in args.data]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        parser.error(f"argument --data: {twice} is given twice; give it a run of its own with another --output_dir")
+    return args
+
+
+def settings_of(args: argparse.Namespace, config: Any) -> dict[str, Any]:
+    """Options of a configuration, as keywords of its class."""
+    return {option.name: getattr(args, option.metadata["flag"] or option.name) for option in options_of(config)}
