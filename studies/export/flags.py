@@ -45,7 +45,7 @@ def build_parser() -> Parser:
             about = of_field(field)
             add(f"--{field.name}", **{**about, "default": argparse.SUPPRESS,
                                       "help": f"{about['help']}; that of the checkpoint if not given"})
-    add("--image", nargs="+", default=[], metavar="FILE",
+    add("--image", nargs="+", metavar="FILE",
         help="pictures with which the file is compared with PyTorch, instead of random ones")
     return parser
 # fmt: on

@@ -53,7 +53,7 @@ def test_pixels_are_normalised_within_the_file(saved, export, name, picture_writ
     path, picture = saved(form="direct"), tmp_path / "a.png"
     picture_writer(picture, size=(96, 64))
     code, out, err = export("--checkpoint", path, "--format", name, "--input", "uint8", "--image", picture)
-    assert (code, err) == (0, "") and "1 given pictures" in out, (out, err)
+    assert (code, err) == (0, "") and "on 1 given picture:" in out, (out, err)
     load, ending = LOADERS[name]
     run, about = load(path.with_suffix(ending))
     pixels = torch.zeros(1, 64, 96, 3, dtype=torch.uint8)
