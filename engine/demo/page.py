@@ -58,21 +58,22 @@ def build_page(actions: Actions, *, title: str, about: str) -> gr.Blocks:
                 with gr.Column(visible=False) as details:
                     outputs = _outputs()
         file = gr.DownloadButton(elem_id="file")
-        controls = Controls(result, *inputs, answer, details, *outputs, file)
+        controls = Controls(result=result, answer=answer, details=details, file=file, **inputs, **outputs)
         _connect(controls, actions)
         if actions.examples:
             page.load(actions.opening, outputs=_shown(controls), **PRIVATE)
     return page
 
 
-def _inputs(actions: Actions) -> tuple[gr.File, gr.HTML]:
-    """Where a picture comes from: a file, or an example."""
+def _inputs(actions: Actions) -> dict[str, Any]:
+    """Where a picture comes from: a file, or an example; by their names in :class:`Controls`."""
     upload = gr.File(label="Your picture", height=140, elem_id="upload")
-    return upload, _html(actions.example_buttons(), js_on_load=PRESS, elem_id="examples")
+    examples = _html(actions.example_buttons(), js_on_load=PRESS, elem_id="examples")
+    return {"upload": upload, "examples": examples}
 
 
-def _outputs() -> tuple[Any, ...]:
-    """The evidence of each class, and of one class rather than another."""
+def _outputs() -> dict[str, Any]:
+    """The evidence of each class, and of one class rather than another; by their names in :class:`Controls`."""
     with gr.Column(elem_classes="card"):
         _html("<h2>What speaks for a class, and what against it?</h2>")
         with gr.Row():
@@ -88,7 +89,10 @@ def _outputs() -> tuple[Any, ...]:
             other = gr.Dropdown(label="and not that", elem_id="other", min_width=140)
         contrast = _html(elem_id="contrast")
         save_contrast = gr.Button("Download the figure", elem_id="save-contrast", size="sm")
-    return chosen, view, opacity, save, classes, first, other, contrast, save_contrast
+    return {
+        "chosen": chosen, "view": view, "opacity": opacity, "classes": classes, "save": save, "first": first,
+        "other": other, "contrast": contrast, "save_contrast": save_contrast,
+    }  # fmt: skip
 
 
 def _html(value: str = "", **options: Any) -> gr.HTML:
@@ -108,7 +112,7 @@ def _connect(c: Controls, actions: Actions) -> None:
     c.classes.click(actions.pressed_class, c.result, [c.view, c.classes, c.chosen], **PRIVATE)
     for control in (c.first, c.other):
         control.input(actions.contrast, [c.result, c.first, c.other], c.contrast, **PRIVATE)
-    c.opacity.input(None, c.opacity, js=FADE)
+    c.opacity.change(None, c.opacity, js=FADE)
     c.save.click(actions.draw, [c.result, c.chosen], c.file, **PRIVATE).success(None, js=FETCH)
     c.save_contrast.click(actions.draw_contrast, [c.result, c.first, c.other], c.file, **PRIVATE).success(
         None, js=FETCH

@@ -25,7 +25,6 @@ PICTURES = {True: 256, False: 1024}  # number of measured pictures, with --quick
 ROUNDS = {True: 2, False: 7}
 AUGMENTED = {
     "our loader, --aug true": lambda: augmentation(augment=True),
-    "our loader, --aug paper": lambda: augmentation(augment="paper"),
     "our loader, --aug_policy trivial": lambda: augmentation(augment=False, policies=["trivial"]),
     "our loader, --aug_policy erasing": lambda: augmentation(augment=False, policies=["erasing"]),
 }
@@ -86,7 +85,7 @@ def torchvision_pipeline(data: PictureDataset, index: int, *, augment: bool = Fa
     return transforms_of_torchvision(data.img_size, data.in_chans, augment)(_full_size(data, index))
 
 
-PIPELINES = {
+PIPELINES: dict[str, Callable[[PictureDataset, int], Any]] = {
     "decode": decoded,
     "decode, Pillow resize": resized,
     "published pipeline": published,
