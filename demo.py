@@ -1,5 +1,6 @@
 """Explain pictures on a web page of this machine: the evidence for and against each class, and for one over another."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":

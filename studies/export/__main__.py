@@ -1,5 +1,6 @@
 """Export a trained model, and check the file against PyTorch: ``python -m studies.export --checkpoint FILE``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
