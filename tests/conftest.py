@@ -223,12 +223,23 @@ class Tab:
         page.goto(url)
         return page
 
+    def close(self):
+        for context in self.contexts:
+            context.close()
+
 
 @pytest.fixture
 def tab(chromium):
     """Function that opens a page; after the test the browser must have no complaints."""
     tab = Tab(chromium)
     yield tab
-    for context in tab.contexts:
-        context.close()
+    tab.close()
     assert tab.complaints == []
+
+
+@pytest.fixture(scope="module")
+def module_tab(chromium):
+    """The same for a page that serves a whole module, whose tests must look at ``complaints`` themselves."""
+    tab = Tab(chromium)
+    yield tab
+    tab.close()

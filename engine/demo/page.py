@@ -9,7 +9,8 @@ from tools.figures.report.parts import escape
 
 OPACITY = 80  # percent, as in the report
 SECONDS = 3600  # after which dropped files are deleted; all of them are when the program ends
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# No programs use the page; what is pressed while an answer is computed counts afterwards.
+EVENT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
 # A button inside an HTML component is pressed: its number goes to the function.
 PRESS = """element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-number]");
@@ -61,7 +62,7 @@ def build_page(actions: Actions, *, title: str, about: str) -> gr.Blocks:
         controls = Controls(result=result, answer=answer, details=details, file=file, **inputs, **outputs)
         _connect(controls, actions)
         if actions.examples:
-            page.load(actions.opening, outputs=_shown(controls), **PRIVATE)
+            page.load(actions.opening, outputs=_shown(controls), **EVENT)
     return page
 
 
@@ -106,14 +107,14 @@ def _shown(c: Controls) -> list[Any]:
 
 def _connect(c: Controls, actions: Actions) -> None:
     """Let each control call its function."""
-    c.upload.upload(actions.file, c.upload, _shown(c), **PRIVATE)
-    c.examples.click(actions.pressed_example, None, [*_shown(c), c.upload], **PRIVATE)
-    c.chosen.input(actions.choose, [c.result, c.chosen], [c.view, c.classes], **PRIVATE)
-    c.classes.click(actions.pressed_class, c.result, [c.view, c.classes, c.chosen], **PRIVATE)
+    c.upload.upload(actions.file, c.upload, _shown(c), **EVENT)
+    c.examples.click(actions.pressed_example, None, [*_shown(c), c.upload], **EVENT)
+    c.chosen.input(actions.choose, [c.result, c.chosen], [c.view, c.classes], **EVENT)
+    c.classes.click(actions.pressed_class, c.result, [c.view, c.classes, c.chosen], **EVENT)
     for control in (c.first, c.other):
-        control.input(actions.contrast, [c.result, c.first, c.other], c.contrast, **PRIVATE)
+        control.input(actions.contrast, [c.result, c.first, c.other], c.contrast, **EVENT)
     c.opacity.change(None, c.opacity, js=FADE)
-    c.save.click(actions.draw, [c.result, c.chosen], c.file, **PRIVATE).success(None, js=FETCH)
-    c.save_contrast.click(actions.draw_contrast, [c.result, c.first, c.other], c.file, **PRIVATE).success(
+    c.save.click(actions.draw, [c.result, c.chosen], c.file, **EVENT).success(None, js=FETCH)
+    c.save_contrast.click(actions.draw_contrast, [c.result, c.first, c.other], c.file, **EVENT).success(
         None, js=FETCH
     )  # fmt: skip
