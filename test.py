@@ -66,7 +66,8 @@ def main() -> None:
     """Evaluate, measure, draw and report, as the flags request."""
     args = parse_args(script="test")
     device = start_script("test.py", **machine_config(args))
-    args.num_workers = divide_cores(args.num_workers, device).workers
+    if not args.thop:
+        args.num_workers = divide_cores(args.num_workers, device).workers
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
     state = run_folder.load_tested(path)

@@ -67,7 +67,8 @@ def main() -> None:
     """Train the run, or all runs of the sweep, that the flags describe."""
     args = flags.parse_args()
     device = start_script("train.py", **flags.machine_config(args))
-    args.threads, args.num_workers = divide_cores(args.num_workers, device)
+    if not args.thop:
+        args.threads, args.num_workers = divide_cores(args.num_workers, device)
     stop = StopRequest(device)
     if args.tensorboard and args.output_dir:
         check_tensorboard()
