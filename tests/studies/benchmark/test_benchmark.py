@@ -1,6 +1,7 @@
 """The benchmark runs and says what it measured."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from args import expand_runs
 from dataset import check
 from dataset.check import picture_fault
-from studies.benchmark import cores, start
+from studies.benchmark import compilation, cores, start
 from studies.benchmark.flags import parse_args
 
 
@@ -77,3 +78,15 @@ def test_the_times_of_a_program_are_those_of_its_first_and_last_line():
 def test_what_cannot_be_measured_is_one_line(as_user, flags):
     done = as_user(f"python -m studies.benchmark {flags}")
     assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_compiled_steps_are_compared_with_plain_ones(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # which builds no kernels
+    flags = "compile --model test_resnet --img_size 64 --pre_trained false --batch_size 2 --quick true"
+    rows = compilation.measure(expand_runs(parse_args(flags.split()))[0], torch.device("cpu"))
+    torch._dynamo.reset()
+    assert [row["compile"] for row in rows] == ["training", "evaluation"]
+    for row in rows:
+        assert (
+            row["times plain"] == row["plain, s"] / row["compiled, s"] and row["first step, s"] > row["compiled, s"] > 0
+        )
