@@ -62,9 +62,9 @@ def _draw_single(grid: Any, rows: Sequence[Mapping[str, Any]], metrics: Mapping[
         ax.set_title(f"{name}\n(better: {direction})", fontsize=9)
         ax.tick_params(labelsize=8)
         ax.grid(alpha=0.3)
-        ax.locator_params(axis="x", nbins=5)
+        ax.locator_params(axis="x", nbins=4)
     names = [str(row["method"]) for row in rows]
-    axes[0].set_yticks(range(len(rows)), [name if len(name) < 32 else f"{name[:30]}..." for name in names], fontsize=8)
+    axes[0].set_yticks(range(len(rows)), [name if len(name) <= 40 else f"{name[:37]}..." for name in names], fontsize=8)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
     for ax in axes[len(metrics) :]:
         ax.axis("off")
