@@ -32,10 +32,10 @@ RUN = ("train.py", "@recipes/quickstart.txt", "--output_dir", "")
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
     """Measure the start of Python with the libraries and of a script, and checks of a tree of files; returns rows."""
-    rounds, name = range(ROUNDS[run.quick]), ("--device", device.type)
+    rounds, own = range(ROUNDS[run.quick]), ("--device", device.type)
     imports = statistics.median(lines(["-c", "import torch, torchvision, timm; print()"])[0] for _ in rounds)
-    first = statistics.median(lines([*RUN, *name], whole=False)[0] for _ in rounds)
-    end = statistics.median(lines([*RUN, *name, "--thop", "true"])[1] for _ in rounds)
+    first = statistics.median(lines([*RUN, *own], whole=False)[0] for _ in rounds)
+    end = statistics.median(lines([*RUN, *own, "--thop", "true"])[1] for _ in rounds)
     rows = [
         {"start": "torch, torchvision, timm imported", "CPU s": imports, "wall s": ""},
         {"start": "first line of train.py", "CPU s": first, "wall s": ""},
