@@ -1,6 +1,7 @@
 """The benchmark runs and says what it measured."""
 
 import json
+import os
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from dataset import check
 from dataset.check import picture_fault
 from studies.benchmark import compilation, cores, start
 from studies.benchmark.flags import parse_args
+from tools.console import format_table
 
 
 def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
@@ -66,6 +68,19 @@ def test_a_second_start_reads_the_record_of_the_first(tmp_path, monkeypatch):
         assert len(checked) == expected
         assert list(seconds) == ["record read", "files checked, classes compared", "splits compared"]
     assert all(picture_fault(file) is None for file in list((tmp_path / "data" / "val").rglob("*.png")))
+
+
+def test_the_table_of_starts_has_both_and_leaves_the_cache_of_the_user(monkeypatch):
+    monkeypatch.setenv("SCOUTER_CACHE", "/nowhere")
+    monkeypatch.setitem(start.FILES, True, 60)
+    monkeypatch.setattr(start, "lines", lambda words, whole=True: (2.0, 0.25) if words[0] == "-c" else (3.0, 0.5))
+    run = expand_runs(parse_args(["--quick", "true"]))[0]
+    rows = start.measure(run, torch.device("cpu"))
+    assert [row["start"] for row in rows][3::3] == [
+        f"record read, 60 files, {name} start" for name in ("first", "second")
+    ]
+    assert [rows[0]["CPU s"], rows[1]["CPU s"], rows[2]["wall s"]] == [2.0, 3.0, 0.5] and len(rows) == 9
+    assert len(format_table(rows).splitlines()) == 10 and os.environ["SCOUTER_CACHE"] == "/nowhere"
 
 
 def test_the_times_of_a_program_are_those_of_its_first_and_last_line():
