@@ -120,8 +120,8 @@ def _data_flags(add: Add) -> None:
         help="pictures that cannot be read, also those of --image: error names them and stops, skip leaves them out "
              "and counts them")
     add("--aug", type=boolean_or("paper"), default=False, metavar="BOOL|paper",
-        help="augment training pictures; true: flips, affine transform, blur, each with probability 0.5; paper: the "
-             "same with the distribution of the published code (axes scaled apart, shifts right only, random order)")
+        help="augment training pictures as the published code does: flips, affine transform, blur, each with "
+             "probability 0.5, in random order; paper means the same as true")
     add("--aug_policy", type=comma_list(one_of(*AUG_POLICIES)), metavar="NAME[,NAME...]",
         help="more augmentation: trivial (TrivialAugment), erasing (random erasing), mixup, cutmix; a mixed picture "
              "counts in the training accuracy as the class with the larger share")
@@ -178,7 +178,8 @@ def _machine_flags(add: Add) -> None:
     add("--amp", choices=("off", "auto", "bf16", "fp16"), default="off",
         help="mixed precision of the backbone; the slot head stays in single precision; auto: bf16 where it is fast")
     add("--compile", **switch(False),
-        help="compile the model with torch.compile: starts a minute or more later, then each step is faster")
+        help="compile the model with torch.compile: training and evaluation each start a minute or more later, then "
+             "each step is faster; not used on a CPU, where it may be slower, which a note says")
     add("--tf32", **switch(False),
         help="let GPUs multiply matrices in TensorFloat-32, which PyTorch does in convolutions anyway")
     add("--deterministic", **switch(False),

@@ -1,5 +1,6 @@
 """Explain pictures on a web page of this machine: the evidence for and against each class, and for one over another."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
@@ -51,7 +52,7 @@ def main() -> None:
         examples = choose(args, run, trained)
         if not is_local(listener):
             logger.warning("--host %s: anybody who reaches this machine can use the page", args.host)
-        serve_page(trained, examples, listener, about=about(run, trained), max_bytes=int(args.max_upload * MEGABYTE))
+        serve_page(trained, examples, listener, about=about(trained), max_bytes=int(args.max_upload * MEGABYTE))
 
 
 def serve_page(
@@ -106,10 +107,11 @@ def choose(args: argparse.Namespace, run: argparse.Namespace, trained: TrainedMo
     return choose_examples(data, args.examples)
 
 
-def about(run: argparse.Namespace, trained: TrainedModel) -> str:
+def about(trained: TrainedModel) -> str:
     """Line about the model."""
-    count = len(trained.class_names)
-    return (f"{trained.config['backbone']} with slots, trained on {run.dataset}: {count} class{'es' * (count > 1)}. "
+    count, data = len(trained.class_names), trained.state["data_config"]["dataset"]
+    data = "the pictures of a folder" if data == "Folder" else data
+    return (f"{trained.config['backbone']} with slots, trained on {data}: {count} class{'es' * (count > 1)}. "
             "The coloured evidence is no estimate: its sum is the logit, which decides.")  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from dataset.pictures import PictureDataset
 from dataset.registry import class_number, least_similar_classes
 from dataset.sources import Sources
 from engine import TrainingError
+from engine.compiled import CompiledModel
 from engine.evaluate import evaluate
 from engine.explain.drawing import draw_slot_maps, output_folder
 from engine.explain.measure import measure
@@ -53,7 +54,7 @@ from tools.console import run_script, say, start_script
 from tools.cores import divide_cores
 from tools.ending import finish
 from tools.files import check_folder, check_outputs, writable_folder
-from tools.machine import amp_dtype, autocast
+from tools.machine import amp_dtype, autocast, compiles
 from tools.provenance import provenance_text
 
 logger = logging.getLogger("test")
@@ -65,7 +66,8 @@ def main() -> None:
     """Evaluate, measure, draw and report, as the flags request."""
     args = parse_args(script="test")
     device = start_script("test.py", **machine_config(args))
-    args.num_workers = divide_cores(args.num_workers, device).workers
+    if not args.thop:
+        args.num_workers = divide_cores(args.num_workers, device).workers
     run = expand_runs(args)[0]
     path = Path(run.checkpoint) if run.checkpoint else named_checkpoint(run)
     state = run_folder.load_tested(path)
@@ -84,8 +86,6 @@ def main() -> None:
     draws = flag_rules.draws("test", vars(run), run.given)
     if draws or run.explain_metrics or run.report:
         trained.check_explains_itself()
-    if run.compile:
-        trained.model.compile()
     data = (
         None if run.image else trained.load_split(run.dataset, split=run.split, **data_config(run, first_classes=True))
     )
@@ -155,7 +155,8 @@ def evaluate_split(
     c = data.num_classes
     confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)  # true by predicted classes
     metrics = evaluate(
-        trained.model, trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
+        CompiledModel(trained.model) if compiles(run.compile, trained.device) else trained.model,
+        trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
         ScouterLoss(
             lambda_value=run.lambda_value, power=run.power, relative=trained.config.get("reference", "none") != "none"
         ), device=trained.device,

@@ -255,7 +255,7 @@ def measure_all(run: argparse.Namespace, explained: Explained, data: PictureData
         if expected > ANNOUNCED_SECONDS:
             say(f"{name}: about {expected / distributed.world_size():.0f} s for {len(sample)} pictures")
         subject = method_subject(
-            trained, sample, split, explainer, settings=settings, batch_size=run.batch_size,
+            trained, sample, split, explainer, data=data, settings=settings, batch_size=run.batch_size,
             num_workers=run.num_workers, options=options, seed=run.seed, redraws="random_head" in names,
         )  # fmt: skip
         measured = measure(

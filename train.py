@@ -55,7 +55,7 @@ from tools.cores import divide_cores
 from tools.distributed.preemption import Interrupted, StopRequest
 from tools.ending import finish
 from tools.folder_lock import Lock, held
-from tools.machine import amp_dtype, memory_format
+from tools.machine import amp_dtype, compiles, memory_format
 from tools.provenance import data_text
 from tools.run_log import epoch_line
 from tools.tensorboard import check_tensorboard
@@ -67,7 +67,8 @@ def main() -> None:
     """Train the run, or all runs of the sweep, that the flags describe."""
     args = flags.parse_args()
     device = start_script("train.py", **flags.machine_config(args))
-    args.threads, args.num_workers = divide_cores(args.num_workers, device)
+    if not args.thop:
+        args.threads, args.num_workers = divide_cores(args.num_workers, device)
     stop = StopRequest(device)
     if args.tensorboard and args.output_dir:
         check_tensorboard()
@@ -166,7 +167,7 @@ def train_epoch(
     distributed.share_buffers(session.evaluated)
     found = session.best.collector()
     val = evaluate(
-        session.evaluated, session.val_loader, session.criterion, device=session.device, negative=session.is_negative,
+        session.evaluator, session.val_loader, session.criterion, device=session.device, negative=session.is_negative,
         explained=session.explained, amp=session.amp, remedy=REMEDY, collect=found.add if found else None,
     )  # fmt: skip
     val |= class_means(found)
@@ -210,7 +211,8 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
         name, model, configs=configs | {"train_config": flags.plain_settings(run)},
         train_loader=loader(dataset=train_set, train=True, mixing=mixing),
         val_loader=loader(dataset=val_set, train=False), criterion=make_criterion(run, train_set).to(device),
-        options=TrainingOptions(**flags.training_options(run)), device=device, amp=amp,
+        options=TrainingOptions(**flags.training_options(run) | {"compile": compiles(run.compile, device)}),
+        device=device, amp=amp,
         explained=None if lsc is None else torch.tensor(lsc, device=device),
         best=Best(**flags.best_config(run, state)), state=state,
     )  # fmt: skip

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Places that one product computes. More have more zeros to multiply with, fewer need more calls.
-PLACES = 32
+# Places of a row that one product of matrices computes, about: more have more zeros to multiply with, and fewer make
+# the matrices too small.
+PLACES = 20
 
 
 def gaussian_blur(pixels: Tensor, *, sigma: float, size: int) -> Tensor:
@@ -31,35 +32,35 @@ def gaussian_blur(pixels: Tensor, *, sigma: float, size: int) -> Tensor:
 
 
 def _blur_and_turn(rows: np.ndarray, sigma: float, size: int) -> Tensor:
-    """Blur rows (m, n) and turn them to columns (n, m) float, the cheapest order for a matrix product."""
-    length = rows.shape[1]
+    """Blur rows (m, n) and turn them to columns (n, m) float, the cheapest order for a product of matrices."""
+    count, length = rows.shape
     # Weights beyond five standard deviations are less than a millionth of the largest.
     reach = min(size // 2, math.ceil(5 * sigma), length - 1)
-    padded, band = _reflected(rows, reach), _band(sigma, reach)
-    turned = torch.empty(length, len(rows))
-    for start in range(0, length, PLACES):
-        count = min(PLACES, length - start)
-        seen = count + 2 * reach
-        torch.mm(band[:count, :seen], padded[:, start : start + seen].t(), out=turned[start : start + count])
-    return turned
+    parts = max(1, round(length / PLACES))
+    places = -(-length // parts)
+    padded = _reflected(rows, reach, parts * places - length)  # (m, parts * places + 2 * reach)
+    windows = padded.as_strided((parts, places + 2 * reach, count), (places, 1, padded.stride(0)))  # they overlap
+    band = _band(sigma, reach, places).expand(parts, -1, -1)
+    return torch.bmm(band, windows).flatten(0, 1)[:length]  # (parts, places, m), then (n, m)
 
 
-def _reflected(rows: np.ndarray, reach: int) -> Tensor:
-    """Continue rows (m, n) by ``reach`` places on both sides, mirrored at the outermost place."""
-    length = rows.shape[1]
-    padded = np.empty((len(rows), length + 2 * reach), np.float32)
-    padded[:, reach : reach + length] = rows
-    last = reach + length - 1
+def _reflected(rows: np.ndarray, reach: int, rest: int) -> Tensor:
+    """Continue rows by ``reach`` places on both sides, mirrored at the outermost place, and by ``rest`` zeros."""
+    count, length = rows.shape
+    padded = np.empty((count, length + 2 * reach + rest), np.float32)
+    end = reach + length
+    padded[:, reach:end] = rows
     padded[:, :reach] = padded[:, 2 * reach : reach : -1]
-    padded[:, last + 1 :] = padded[:, last - reach : last][:, ::-1]
+    padded[:, end : end + reach] = padded[:, end - reach - 1 : end - 1][:, ::-1]
+    padded[:, end + reach :] = 0
     return torch.from_numpy(padded)
 
 
-def _band(sigma: float, reach: int) -> Tensor:
-    """Matrix (PLACES, PLACES + 2 * reach) whose row i has the weights of the kernel from column i on, and zeros."""
-    places = torch.arange(-reach, reach + 1) / sigma
-    kernel = torch.softmax(-places.square() / 2, 0)
-    # A row is one shorter than the kernel with its zeros, so that each row begins one place later.
-    return (
-        torch.cat([kernel, kernel.new_zeros(PLACES)]).repeat(PLACES)[: PLACES * (PLACES + 2 * reach)].view(PLACES, -1)
-    )
+def _band(sigma: float, reach: int, places: int) -> Tensor:
+    """Matrix (places, places + 2 * reach) whose row i has the weights of the kernel from column i on, and zeros."""
+    kernel = np.exp(-np.square(np.arange(-reach, reach + 1) / sigma) / 2)
+    kernels = np.zeros((places, places + 2 * reach + 1), np.float32)
+    kernels[:, : 2 * reach + 1] = kernel / kernel.sum()
+    # Read as rows that are one place shorter, each begins one place later in its kernel.
+    width = places + 2 * reach
+    return torch.from_numpy(kernels.ravel()[: places * width].reshape(places, width))

@@ -1,4 +1,4 @@
-"""Augmentation of the published code (``--aug paper``), with its distribution.
+"""Augmentation of the published code (``--aug true``), with its distribution.
 
 Four steps, each with probability 0.5 and in random order: flips along both axes, an affine map, a blur. The published
 code draws the numbers and hands them to imgaug 0.4.0, whose conventions are kept: scaling of each axis, then rotation,
@@ -59,4 +59,4 @@ def random_blur(pixels: Tensor) -> Tensor:
 
 def paper_augmentation() -> RandomSteps:
     """Build the random transform of single pictures (ch, H, W) uint8."""
-    return RandomSteps([flip_left_right, flip_top_bottom, random_affine, random_blur], shuffled=True)
+    return RandomSteps([flip_left_right, flip_top_bottom, random_affine, random_blur])

@@ -12,23 +12,21 @@ Step = Callable[[Tensor], Tensor]
 
 
 class RandomSteps:
-    """Steps of which each is taken with probability 0.5, in turn or in random order.
+    """Steps in random order, of which each is taken with probability 0.5.
 
     Between the steps pixels are floats of whole values, which saves conversions; the result is (ch, H, W) uint8. It
     does the same as ``RandomApply`` and ``RandomOrder`` of torchvision, whose calls take longer than some of the steps.
 
     Args:
         steps: the steps.
-        shuffled: take them in random order.
     """
 
-    def __init__(self, steps: Sequence[Step], *, shuffled: bool = False) -> None:
-        self.steps, self.shuffled = [*steps], shuffled
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = [*steps]
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Change a picture (ch, H, W) uint8."""
-        count = len(self.steps)
-        for number in torch.randperm(count).tolist() if self.shuffled else range(count):
+        for number in torch.randperm(len(self.steps)).tolist():
             if float(torch.rand(())) < 0.5:
                 pixels = self.steps[number](pixels)
         if pixels.dtype == torch.uint8:

@@ -12,10 +12,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from dataset.affine import affine_map
-from dataset.blur import gaussian_blur
 from dataset.paper_augmentation import paper_augmentation
-from dataset.random_steps import RandomSteps, Step, flip_left_right, flip_top_bottom, uniform
+from dataset.random_steps import Step
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 # Stronger augmentation than the paper's, picture by picture. Erasing fills with black, since the pixels are not
@@ -31,20 +29,6 @@ BATCH_POLICIES: dict[str, Callable[[int], v2.Transform]] = {
 }
 
 
-def random_affine(pixels: Tensor) -> Tensor:
-    """Map a picture (ch, H, W) as torchvision's ``RandomAffine(10, translate=(0.1, 0.1), scale=(0.8, 1))`` does."""
-    height, width = pixels.shape[-2:]
-    angle = uniform(-10, 10)
-    shift = round(uniform(-0.1 * width, 0.1 * width)), round(uniform(-0.1 * height, 0.1 * height))
-    scale = uniform(0.8, 1)
-    return affine_map(pixels, angle=angle, scale=(scale, scale), shift=shift)
-
-
-def random_blur(pixels: Tensor) -> Tensor:
-    """Blur a picture (ch, H, W) with a sigma of 0.1 to 3 pixels; 19 weights cover 3 sigma of the widest kernel."""
-    return gaussian_blur(pixels, sigma=uniform(0.1, 3), size=19)
-
-
 def resized(picture: Image.Image, img_size: tuple[int, int]) -> Tensor:
     """Resize a grey or RGB picture to (ch, H, W) uint8 as in the paper: bilinear, antialiased, aspect not kept."""
     pixels = torch.from_numpy(np.array(picture))  # (H', W') or (H', W', ch)
@@ -56,8 +40,8 @@ def augmentation(*, augment: bool | str, policies: Sequence[str] = ()) -> Step |
     """Build the random transform of single training pictures (ch, H, W) uint8; None if there is nothing to do.
 
     Args:
-        augment: True for flips, affine transform and blur, each with probability 0.5; ``paper`` for those of the
-            published code, see :mod:`dataset.paper_augmentation`; False for neither.
+        augment: True or ``paper`` for the flips, affine transform and blur of the published code, see
+            :mod:`dataset.paper_augmentation`; False for none of them.
         policies: keys of :data:`POLICIES` to include; those of :data:`BATCH_POLICIES` are for :func:`batch_mixing`.
 
     Raises:
@@ -65,10 +49,8 @@ def augmentation(*, augment: bool | str, policies: Sequence[str] = ()) -> Step |
     """
     _check(policies)
     steps: list[Step] = []
-    if augment == "paper":
+    if augment:
         steps.append(paper_augmentation())
-    elif augment:
-        steps.append(RandomSteps([flip_left_right, flip_top_bottom, random_affine, random_blur]))
     steps += [make() for name, make in POLICIES.items() if name in policies]
     if len(steps) < 2:
         return steps[0] if steps else None

@@ -58,9 +58,10 @@ def _data(config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     names = [visible(name) for name in data.get("class_names") or []]
     more = f", and {len(names) - LISTED_CLASSES} more" if len(names) > LISTED_CLASSES else ""
     size = " x ".join(str(side) for side in model["img_size"])
+    epochs = config["epoch"] + 1
     colour = {1: "grey", 3: "RGB"}.get(model["in_chans"], f"{model['in_chans']} channels")
     lines = [
-        f"trained on: {data['dataset']}, {config['epoch'] + 1} epochs",
+        f"trained on: {data['dataset']}, {epochs} epoch{'s' * (epochs > 1)}",
         f"classes: {model['num_classes']}{': ' if names else ''}{', '.join(names[:LISTED_CLASSES])}{more}",
         f"pictures: {colour}, resized to {size} pixels (height x width), mean {list(data['mean'])}, "
         f"standard deviation {list(data['std'])} for values in 0..1",

@@ -55,7 +55,7 @@ class OptimStep:
             self._clip = partial(nn.utils.clip_grad_norm_, parameters, clip_grad)
         self._update_ema: Callable[..., object] = _nothing
         if ema is not None:
-            self._update_ema = partial(ema.update, getattr(model, "module", model))
+            self._update_ema = partial(ema.update, _unwrapped(model))
         # Gradients are exchanged between processes once for each group, not for each batch.
         self._without_exchange: Callable[[], AbstractContextManager] = getattr(model, "no_sync", nullcontext)
         optimizer.zero_grad(set_to_none=True)
@@ -84,6 +84,13 @@ class OptimStep:
         self.scheduler.step()
         self.done += 1
         self._update_ema(step=self.done)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Model itself, which processes and compilation wrap."""
+    while isinstance(inner := getattr(model, "module", None), nn.Module):
+        model = inner
+    return model
 
 
 def _nothing(**_: object) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from dataset.loaders import DeviceLoader
 from engine.best import Best
+from engine.compiled import CompiledModel
 from engine.optim import build_optimizer, build_scheduler, restore_optimizer
 from engine.optim_step import OptimStep, ema_of
 from engine.train import EpochStopped
@@ -62,6 +64,8 @@ class Session:
         start: first epoch to train.
         record: metrics of the last complete epoch.
         best_top1: best validation accuracy so far.
+        wrapped: the model as the training loop calls it: compiled, shared by the processes.
+        evaluator: the model as the evaluation calls it: the EMA if there is one, compiled.
         stopped: progress of the epoch in which the run was stopped; None between epochs.
 
     Raises:
@@ -82,11 +86,11 @@ class Session:
         self.best_top1, self.stopped = -1.0, None
         self.optimizer = build_optimizer(model, lr=options.lr, weight_decay=options.weight_decay)
         self.ema = ema_of(model, options.ema)
-        if options.compile:
-            model.compile()
-        if options.compile and self.ema:
-            self.ema.module.compile()
-        self.wrapped = distributed.wrap(model, device)
+        trained: nn.Module = CompiledModel(model) if options.compile else model
+        self.wrapped = distributed.wrap(trained, device)
+        self.evaluator: nn.Module = trained
+        if self.ema:
+            self.evaluator = CompiledModel(self.ema.module) if options.compile else self.ema.module
         if state is None:
             self._begin(options.start_epoch)
         else:

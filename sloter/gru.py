@@ -39,11 +39,11 @@ class _GRUGates(torch.autograd.Function):
         reset, update = reset_update.split(d, -1)
         to_state = gradient * update
         to_inputs = gradient.new_empty((*gradient.shape[:-1], 3 * d))  # (b, k, 3d), filled piece by piece
-        to_both, to_new = to_inputs[..., : 2 * d], to_inputs[..., 2 * d :]
+        to_reset, to_update, to_new = to_inputs.split(d, -1)
         torch.ops.aten.tanh_backward.grad_input(gradient - to_state, new, grad_input=to_new)
-        torch.mul(to_new, kept, out=to_both[..., :d])
-        torch.mul(gradient, state - new, out=to_both[..., d:])
-        torch.ops.aten.sigmoid_backward.grad_input(to_both, reset_update, grad_input=to_both)
+        # No products with out=: each would split the graph of torch.compile.
+        torch.ops.aten.sigmoid_backward.grad_input(to_new * kept, reset, grad_input=to_reset)
+        torch.ops.aten.sigmoid_backward.grad_input(gradient * (state - new), update, grad_input=to_update)
         to_recurrent = to_inputs.clone()  # (b, k, 3d)
         to_recurrent[..., 2 * d :] *= reset
         if state.ndim < to_state.ndim:  # one state for all pictures

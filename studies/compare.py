@@ -65,8 +65,9 @@ def main() -> None:
     if not rows:
         raise ToolError(f"{', '.join(args.tables)}: no rows; test.py --explain_metrics true writes some")
     for title, cells in metric_tables([*rows.values()]).items():
-        table = format_table([{k: v for k, v in row.items() if k != "checkpoint"} for row in cells])
-        say("\n".join(filter(None, [title, table])), several=True)
+        apart = len({(row.get("data"), row["method"]) for row in cells}) == len(cells)  # without the long names
+        shown = [{k: v for k, v in row.items() if k != "checkpoint"} for row in cells] if apart else cells
+        say("\n".join(filter(None, [title, format_table(shown)])), several=True)
     for fault in mixed([*rows.values()]):
         logger.warning(fault)
     if args.output_dir:

@@ -216,12 +216,16 @@ class Tab:
         )
         self.contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)  # milliseconds; the cores may be busy
         page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.urls.append(request.url))
         page.goto(url)
         return page
+
+    def close(self):
+        for context in self.contexts:
+            context.close()
 
 
 @pytest.fixture
@@ -229,6 +233,13 @@ def tab(chromium):
     """Function that opens a page; after the test the browser must have no complaints."""
     tab = Tab(chromium)
     yield tab
-    for context in tab.contexts:
-        context.close()
+    tab.close()
     assert tab.complaints == []
+
+
+@pytest.fixture(scope="module")
+def module_tab(chromium):
+    """The same for a page that serves a whole module, whose tests must look at ``complaints`` themselves."""
+    tab = Tab(chromium)
+    yield tab
+    tab.close()

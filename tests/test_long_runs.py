@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from engine.evaluate import evaluate
 from tools import checkpoint
@@ -188,11 +190,25 @@ def test_the_saved_model_is_the_ema(scripts, tiny, tmp_path):
     assert code == 0 and f"top-1 {state['metrics']['val_top1']:.2%}" in out
 
 
-def test_compiled_training_learns_the_same(scripts, tiny, tmp_path, records):
-    flags = (tiny, "--epochs 1 --img_size 16 --num_classes 2 --batch_size 200")
+@pytest.mark.parametrize("extra", ["", "--ema 0.5"])
+def test_compiled_training_learns_the_same_from_two_graphs(scripts, tiny, tmp_path, monkeypatch, records, extra):
+    """Compiled by the backend ``eager``, which traces the model like every backend, and then runs it as it is."""
+    flags = (tiny, "--epochs 2 --img_size 16 --num_classes 2 --batch_size 150", extra)
     plain = losses(scripts, records, tmp_path / "plain", *flags)
+    monkeypatch.setattr("tools.machine.compiles", lambda requested, device: requested)  # on a CPU, too
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     torch._dynamo.reset()
-    assert losses(scripts, records, tmp_path / "compiled", *flags, "--compile true") == pytest.approx(plain, rel=1e-3)
+    counters.clear()
+    assert losses(scripts, records, tmp_path / "compiled", *flags, "--compile true") == pytest.approx(plain, rel=1e-5)
+    assert counters["stats"]["unique_graphs"] == 2  # 200 pictures for validation: the last batch has 50
+    assert scripts("test", f"--checkpoint {tmp_path}/compiled/{NAME} --num_workers 0 --compile true")[0] == 0
+    torch._dynamo.reset()
+
+
+def test_a_cpu_goes_on_without_compilation(scripts, tiny, tmp_path):
+    flags = f"--epochs 1 --img_size 16 --num_classes 2 --batch_size 200 --compile true --output_dir {tmp_path}"
+    code, _, err = scripts("train", tiny, flags)
+    assert code == 0 and err.count("--compile true: not used on a CPU") == 1
 
 
 def test_tensorboard_shows_metrics_and_maps_of_each_epoch(scripts, tiny, tmp_path):

@@ -1,6 +1,7 @@
 """Device, precision, determinism and host memory of the machine that a process computes on."""
 
 import ctypes
+import logging
 import os
 import platform
 
@@ -8,6 +9,8 @@ import torch
 
 from tools import ToolError, first_line
 from tools.distributed import launch
+
+logger = logging.getLogger(__name__)
 
 AMP: dict[str, torch.dtype | None] = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,7 +31,21 @@ def amp_dtype(name: str, device: torch.device) -> torch.dtype | None:
         raise ValueError(f"unknown precision '{name}': choose one of auto, {', '.join(AMP)}")
     if AMP[name] == torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise ToolError(f"--amp bf16: {torch.cuda.get_device_name(device)} does not support bfloat16; give --amp fp16")
+    if AMP[name] == torch.bfloat16 and device.type == "cpu" and not has_bfloat16(device):
+        logger.warning("--amp bf16: this processor has no bfloat16 units, so steps take longer than in single "
+                       "precision; leave it out, or give --amp auto", extra={"once": True})  # fmt: skip
     return AMP[name]
+
+
+def compiles(requested: bool, device: torch.device) -> bool:
+    """Whether to compile a model: if ``--compile true`` asks for it, and unless it may make steps slower.
+
+    A run on a CPU goes on without, so that a file of flags can serve machines with and without a GPU.
+    """
+    if requested and device.type == "cpu":
+        logger.warning("--compile true: not used on a CPU, where compilation takes minutes and training is 0.92 to "
+                       "1.04 times as fast afterwards; leave it out", extra={"once": True})  # fmt: skip
+    return requested and device.type != "cpu"
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
@@ -41,8 +58,11 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0) or torch.version.hip is not None
     if device.type == "cpu":
-        known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # missing in older versions of torch
-        return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("arm_bf16"))
+        if hasattr(torch.cpu, "get_capabilities"):
+            known = torch.cpu.get_capabilities()
+            return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("arm_bf16"))
+        older = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # in versions of torch without it
+        return any(getattr(torch.cpu, name, bool)() for name in older)
     return False
 
 

@@ -9,7 +9,8 @@ from tools.figures.report.parts import escape
 
 OPACITY = 80  # percent, as in the report
 SECONDS = 3600  # after which dropped files are deleted; all of them are when the program ends
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# No programs use the page; what is pressed while an answer is computed counts afterwards.
+EVENT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
 # A button inside an HTML component is pressed: its number goes to the function.
 PRESS = """element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-number]");
@@ -58,21 +59,22 @@ def build_page(actions: Actions, *, title: str, about: str) -> gr.Blocks:
                 with gr.Column(visible=False) as details:
                     outputs = _outputs()
         file = gr.DownloadButton(elem_id="file")
-        controls = Controls._make((result, *inputs, answer, details, *outputs, file))
+        controls = Controls(result=result, answer=answer, details=details, file=file, **inputs, **outputs)
         _connect(controls, actions)
         if actions.examples:
-            page.load(actions.opening, outputs=_shown(controls), **PRIVATE)
+            page.load(actions.opening, outputs=_shown(controls), **EVENT)
     return page
 
 
-def _inputs(actions: Actions) -> tuple[gr.File, gr.HTML]:
-    """Where a picture comes from: a file, or an example."""
+def _inputs(actions: Actions) -> dict[str, Any]:
+    """Where a picture comes from: a file, or an example; by their names in :class:`Controls`."""
     upload = gr.File(label="Your picture", height=140, elem_id="upload")
-    return upload, _html(actions.example_buttons(), js_on_load=PRESS, elem_id="examples")
+    examples = _html(actions.example_buttons(), js_on_load=PRESS, elem_id="examples")
+    return {"upload": upload, "examples": examples}
 
 
-def _outputs() -> tuple[Any, ...]:
-    """The evidence of each class, and of one class rather than another."""
+def _outputs() -> dict[str, Any]:
+    """The evidence of each class, and of one class rather than another; by their names in :class:`Controls`."""
     with gr.Column(elem_classes="card"):
         _html("<h2>What speaks for a class, and what against it?</h2>")
         with gr.Row():
@@ -88,7 +90,10 @@ def _outputs() -> tuple[Any, ...]:
             other = gr.Dropdown(label="and not that", elem_id="other", min_width=140)
         contrast = _html(elem_id="contrast")
         save_contrast = gr.Button("Download the figure", elem_id="save-contrast", size="sm")
-    return chosen, view, opacity, save, classes, first, other, contrast, save_contrast
+    return {
+        "chosen": chosen, "view": view, "opacity": opacity, "classes": classes, "save": save, "first": first,
+        "other": other, "contrast": contrast, "save_contrast": save_contrast,
+    }  # fmt: skip
 
 
 def _html(value: str = "", **options: Any) -> gr.HTML:
@@ -102,14 +107,14 @@ def _shown(c: Controls) -> list[Any]:
 
 def _connect(c: Controls, actions: Actions) -> None:
     """Let each control call its function."""
-    c.upload.upload(actions.file, c.upload, _shown(c), **PRIVATE)
-    c.examples.click(actions.pressed_example, None, [*_shown(c), c.upload], **PRIVATE)
-    c.chosen.input(actions.choose, [c.result, c.chosen], [c.view, c.classes], **PRIVATE)
-    c.classes.click(actions.pressed_class, c.result, [c.view, c.classes, c.chosen], **PRIVATE)
+    c.upload.upload(actions.file, c.upload, _shown(c), **EVENT)
+    c.examples.click(actions.pressed_example, None, [*_shown(c), c.upload], **EVENT)
+    c.chosen.input(actions.choose, [c.result, c.chosen], [c.view, c.classes], **EVENT)
+    c.classes.click(actions.pressed_class, c.result, [c.view, c.classes, c.chosen], **EVENT)
     for control in (c.first, c.other):
-        control.input(actions.contrast, [c.result, c.first, c.other], c.contrast, **PRIVATE)
-    c.opacity.input(None, c.opacity, js=FADE)
-    c.save.click(actions.draw, [c.result, c.chosen], c.file, **PRIVATE).success(None, js=FETCH)
-    c.save_contrast.click(actions.draw_contrast, [c.result, c.first, c.other], c.file, **PRIVATE).success(
+        control.input(actions.contrast, [c.result, c.first, c.other], c.contrast, **EVENT)
+    c.opacity.change(None, c.opacity, js=FADE)
+    c.save.click(actions.draw, [c.result, c.chosen], c.file, **EVENT).success(None, js=FETCH)
+    c.save_contrast.click(actions.draw_contrast, [c.result, c.first, c.other], c.file, **EVENT).success(
         None, js=FETCH
     )  # fmt: skip

@@ -43,7 +43,7 @@ def slot_subject(
 
 
 def method_subject(
-    trained: TrainedModel, sample: PictureDataset, split: SplitModel, explainer: Attribution, *,
+    trained: TrainedModel, sample: PictureDataset, split: SplitModel, explainer: Attribution, *, data: PictureDataset,
     settings: MetricSettings, batch_size: int, num_workers: int, options: MethodSettings, seed: int, redraws: bool,
 ) -> Subject:  # fmt: skip
     """Maps of an attribution method for a plain classifier.
@@ -53,6 +53,7 @@ def method_subject(
         sample: the pictures.
         split: its two parts.
         explainer: the method.
+        data: the pictures that it was built with, if it needs some.
         settings, batch_size: see :class:`Subject`.
         num_workers: processes that load pictures.
         options, seed: see :func:`build_explainer`.
@@ -64,7 +65,7 @@ def method_subject(
 
     def rebuild(pictures: Iterable[PictureBatch] | None) -> Explainer:
         if pictures is None:  # of all processes: each must build the same
-            pictures = trained.loader(sample, batch_size=batch_size, num_workers=0, shared=False)
+            pictures = trained.loader(data, batch_size=batch_size, num_workers=0, shared=False)
         return build_explainer(explainer.name, split, loader=pictures, seed=seed, options=options)
 
     return Subject(

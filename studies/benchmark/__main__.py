@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from args import expand_runs
-from studies.benchmark.flags import parse_args
+from studies.benchmark.flags import DEFAULT_PARTS, parse_args
 
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and flag errors are immediate
 
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import cores, data, explain, head, scale, start, steps
+from studies.benchmark import compilation, cores, data, explain, head, scale, start, steps
 from studies.machine import machine
 from tools.console import format_table, run_script, say, set_up_console
 from tools.cores import divide_cores
@@ -35,6 +35,7 @@ PARTS = {
     "scale": scale.measure,
     "cores": cores.measure,
     "start": start.measure,
+    "compile": compilation.measure,
 }
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     where = machine(device)
     say("; ".join(f"{key} {value}" for key, value in where.items()))
     tables: dict[str, list[dict[str, Any]]] = {}
-    for part in dict.fromkeys(args.parts or PARTS):
+    for part in dict.fromkeys(args.parts or DEFAULT_PARTS):
         tables[part] = PARTS[part](run, device)
         say(format_table(tables[part]), several=True)
     if args.json:

@@ -25,7 +25,6 @@ PICTURES = {True: 256, False: 1024}  # number of measured pictures, with --quick
 ROUNDS = {True: 2, False: 7}
 AUGMENTED = {
     "our loader, --aug true": lambda: augmentation(augment=True),
-    "our loader, --aug paper": lambda: augmentation(augment="paper"),
     "our loader, --aug_policy trivial": lambda: augmentation(augment=False, policies=["trivial"]),
     "our loader, --aug_policy erasing": lambda: augmentation(augment=False, policies=["erasing"]),
 }

@@ -27,16 +27,15 @@ VALIDATION = 30  # one file of so many
 CLASSES = 100
 ROUNDS = {True: 1, False: 3}
 ROOT = Path(__file__).parents[2]
-SCRIPT = ("train.py", "@recipes/quickstart.txt", "--thop", "true", "--output_dir", "")
+RUN = ("train.py", "@recipes/quickstart.txt", "--output_dir", "")
 
 
 def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
     """Measure the start of Python with the libraries and of a script, and checks of a tree of files; returns rows."""
-    libraries = [lines(["-c", "import torch, torchvision, timm; print()"]) for _ in range(ROUNDS[run.quick])]
-    script = [lines([*SCRIPT, "--device", device.type]) for _ in range(ROUNDS[run.quick])]
-    imports, first, end = (statistics.median(times) for times in (
-        [taken for taken, _ in libraries], [taken for taken, _ in script], [after for _, after in script]
-    ))  # fmt: skip
+    rounds, own = range(ROUNDS[run.quick]), ("--device", device.type)
+    imports = statistics.median(lines(["-c", "import torch, torchvision, timm; print()"])[0] for _ in rounds)
+    first = statistics.median(lines([*RUN, *own], whole=False)[0] for _ in rounds)
+    end = statistics.median(lines([*RUN, *own, "--thop", "true"])[1] for _ in rounds)
     rows = [
         {"start": "torch, torchvision, timm imported", "CPU s": imports, "wall s": ""},
         {"start": "first line of train.py", "CPU s": first, "wall s": ""},
@@ -56,8 +55,13 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
     return rows
 
 
-def lines(words: list[str]) -> tuple[float, float]:
-    """CPU seconds of a Python program at its first line of output, and seconds from its last line to its end."""
+def lines(words: list[str], *, whole: bool = True) -> tuple[float, float]:
+    """CPU seconds of a Python program at its first line of output, and seconds from its last line to its end.
+
+    Args:
+        words: its command line after ``python``.
+        whole: let it run to its end; otherwise it is ended after its first line.
+    """
     with subprocess.Popen(
         [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as program:
@@ -65,6 +69,8 @@ def lines(words: list[str]) -> tuple[float, float]:
         program.stdout.readline()
         used = cpu_seconds(program.pid)
         last = time.perf_counter()
+        if not whole:
+            program.kill()
         for _ in program.stdout:
             last = time.perf_counter()
         program.wait()

@@ -1,5 +1,6 @@
 """Export a trained model, and check the file against PyTorch: ``python -m studies.export --checkpoint FILE``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":
@@ -38,12 +39,12 @@ def main() -> None:
     source = Path(args.checkpoint)
     output = Path(args.output) if args.output else default_output(source, args.format)
     own = [source / name for name in (WEIGHTS, CONFIG, CARD)] if source.is_dir() else [source]
-    check_output(output, inputs=[*own, *map(Path, args.image)])
+    check_output(output, inputs=[*own, *map(Path, args.image or ())])
     path, state = read_folder(source) if source.is_dir() else (source, run_folder.load_tested(source))
     trained = TrainedModel(
         path, state, device=torch.device("cpu"), img_size=args.img_size, reading=reading_options(args)
     )
-    pixels = pictures(trained, args.image)  # (b, ch, H, W)
+    pixels = pictures(trained, args.image or [])  # (b, ch, H, W)
     module = ExportedModel(trained, uint8=args.input == "uint8")
     chosen, example = FORMATS[args.format], module.batch(pixels[:1].repeat(2, 1, 1, 1))
     entries = metadata(trained, uint8=module.uint8)
@@ -54,8 +55,8 @@ def main() -> None:
     check(worst)
     keep_foreign(output, is_exported)
     write_atomically(output, content)
-    kind = "given" if args.image else "random"
-    say(f"compared with PyTorch by {chosen.runner} on {len(pixels)} {kind} pictures: {verdict(worst)}")
+    count = f"{len(pixels)} {'given' if args.image else 'random'} picture{'s' * (len(pixels) > 1)}"
+    say(f"compared with PyTorch by {chosen.runner} on {count}: {verdict(worst)}")
     say(f"saved: {output}, {size_text(len(content))}, {interface(trained, module, entries['input_shape'])}")
 
 

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from sloter.config import SlotConfig, options_of, options_with
+from tools.discovery import examples_text
 from tools.flags import Formatter, Parser, of_field, size
 
 ENDINGS = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".pt"}
 PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime")}  # of requirements-export.txt, by format
 INPUTS = ("normalised", "uint8")
-EXAMPLES = """
-examples:
-  python -m studies.export --checkpoint pretrained/digits --output digits.onnx
-  python -m studies.export --checkpoint run/CUB200_use_slot_checkpoint.pth --input uint8 --image bird.jpg
-  python -m studies.export --checkpoint run/CUB200_use_slot_checkpoint.pth --format torch_export
-"""
+EXAMPLES = (
+    ("the digits model that ships with the project", "--checkpoint pretrained/digits --output digits.onnx"),
+    ("a file that takes pixels, compared on a picture",
+     "--checkpoint run/CUB200_use_slot_checkpoint.pth --input uint8 --image bird.jpg"),
+    ("a file for torch.export.load", "--checkpoint run/CUB200_use_slot_checkpoint.pth --format torch_export"),
+)  # fmt: skip
 
 
 # fmt: off
@@ -27,8 +28,8 @@ def build_parser() -> Parser:
         description="Write a trained model to a file that needs nothing of this project, with outputs logits, "
                     "attention and evidence, and compare the file with PyTorch.",
     )
-    parser.examples = EXAMPLES
-    add = parser.add_argument
+    parser.examples = examples_text(EXAMPLES, parser.prog)
+    add = parser.add_argument_group("model and file").add_argument
     add("--checkpoint", required=True, metavar="FILE",
         help="checkpoint of train.py or of the published code, or a folder of save_pretrained")
     add("--format", choices=tuple(ENDINGS), default="onnx",
@@ -40,12 +41,14 @@ def build_parser() -> Parser:
         "pixels (b, H, W, ch) that the file normalises")
     add("--img_size", type=size, metavar="PIXELS",
         help="size of the pictures, which the file fixes; that in training if not given")
+    add = parser.add_argument_group("reading of the evidence").add_argument
     for field in options_of(SlotConfig):
         if field.name in options_with("reading"):
             about = of_field(field)
             add(f"--{field.name}", **{**about, "default": argparse.SUPPRESS,
                                       "help": f"{about['help']}; that of the checkpoint if not given"})
-    add("--image", nargs="+", default=[], metavar="FILE",
+    add = parser.add_argument_group("comparison with PyTorch").add_argument
+    add("--image", nargs="+", metavar="FILE",
         help="pictures with which the file is compared with PyTorch, instead of random ones")
     return parser
 # fmt: on

@@ -34,10 +34,11 @@ def onnx_bytes(program: torch.export.ExportedProgram, entries: Mapping[str, Any]
     if size > LARGEST:
         raise ToolError(f"the weights take {size_text(size)}, and an ONNX file has at most 2 GiB: give --format "
                         "torch_export")  # fmt: skip
-    names = list(program.call_spec.out_spec.context)
+    spec = program.call_spec.out_spec
+    place = spec.unflatten(range(spec.num_leaves))  # of each output, by its name
     converted = torch.onnx.export(
-        program, dynamo=True, input_names=["images"], output_names=names, dynamic_shapes=({0: "b"},),
-        custom_translation_table={torch.ops.aten.copysign.Tensor: _copysign}, verbose=False,
+        program, dynamo=True, input_names=["images"], output_names=sorted(place, key=place.__getitem__),
+        dynamic_shapes=({0: "b"},), custom_translation_table={torch.ops.aten.copysign.Tensor: _copysign}, verbose=False,
     )  # fmt: skip
     assert converted is not None
     converted.model.metadata_props.update({name: json.dumps(value) for name, value in entries.items()})

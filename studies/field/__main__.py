@@ -1,5 +1,6 @@
 """Compare SCOUTER with other ways to explain a classifier: ``python -m studies.field``."""
 
+# PYTHON_ARGCOMPLETE_OK: a shell may start this file to complete a command line
 from tools.stop_signals import end_on_stop_signals
 
 if __name__ == "__main__":

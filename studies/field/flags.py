@@ -9,7 +9,14 @@ from engine.explain.settings import METRIC_NAMES, MetricSettings
 from sloter.config import options_of
 from studies.field.plan import MODELS
 from studies.head_study.flags import data
+from tools.discovery import examples_text
 from tools.flags import Formatter, Parser, comma_list, of_field, one_of, real, size, whole
+
+EXAMPLES = (
+    ("two models and two methods on the digits that ship with the project",
+     "--data MNIST5k --model resnet18 --img_size 56 --models linear,direct --methods CAM,RISE --images 20"),
+    ("all of them on two datasets", "--data CUB200:CUB_200_2011:25 ImageNet:imagenet:10"),
+)  # fmt: skip
 
 
 # fmt: off
@@ -21,18 +28,21 @@ def build_parser() -> Parser:
                     "frozen features, and measure their maps on the same pictures. The same command continues an "
                     "interrupted run.",
     )
-    add = parser.add_argument
+    parser.examples = examples_text(EXAMPLES, parser.prog)
+    add = parser.add_argument_group("pictures and backbone").add_argument
     add("--data", type=data, nargs="+", required=True, metavar="NAME[:DIR[:N]]",
         help="dataset, its folder and number of classes; each of several has rows of its own")
     add("--model", default="tf_efficientnet_lite0", metavar="NAME", help="backbone: the name of a timm model")
     add("--backbone_weights", metavar="FILE", help="weights of the backbone; timm's if not given")
     add("--img_size", type=size, default="224", metavar="PIXELS", help="size to which pictures are resized")
+    add = parser.add_argument_group("models and methods").add_argument
     add("--models", type=comma_list(one_of(*MODELS)), default=",".join(MODELS), metavar="NAME[,NAME...]",
         help=f"classifiers to compare, from {', '.join(MODELS)}")
     add("--methods", type=comma_list(one_of(*METHOD_NAMES)), default=",".join(METHOD_NAMES), metavar="NAME[,NAME...]",
         help="attribution methods that explain the linear classifier")
     add("--epochs", **whole(15, low=1), help="epochs of each training")
     add("--train_batch", **whole(32, low=1), help="pictures per training step")
+    add = parser.add_argument_group("measurement").add_argument
     add("--images", **whole(500, low=1),
         help="pictures of each dataset on which a method is measured, drawn at random from those with boxes")
     add("--slow_images", **whole(100, low=1), help="the same for a method of more than --slow_forwards")
@@ -42,9 +52,11 @@ def build_parser() -> Parser:
     add("--metrics", type=comma_list(one_of(*METRIC_NAMES)), default=",".join(METRIC_NAMES), metavar="NAME[,NAME...]",
         help=f"explanation metrics, from {', '.join(METRIC_NAMES)}")
     add("--seed", **whole(0, low=0), help="seed of the trainings, of the drawn pictures and of the methods")
+    add = parser.add_argument_group("parameters of the metrics and methods").add_argument
     for config in (MetricSettings, MethodSettings):
         for option in options_of(config):
             add(f"--{option.metadata['flag'] or option.name}", **of_field(option))
+    add = parser.add_argument_group("machine and files").add_argument
     add("--device", metavar="NAME", help="cuda, cuda:1, mps or cpu; the best available if not given")
     add("--output_dir", metavar="DIR", default="field", help="folder for the results of the steps, tables and figure")
     return parser

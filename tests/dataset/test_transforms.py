@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 
 import args
-from dataset.transforms import BATCH_POLICIES, BILINEAR, POLICIES, augmentation, batch_mixing, resized
+from dataset.transforms import BATCH_POLICIES, POLICIES, augmentation, batch_mixing, resized
 
 
 @pytest.mark.parametrize("size", [(7, 9), (64, 48), (20, 30)])
@@ -26,37 +25,21 @@ def test_the_flag_lists_all_policies():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(60, 40), (9, 70)])
-def test_the_pictures_of_a_seed_are_those_of_torchvisions_transforms(channels, size):
-    """Flips, affine maps and blurs have torchvision's distributions, since they draw and make the same."""
-    sigmas, kernel = (0.1, 3.0), [min(19, 2 * side - 1) for side in size[::-1]]
-    theirs = v2.Compose([
-        v2.RandomHorizontalFlip(0.5),
-        v2.RandomVerticalFlip(0.5),
-        # Without a fill it is black outside, too, but pixels at the edge are darkened once, not twice.
-        v2.RandomApply([v2.RandomAffine(10, translate=(0.1, 0.1), scale=(0.8, 1), interpolation=BILINEAR, fill=None)]),
-        v2.RandomApply([v2.GaussianBlur(kernel, sigma=sigmas)]),
-    ])  # fmt: skip
-    ours = augmentation(augment=True)
-    changed = 0
+def test_true_is_the_augmentation_of_the_published_code(channels):
+    stored = torch.randint(256, (60, 40, channels), dtype=torch.uint8, generator=torch.manual_seed(0))
+    image, changed = stored.permute(2, 0, 1), 0
     for seed in range(60):
-        stored = torch.randint(256, (*size, channels), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-        image = stored.permute(2, 0, 1)
-        (torch.manual_seed(seed), (expected := theirs(image)), (following := torch.rand(1)))
-        (torch.manual_seed(seed), (found := ours(image)))
-        assert torch.equal(torch.rand(1), following) and found.dtype == torch.uint8
-        wrong = (found.int() - expected.int()).abs()
-        assert wrong.max() <= 1 and (wrong > 0).float().mean() < 0.002  # of rounding
-        changed += not torch.equal(found, image)
+        found = [(torch.manual_seed(seed), augmentation(augment=kind)(image))[1] for kind in (True, "paper")]
+        assert torch.equal(*found) and found[0].dtype == torch.uint8 and found[0].shape == image.shape
+        changed += not torch.equal(found[0], image)
     assert 48 < changed < 60  # all but 1 in 16
 
 
 def test_an_augmentation_can_be_sent_to_workers_that_are_not_forked():
-    for augment in (True, "paper"):
-        change = augmentation(augment=augment, policies=["trivial", "erasing"])
-        image = torch.randint(256, (3, 24, 20), dtype=torch.uint8)
-        results = [(torch.manual_seed(3), c(image))[1] for c in (change, pickle.loads(pickle.dumps(change)))]
-        assert torch.equal(*results)
+    change = augmentation(augment=True, policies=["trivial", "erasing"])
+    image = torch.randint(256, (3, 24, 20), dtype=torch.uint8)
+    results = [(torch.manual_seed(3), c(image))[1] for c in (change, pickle.loads(pickle.dumps(change)))]
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -7,9 +7,19 @@ import pytest
 from studies import backbones, compare
 from studies.benchmark import flags as benchmark
 from studies.chaos import __main__ as chaos
+from studies.export import flags as export
+from studies.field import flags as field
 from studies.head_study import flags as head_study
 
-STUDIES = {"backbones": backbones, "benchmark": benchmark, "chaos": chaos, "compare": compare, "head_study": head_study}
+STUDIES = {
+    "backbones": backbones,
+    "benchmark": benchmark,
+    "chaos": chaos,
+    "compare": compare,
+    "export": export,
+    "field": field,
+    "head_study": head_study,
+}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -21,12 +31,17 @@ def test_the_help_ends_with_examples_that_parse(capsys, name):
     assert caught.value.code == 0
     for what, words in study.EXAMPLES:
         assert f"  # {what}\n  python -m studies.{name} {words}".rstrip() in text.partition("examples:\n")[2]
-        study.parse_args(shlex.split(words))
+        # without the check of optional packages, where the parser can be had
+        parse = study.build_parser().parse_args if hasattr(study, "build_parser") else study.parse_args
+        parse(shlex.split(words))
     assert text.splitlines()[-1] == f"  python -m studies.{name} {study.EXAMPLES[-1][1]}".rstrip()
 
 
 @pytest.mark.parametrize(("build", "groups"), [
     (chaos.build_parser, ["plan", "limits", "files"]),
+    (export.build_parser, ["model and file", "reading of the evidence", "comparison with PyTorch"]),
+    (field.build_parser, ["pictures and backbone", "models and methods", "measurement",
+                          "parameters of the metrics and methods", "machine and files"]),
     (head_study.build_parser, ["pictures", "backbone", "heads", "training", "measurements, machine and files"]),
 ])  # fmt: skip
 def test_every_flag_is_in_a_group(build, groups):

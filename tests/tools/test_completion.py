@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = [
-    "train.py", "test.py", "torchcam_vis.py", "studies/backbones.py", "studies/compare.py",
-    *(f"studies/{name}/__main__.py" for name in ("benchmark", "chaos", "head_study")),
+    "train.py", "test.py", "torchcam_vis.py", "demo.py", "studies/backbones.py", "studies/compare.py",
+    *(f"studies/{name}/__main__.py" for name in ("benchmark", "chaos", "export", "field", "head_study")),
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tools import ToolError
-from tools.machine import amp_dtype, autocast, pick_device, set_numerics
+from tools.machine import amp_dtype, autocast, compiles, has_bfloat16, pick_device, set_numerics
 
 CPU = torch.device("cpu")
 COUNT_PAGE_FAULTS = """
@@ -29,6 +29,29 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_auto_is_bfloat16_if_the_processor_multiplies_it(monkeypatch, known, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
     assert amp_dtype("auto", CPU) is expected
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_versions_of_torch_without_a_list_of_capabilities_are_asked_otherwise(monkeypatch, supported):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported, raising=False)
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert has_bfloat16(CPU) is supported
+
+
+@pytest.mark.parametrize(("known", "notes"), [({"avx512_bf16": True}, 0), ({}, 1)])
+def test_emulated_bfloat16_is_taken_with_a_note(monkeypatch, caplog, known, notes):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert amp_dtype("bf16", CPU) is torch.bfloat16
+    assert [record.once for record in caplog.records] == [True] * notes
+    assert "no bfloat16 units" in caplog.text or not notes
+
+
+def test_models_are_compiled_on_a_gpu_only(caplog):
+    gpu = torch.device("cuda")  # a name, which needs no GPU
+    assert compiles(True, gpu) and not compiles(False, gpu) and not compiles(False, CPU) and not caplog.records
+    assert not compiles(True, CPU)
+    assert "--compile true: not used on a CPU" in caplog.text and caplog.records[0].once
 
 
 def test_products_have_the_chosen_precision():

@@ -11,7 +11,7 @@ import pytest
 
 from tools.console import run_script
 from tools.files import atomic_file
-from tools.stop_signals import STOP_SIGNALS, ignore_stop_signals
+from tools.stop_signals import STOP_SIGNALS, hold_stop_signals, ignore_stop_signals
 
 ROOT = Path(__file__).parents[2]
 ENDED = {
@@ -161,3 +161,19 @@ def test_a_signal_during_the_imports_is_one_line(script):
     name = script.rpartition(".")[2] if "-m" in script else script
     assert process.communicate(timeout=60)[0] == ENDED[signal.SIGUSR1][1].replace("x: ", f"{name}: ", 1)
     assert process.returncode == 75
+
+
+def test_the_arrival_of_a_held_signal_is_reported_unless_it_is_ignored():
+    seen = []
+    before = {s: signal.getsignal(s) for s in (signal.SIGUSR1, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGUSR1, lambda *_: seen.append("effect"))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with hold_stop_signals(lambda: seen.append("arrived")):
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGUSR1)
+            assert seen == ["arrived"]
+        assert seen == ["arrived", "effect"]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -61,7 +61,7 @@ def draw_contrast(picture: Image.Image, contrast: np.ndarray, *, name: str, othe
     left.set_title("picture", fontsize=9)
     image = overlay(right, picture, contrast, SIGNED, Normalize(-top, top))
     _contours(right, picture, contrast / top)
-    total, up, down = contrast.sum(), contrast.clip(0).sum(), -contrast.clip(None, 0).sum()
+    total, up, down = contrast.sum(), contrast.clip(0).sum(), abs(contrast.clip(None, 0)).sum()
     right.set_title(f"red: for {shortened(name)}\nblue, dashed: for {shortened(other)}", fontsize=9)
     figure.colorbar(image, ax=right, shrink=0.85, pad=0.02).ax.tick_params(labelsize=7)
     amounts = f"red {up:.1f} \u2212 blue {down:.1f} = {total:.1f} nats".replace("-", "\u2212")

@@ -1,5 +1,6 @@
 """Figure of a table of explanation metrics."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ def _draw_single(grid: Any, rows: Sequence[Mapping[str, Any]], metrics: Mapping[
         ax.set_title(f"{name}\n(better: {direction})", fontsize=9)
         ax.tick_params(labelsize=8)
         ax.grid(alpha=0.3)
-        ax.locator_params(axis="x", nbins=5)
+        ax.locator_params(axis="x", nbins=4)
     names = [str(row["method"]) for row in rows]
-    axes[0].set_yticks(range(len(rows)), [name if len(name) < 32 else f"{name[:30]}..." for name in names], fontsize=8)
+    axes[0].set_yticks(range(len(rows)), [name if len(name) <= 40 else f"{name[:37]}..." for name in names], fontsize=8)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
     for ax in axes[len(metrics) :]:
         ax.axis("off")
@@ -75,6 +76,7 @@ def _draw_pairs(
     """Draw a panel for each pair of metrics, with a legend beside them."""
     axes = grid.subplots(squeeze=False)[0]
     several = len({data_text(row) for row in rows}) > 1
+    times = Counter((row["method"], data_text(row)) for row in rows)
     for ax, (x, y, title) in zip(axes, drawn, strict=False):
         for number, row in enumerate(rows):
             if x in row and y in row:
@@ -82,7 +84,7 @@ def _draw_pairs(
                 # A negative model is measured on an absent class; if the true class is measured, too, it is drawn.
                 h, v = (f"{name}_true" if f"{name}_true" in row else name for name in (x, y))
                 ax.errorbar(row[h], row[v], xerr=_error_bar(row, h), yerr=_error_bar(row, v),
-                            label=f"{row['method']}{_data(row) if several else ''}",
+                            label=_label(row, data=several, checkpoint=times[row["method"], data_text(row)] > 1),
                             color=COLOURS(number % 20), fmt="*" if own else "o", markersize=12 if own else 6,
                             linewidth=0.8)  # fmt: skip
         ax.set(xlabel=x, ylabel=y, title=title)
@@ -91,8 +93,12 @@ def _draw_pairs(
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
 
 
-def _data(row: Mapping[str, Any]) -> str:
-    return f"\n({data_text(row) or 'unknown data'})".replace("$", r"\$")  # else matplotlib reads a formula
+def _label(row: Mapping[str, Any], *, data: bool, checkpoint: bool) -> str:
+    """Entry of a row in the legend: its method, and what tells it apart from other rows of this method."""
+    lines = [str(row["method"])]
+    lines += [f"({row.get('checkpoint', 'unknown checkpoint')})"] if checkpoint else []
+    lines += [f"({data_text(row) or 'unknown data'})"] if data else []
+    return "\n".join(lines).replace("$", r"\$")  # else matplotlib reads a formula
 
 
 def _error_bar(row: Mapping[str, Any], name: str) -> list[list[float]] | None:

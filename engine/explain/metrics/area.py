@@ -1,4 +1,7 @@
-"""Area of an explanation (section 4.1 of the paper)."""
+"""Area of an explanation (section 4.1 of the paper).
+
+It cannot tell whether the map is where it should be, nor whether it depends on its class.
+"""
 
 import torch
 from torch import Tensor

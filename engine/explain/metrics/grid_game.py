@@ -166,15 +166,21 @@ class _Mosaic(NamedTuple):
 
 
 class _Mosaics:
-    """Mosaics, one at a time; as batches they are what a method that needs pictures of the dataset is built with."""
+    """Mosaics, one at a time; as batches they are what a method that needs pictures of the dataset is built with.
+
+    There each comes a second time with its pictures in reverse order, since statistics need more than one.
+    """
 
     def __init__(self, subject: Subject, numbers: Tensor, side: int, *, shrink: bool) -> None:
         self.subject, self.numbers, self.side, self.shrink = subject, numbers, side, shrink
 
-    def images(self, index: int) -> Tensor:
+    def images(self, index: int, *, reverse: bool = False) -> Tensor:
         """Mosaic (1, ch, H, W) of this index."""
-        return compose(self.subject.pictures(self.numbers[index].tolist()), self.side, shrink=self.shrink)
+        chosen = self.numbers[index].tolist()
+        tiles = self.subject.pictures(chosen[::-1] if reverse else chosen)
+        return compose(tiles, self.side, shrink=self.shrink)
 
     def __iter__(self) -> Iterator[PictureBatch]:
         for index in range(len(self.numbers)):
             yield _Mosaic(self.images(index))
+            yield _Mosaic(self.images(index, reverse=True))

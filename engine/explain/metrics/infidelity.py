@@ -1,4 +1,7 @@
-"""Infidelity (Yeh et al., NeurIPS 2019): how badly a map predicts the effect of removing a part of the picture."""
+"""Infidelity (Yeh et al., NeurIPS 2019): how badly a map predicts the effect of removing a part of the picture.
+
+It cannot tell maps apart that differ by a factor, and where no square matters to the model every map is good.
+"""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,8 @@
-"""Insertion and deletion (Petsiuk et al., BMVC 2018): probability as the highest-ranked pixels are added or removed."""
+"""Insertion and deletion (Petsiuk et al., BMVC 2018): probability as the highest-ranked pixels are added or removed.
+
+They cannot tell a good map from a sure model, whose probability stays high whatever is missing. Half-blurred pictures
+and pictures with grey holes are unlike those of the training, so that a part of the change comes from the holes.
+"""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""Share of a map on the object: precision (section 4.1 of the paper), energy, pointing game (Zhang et al. 2018)."""
+"""Share of a map on the object: precision (section 4.1 of the paper), energy, pointing game (Zhang et al. 2018).
+
+They cannot tell a map of the class from a map of anything salient, nor whether the model uses the object.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""Max-sensitivity (Yeh et al., NeurIPS 2019): how much a map changes when the picture changes a little."""
+"""Max-sensitivity (Yeh et al., NeurIPS 2019): how much a map changes when the picture changes a little.
+
+It cannot tell a good map from a constant one, which does not change at all.
+"""
 
 import torch
 from torch import Tensor

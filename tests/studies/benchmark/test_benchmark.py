@@ -1,6 +1,8 @@
 """The benchmark runs and says what it measured."""
 
 import json
+import os
+from functools import partial
 
 import pytest
 import torch
@@ -8,8 +10,9 @@ import torch
 from args import expand_runs
 from dataset import check
 from dataset.check import picture_fault
-from studies.benchmark import cores, start
+from studies.benchmark import compilation, cores, start
 from studies.benchmark.flags import parse_args
+from tools.console import format_table
 
 
 def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
@@ -20,7 +23,7 @@ def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
     tables = json.loads(file.read_text())
     assert tables["machine"]["device"] == "cpu" and tables["machine"]["torch"]
     rates = {row["data"]: row["pictures/s"] for row in tables["data"]}
-    assert len(rates) == 11 and all(rate > 0 for rate in rates.values())
+    assert len(rates) == 10 and all(rate > 0 for rate in rates.values())
     assert next(row for row in tables["data"] if row["data"] == "published pipeline")["times published"] == 1
     methods = {row["explain"]: row for row in tables["explain"]}
     assert list(methods) == ["plain forward, no map", "slot model, no map", "SCOUTER", "CAM", "RISE"]
@@ -67,6 +70,19 @@ def test_a_second_start_reads_the_record_of_the_first(tmp_path, monkeypatch):
     assert all(picture_fault(file) is None for file in list((tmp_path / "data" / "val").rglob("*.png")))
 
 
+def test_the_table_of_starts_has_both_and_leaves_the_cache_of_the_user(monkeypatch):
+    monkeypatch.setenv("SCOUTER_CACHE", "/nowhere")
+    monkeypatch.setitem(start.FILES, True, 60)
+    monkeypatch.setattr(start, "lines", lambda words, whole=True: (2.0, 0.25) if words[0] == "-c" else (3.0, 0.5))
+    run = expand_runs(parse_args(["--quick", "true"]))[0]
+    rows = start.measure(run, torch.device("cpu"))
+    assert [row["start"] for row in rows][3::3] == [
+        f"record read, 60 files, {name} start" for name in ("first", "second")
+    ]
+    assert [rows[0]["CPU s"], rows[1]["CPU s"], rows[2]["wall s"]] == [2.0, 3.0, 0.5] and len(rows) == 9
+    assert len(format_table(rows).splitlines()) == 10 and os.environ["SCOUTER_CACHE"] == "/nowhere"
+
+
 def test_the_times_of_a_program_are_those_of_its_first_and_last_line():
     program = "import time; print(sum(range(3_000_000)), flush=True); print(1, flush=True); time.sleep(0.5)"
     used, after = start.lines(["-c", program])
@@ -77,3 +93,15 @@ def test_the_times_of_a_program_are_those_of_its_first_and_last_line():
 def test_what_cannot_be_measured_is_one_line(as_user, flags):
     done = as_user(f"python -m studies.benchmark {flags}")
     assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_compiled_steps_are_compared_with_plain_ones(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # which builds no kernels
+    flags = "compile --model test_resnet --img_size 64 --pre_trained false --batch_size 2 --quick true"
+    rows = compilation.measure(expand_runs(parse_args(flags.split()))[0], torch.device("cpu"))
+    torch._dynamo.reset()
+    assert [row["compile"] for row in rows] == ["training", "evaluation"]
+    for row in rows:
+        assert (
+            row["times plain"] == row["plain, s"] / row["compiled, s"] and row["first step, s"] > row["compiled, s"] > 0
+        )

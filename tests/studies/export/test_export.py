@@ -22,6 +22,9 @@ def load_torchscript(path):
     return torch.jit.load(str(path), _extra_files=extra), json.loads(extra["metadata.json"])
 
 
+# PyTorch calls TorchScript deprecated, with each call.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+
 LOADERS = {"torch_export": (load_torch_export, ".pt2"), "torchscript": (load_torchscript, ".pt")}
 
 
@@ -50,7 +53,7 @@ def test_pixels_are_normalised_within_the_file(saved, export, name, picture_writ
     path, picture = saved(form="direct"), tmp_path / "a.png"
     picture_writer(picture, size=(96, 64))
     code, out, err = export("--checkpoint", path, "--format", name, "--input", "uint8", "--image", picture)
-    assert (code, err) == (0, "") and "1 given pictures" in out, (out, err)
+    assert (code, err) == (0, "") and "on 1 given picture:" in out, (out, err)
     load, ending = LOADERS[name]
     run, about = load(path.with_suffix(ending))
     pixels = torch.zeros(1, 64, 96, 3, dtype=torch.uint8)
@@ -76,6 +79,18 @@ def test_a_folder_of_save_pretrained_is_exported_into_itself(export, opened, tmp
     code, out, err = export("--checkpoint", folder, "--format", "torchscript")
     assert (code, err) == (0, "") and f"saved: {folder / 'model.pt'}" in out
     assert {file.name for file in folder.iterdir()} == {"README.md", "config.json", "model.pt", "model.safetensors"}
+
+
+def test_a_plain_classifier_has_logits_alone(saved, export):
+    path = saved(use_slot=False)
+    code, out, err = export("--checkpoint", path, "--format", "torchscript")
+    assert (code, err) == (0, "") and "of the largest one" in out and "to logits of 25 classes" in out, (out, err)
+    run, about = load_torchscript(path.with_suffix(".pt"))
+    images = torch.randn(3, 3, 64, 96)
+    with torch.no_grad():
+        expected = TrainedModel.open(path, device=torch.device("cpu")).model(images).logits
+    assert list(run(images)) == ["logits"] and run(images)["logits"].equal(expected)
+    assert "sign" not in about and "form" not in about
 
 
 def test_an_own_file_is_replaced_and_a_foreign_one_is_kept(export, saved, tmp_path):

@@ -1,8 +1,11 @@
 """ONNX files give the logits and maps of PyTorch in onnxruntime, for every form, sign and family of backbones."""
 
+import contextlib
+import io
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import hubconf
+from studies.export import __main__ as program
 from studies.export import onnx_file
 from studies.export.formats import FORMATS, exported_program, exporting
 from studies.export.module import ExportedModel
@@ -69,12 +73,24 @@ def test_logits_and_maps_are_those_of_pytorch_in_every_combination(opened, agree
     holds(opened, agrees, form, backbone, sign)
 
 
-def test_the_shipped_model_reads_pixels_with_onnxruntime_and_numpy_alone(export, tmp_path):
-    file = tmp_path / "digits.onnx"
-    code, out, err = export("--checkpoint", "pretrained/digits", "--output", file, "--input", "uint8")
-    assert (code, err) == (0, "") and len(out.splitlines()) == 2, (out, err)
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The shipped model with pixels as its input, exported by the program's own function."""
+    file, output = tmp_path_factory.mktemp("digits") / "digits.onnx", io.StringIO()
+    command = f"export --checkpoint pretrained/digits --input uint8 --output {file}"
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(output):
+        monkeypatch.setattr(sys, "argv", command.split())
+        program.main()
+    compared, saved = output.getvalue().splitlines()
+    assert compared.startswith("compared with PyTorch by onnxruntime on 4 random pictures: logits and evidence differ")
+    assert saved.startswith(f"saved: {file}, ")
+    assert saved.endswith("images (b, 56x56x1) uint8 pixels to logits, attention and evidence of 10 classes")
+    return file
+
+
+def test_the_shipped_model_reads_pixels_with_onnxruntime_and_numpy_alone(digits):
     picture = picture_of_a_seven()
-    run = session(str(file))
+    run = session(str(digits))
     about = {name: json.loads(value) for name, value in run.get_modelmeta().custom_metadata_map.items()}
     assert about["input_shape"] == ["b", 56, 56, 1] and about["mean"] == [0.1307] and about["std"] == [0.3081]
     assert about["sign"] == 1 and about["reference"] == "quantile 0.95" and about["form"]["attention"] == "qknorm"
@@ -85,23 +101,14 @@ def test_the_shipped_model_reads_pixels_with_onnxruntime_and_numpy_alone(export,
     np.testing.assert_allclose(found["logits"][0], expected.logits, atol=1e-4)
     np.testing.assert_allclose(found["evidence"][0], expected.evidence, atol=1e-4)
     np.testing.assert_allclose(found["evidence"][0].sum((1, 2)), found["logits"][0], atol=1e-4)
-    onnx.checker.check_model(str(file), full_check=True)
+    onnx.checker.check_model(str(digits), full_check=True)
 
 
-def test_the_program_of_the_documentation_runs(export, tmp_path, monkeypatch, capsys):
-    export("--checkpoint", "pretrained/digits", "--output", tmp_path / "digits.onnx", "--input", "uint8")
-    picture_of_a_seven().resize((70, 70)).save(tmp_path / "digit.png")
-    monkeypatch.chdir(tmp_path)
+def test_the_program_of_the_documentation_runs(digits, monkeypatch, capsys):
+    monkeypatch.chdir(digits.parent)
+    picture_of_a_seven().resize((70, 70)).save("digit.png")
     exec(re.search(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)[1], {})
     assert capsys.readouterr().out.startswith("7 with probability 0.9")
-
-
-def test_a_plain_classifier_has_logits_alone(saved, export, tmp_path):
-    code, out, err = export("--checkpoint", saved(use_slot=False))
-    assert (code, err) == (0, "") and "to logits of 25 classes" in out, err
-    run = session(str(tmp_path / "model_checkpoint.onnx"))
-    assert [output.name for output in run.get_outputs()] == ["logits"]
-    assert "sign" not in run.get_modelmeta().custom_metadata_map
 
 
 def test_a_model_that_is_too_large_for_one_file_is_a_line(saved, export, tmp_path, monkeypatch):

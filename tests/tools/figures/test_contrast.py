@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.figures.contrast import contrast_text, ratio_text, save_contrast_figure
+from tools.figures.contrast import contrast_text, draw_contrast, ratio_text, save_contrast_figure
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,17 @@ def test_the_line_names_the_likelier_class_first():
         "cat rather than dog: 3.1 nats; by the model's probabilities cat is 22 times as likely as dog"
     )
     assert contrast_text("cat", "dog", -3.09).endswith("dog is 22 times as likely as cat")
+
+
+@pytest.mark.parametrize(
+    ("places", "line"),
+    [([3.0, 0.5], "red 3.5 \u2212 blue 0.0 = 3.5 nats"), ([3.0, -0.5], "red 3.0 \u2212 blue 0.5 = 2.5 nats"),
+     ([-3.0, 0.0], "red 0.0 \u2212 blue 3.0 = \u22123.0 nats")],
+)  # fmt: skip
+def test_the_sums_of_both_colours_make_the_difference(places, line):
+    picture = Image.new("RGB", (8, 8))
+    figure = draw_contrast(picture, np.array([places, [0.0, 0.0]]), name="cat", other="dog", title="t")
+    assert figure.get_suptitle().splitlines()[-1] == line
 
 
 def test_evidence_for_either_class_has_its_colour_and_contour(tmp_path):

@@ -5,6 +5,7 @@ import timm
 import torch
 
 from engine.explain.metrics.grid_game import compose, draw_mosaics, grid_game, shares_of_own, takes
+from engine.explain.settings import MetricSettings
 from sloter.slot_model import build_model
 
 
@@ -94,6 +95,20 @@ def test_a_model_of_one_size_gets_a_mosaic_of_that_size(planted, caplog):
     built.clear()
     grid_game(planted.subject(planted.truth, rebuild=rebuild))
     assert built == [(1, 18, 24, 24), (1, 18, 36, 36)]
+
+
+def test_a_method_that_needs_pictures_gets_several_of_a_single_mosaic(planted):
+    seen = []
+
+    def rebuild(pictures):
+        seen.extend(batch.images for batch in pictures)
+        return planted.truth
+
+    settings = MetricSettings(grid_mosaics=1)
+    grid_game(planted.subject(planted.truth, rebuild=rebuild, settings=settings))
+    assert [len(images) for images in seen] == [1] * 4  # two of 2x2, two of 3x3
+    first, second = seen[:2]
+    assert torch.equal(first[..., :12, :12], second[..., 12:, 12:]) and not torch.equal(first, second)
 
 
 def test_which_models_take_a_larger_picture():

@@ -37,7 +37,9 @@ def measured(planted):
 
 
 def test_the_truth_and_a_constant_map_have_what_they_should(planted, measured):
+    before = planted.model.weight.clone()
     truth, constant = measured(planted.truth), measured(planted.constant)
+    assert (planted.model.weight == before).all()
     for column, expected in EXPECTED.items():
         for row, value in zip((truth, constant), expected, strict=True):
             holds = value(row[column]) if callable(value) else row[column] == pytest.approx(value, abs=1e-5)
@@ -47,6 +49,10 @@ def test_the_truth_and_a_constant_map_have_what_they_should(planted, measured):
     for column in set(COLUMNS) & set(truth):
         low, high = truth["intervals"][column]
         assert low - 1e-9 <= truth[column] <= high + 1e-9
+    for name in ("grid_game", "random_head", "complexity"):  # alone as together
+        row = measure(planted.subject(planted.truth), [name])
+        assert row["images"] == 18 and row["metrics"] == [name]
+        assert all(row[column] == pytest.approx(truth[column]) for column in METRICS[name].columns)
 
 
 def test_an_empty_map_passes_nothing(planted, measured):
@@ -55,20 +61,6 @@ def test_an_empty_map_passes_nothing(planted, measured):
         assert row[column] == 0, column
     assert row["random_head"] == row["completeness"] == 1
     assert row["average_drop"] == pytest.approx((SURE - 1 / 9) / SURE, abs=1e-4)
-
-
-def test_nothing_of_the_model_changes(planted, measured):
-    before = planted.model.weight.clone()
-    measured(planted.truth)
-    assert (planted.model.weight == before).all()
-
-
-def test_metrics_are_measured_alone_as_together(planted, measured):
-    together = measured(planted.truth)
-    for name in ("grid_game", "random_head", "complexity"):
-        row = measure(planted.subject(planted.truth), [name])
-        assert row["images"] == 18 and row["metrics"] == [name]
-        assert all(row[column] == pytest.approx(together[column]) for column in METRICS[name].columns)
 
 
 def test_the_passes_that_metrics_take():
