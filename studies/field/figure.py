@@ -19,6 +19,7 @@ PANELS = {
     "grid_2x2": "grid game 2x2\nhigher is better",
     "random_head": "random head\nnear 0 is better",
 }
+ACROSS = 4  # panels beside each other, so that the text can be read at the width of a page
 COLOURS, MARKERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), "osD^"  # told apart by the colour-blind, and in grey
 
 
@@ -32,9 +33,13 @@ def save_field(path: Path, rows: Sequence[Mapping[str, Any]], *, note: str) -> N
     panels = [name for name in PANELS if any(row.get(name) is not None for row in rows)]
     labels = list(dict.fromkeys(label_of(row) for row in rows))
     datasets = list(dict.fromkeys(row["data"] for row in rows))
-    figure = Figure(figsize=(2.6 + 2.2 * len(panels), 1.6 + 0.34 * len(labels)), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, name in zip(axes, panels, strict=True):
+    across, down = min(len(panels), ACROSS), -(-len(panels) // ACROSS)
+    size = (2.6 + 2.2 * across, 0.5 + down * (0.9 + 0.28 * len(labels)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(down, across, sharey=True, squeeze=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax, name in zip(axes.flat, panels, strict=False):
         for number, data in enumerate(datasets):
             shift = 0.28 * (number - (len(datasets) - 1) / 2)
             own = [row for row in rows if row["data"] == data and row.get(shown_metric(row, name)) is not None]
@@ -53,7 +58,7 @@ def save_field(path: Path, rows: Sequence[Mapping[str, Any]], *, note: str) -> N
         for line in range(1, len(labels)):
             ax.axhline(line - 0.5, color="0.9", linewidth=0.6)
         ax.tick_params(labelsize=8)
-    axes[0].set_yticks(range(len(labels)), labels)
-    axes[0].set_ylim(len(labels) - 0.4, -0.6)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(datasets), fontsize=9)
+    axes[0, 0].set_yticks(range(len(labels)), labels)
+    axes[0, 0].set_ylim(len(labels) - 0.4, -0.6)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=len(datasets), fontsize=9)
     save_figure(path, figure, note=note)

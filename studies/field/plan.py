@@ -32,10 +32,10 @@ MODELS: dict[str, Model] = {
     "paper+": Model("SCOUTER+, published form", "paper", lr=1e-3),
     "paper-": Model("SCOUTER-, published form", "paper", sign=-1, lr=1e-3),
     "direct_old": Model(
-        "direct form before 0.2.0", "direct", changes={"reference": "min", "logit_scale": 4.0, "salience": 2.5},
-        loss={"absent_weight": 0.0},
+        "direct form before 0.2.0, reference min", "direct",
+        changes={"reference": "min", "logit_scale": 4.0, "salience": 2.5}, loss={"absent_weight": 0.0},
     ),
-    "direct": Model("direct form", "direct"),
+    "direct": Model("direct form, reference quantile", "direct"),
     "baseline": Model("baseline without attention", "baseline"),
     PLAIN: Model("linear (FC)", "linear"),
 }  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from studies.field.figure import PANELS, save_field
+from studies.field.figure import save_field
 from studies.field.plan import Row
 from studies.field.published import PUBLISHED, SCOUTER
 from studies.field.table import flat, markdown, measured_row
@@ -78,9 +78,10 @@ def test_every_published_row_has_a_source_and_a_number():
         assert any(isinstance(value, float) and 0 < value < 1 for value in row.values())
 
 
-def test_the_figure_has_a_panel_for_each_metric_of_the_rows(tmp_path):
-    save_field(tmp_path / "three.png", [CAM, NEGATIVE], note="data")  # top-1, area, insertion, precision
-    save_field(tmp_path / "two.png", [{**NEGATIVE, "iauc": None, "iauc_true": None}], note="data")
-    widths = [Image.open(tmp_path / name).size[0] for name in ("three.png", "two.png")]
-    assert widths == [pytest.approx(120 * (2.6 + 2.2 * panels), abs=2) for panels in (4, 2)]
-    assert set(PANELS) >= {"top1", "precision", "iauc"}
+@pytest.mark.parametrize(("left_out", "across", "down"), [((), 4, 2), (("dauc",), 4, 1), (("dauc", "iauc"), 3, 1)])
+def test_the_figure_has_a_panel_for_each_metric_of_the_rows(tmp_path, left_out, across, down):
+    row = {name: value for name, value in {**CAM, "dauc": 0.2}.items() if name not in left_out}
+    save_field(tmp_path / "figure.png", [row, {**NEGATIVE, "iauc_true": None, "iauc": None}], note="data")
+    width, height = Image.open(tmp_path / "figure.png").size  # 120 pixels per inch
+    assert width == pytest.approx(120 * (2.6 + 2.2 * across), abs=2)
+    assert height == pytest.approx(120 * (0.5 + down * (0.9 + 0.28 * 2) + 0.2), abs=2)  # and the line of the note
