@@ -17,16 +17,18 @@ from typing import IO, Any
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from tools import VERSION, ToolError
 from tools.ending import TEMPORARY_FILES
+from tools.figures.canvas import PngCanvas, save_png
 from tools.figures.texts import prepare_texts
 from tools.stop_signals import hold_stop_signals
 from tools.text import size_text
 
 logger = logging.getLogger(__name__)
 
+DPI = 120  # of a figure
 PROGRAM = "SCOUTER"  # the start of the "Software" of every PNG that is written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_TO_LEFTOVER = 3600.0  # after its last write, a temporary file has no writer any more
@@ -286,14 +288,12 @@ def is_own_picture(path: Path) -> bool:
 def save_picture(path: Path, picture: Image.Image) -> None:
     """Write a picture as PNG, with a mark of this program; another one of this name is kept."""
     keep_foreign(path, is_own_picture)
-    mark = PngImagePlugin.PngInfo()
-    mark.add_text("Software", f"{PROGRAM} {VERSION}")
     with atomic_file(path, durable=False) as file:
-        picture.save(file, format="PNG", pnginfo=mark)
+        save_png(file, picture, {"Software": f"{PROGRAM} {VERSION}"})
 
 
 def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
-    """Write a figure as PNG at 120 pixels per inch, its texts as :mod:`tools.figures.texts` draws them.
+    """Write a figure as PNG at :data:`DPI` pixels per inch, its texts as :mod:`tools.figures.texts` draws them.
 
     A picture of this name that is not of this program is kept.
 
@@ -315,5 +315,6 @@ def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
     prepare_texts(figure)
     keep_foreign(path, is_own_picture)
     metadata = {"Software": f"{PROGRAM} {VERSION}", **({"Description": note} if note else {})}
+    PngCanvas(figure)
     with atomic_file(path, durable=False) as file:
-        figure.savefig(file, dpi=120, format="png", metadata=metadata)
+        figure.savefig(file, dpi=DPI, format="png", metadata=metadata)

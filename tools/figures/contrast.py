@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tools.figures.explanations import NEGATIVE, POSITIVE, overlay, shortened
+from tools.figures.explanations import ABOVE, NEGATIVE, POSITIVE, overlay, panels, shortened
 from tools.files import save_figure
 from tools.text import visible
 
@@ -56,19 +56,17 @@ def draw_contrast(picture: Image.Image, contrast: np.ndarray, *, name: str, othe
     """
     top = max(float(np.abs(contrast).max()), 1e-12)
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    left, right = panels(figure, 1, 2)[0]
     left.imshow(picture.convert("RGB"))
-    left.set_title("picture", fontsize=9)
+    left.set_title("picture", fontsize=9, y=ABOVE)
     image = overlay(right, picture, contrast, SIGNED, Normalize(-top, top))
     _contours(right, picture, contrast / top)
     total, up, down = contrast.sum(), contrast.clip(0).sum(), abs(contrast.clip(None, 0)).sum()
-    right.set_title(f"red: for {shortened(name)}\nblue, dashed: for {shortened(other)}", fontsize=9)
+    right.set_title(f"red: for {shortened(name)}\nblue, dashed: for {shortened(other)}", fontsize=9, y=ABOVE)
     figure.colorbar(image, ax=right, shrink=0.85, pad=0.02).ax.tick_params(labelsize=7)
     amounts = f"red {up:.1f} \u2212 blue {down:.1f} = {total:.1f} nats".replace("-", "\u2212")
     text = textwrap.fill(visible(contrast_text(name, other, float(total))), LINE_LENGTH)
     figure.suptitle(f"{title}\n{text}\n{amounts}", fontsize=9)
-    for ax in (left, right):
-        ax.set_axis_off()
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,20 @@ MAX_TITLE_LENGTH = 18  # characters above a small picture
 OVERLAY_ALPHA = 0.4  # as published
 POSITIVE = LinearSegmentedColormap.from_list("positive", [(0.84, 0.1, 0.0, 0.0), (0.84, 0.1, 0.0, 0.9)])
 NEGATIVE = LinearSegmentedColormap.from_list("negative", [(0.0, 0.2, 0.85, 0.0), (0.0, 0.2, 0.85, 0.9)])
+ABOVE = 1.0  # height of the title of a panel, in units of its height
 
 
 def jet_overlay(picture: Image.Image, grey: Image.Image) -> Image.Image:
     """Overlay of the published code: a small grey map, enlarged bilinearly, in jet colours over an RGB picture."""
-    large = np.asarray(grey.resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32) / 255  # (H, W)
-    jet = Image.fromarray((matplotlib.colormaps["jet"](large)[..., :3] * 255).round().astype(np.uint8))
-    return Image.blend(picture, jet, OVERLAY_ALPHA)
+    large = np.asarray(grey.resize(picture.size, Image.Resampling.BILINEAR))  # (H, W)
+    return Image.blend(picture, Image.fromarray(_jet()[large]), OVERLAY_ALPHA)
+
+
+@cache
+def _jet() -> np.ndarray:
+    """Colours (256, 3) of the 256 levels of grey, so that a picture needs a look-up and no arithmetic."""
+    levels = np.arange(256, dtype=np.float32) / 255
+    return (matplotlib.colormaps["jet"](levels)[:, :3] * 255).round().astype(np.uint8)
 
 
 def save_map_files(folder: Path, picture: Image.Image, maps: np.ndarray, classes: Sequence[int]) -> None:
@@ -89,10 +97,10 @@ def draw_explanation(picture: Image.Image, columns: Sequence[ClassMap], *, title
     width = 1 + len(columns)
     below = ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.96))  # for the sums; a note takes this place
     figure = Figure(figsize=(1.9 * width + 0.6, 4.9), layout=below)
-    axes = figure.subplots(2, width, squeeze=False)
+    axes = panels(figure, 2, width)
     figure.suptitle(title, fontsize=11)
     axes[0, 0].imshow(picture.convert("RGB"))
-    axes[0, 0].set_title("picture", fontsize=9)
+    axes[0, 0].set_title("picture", fontsize=9, y=ABOVE)
     axes[1, 0].text(
         0.5, 0.5, _legend(columns, negative), ha="center", va="center", fontsize=8, transform=axes[1, 0].transAxes
     )  # fmt: skip
@@ -100,15 +108,25 @@ def draw_explanation(picture: Image.Image, columns: Sequence[ClassMap], *, title
         scale = Normalize(0.0, max(top, 1e-12))
         for ax, column, values in zip(axes[row, 1:], columns, maps, strict=True):
             image = overlay(ax, picture, values, colours, scale)
-            ax.set_title(_title(column, values, row), fontsize=9)
+            ax.set_title(_title(column, values, row), fontsize=9, y=ABOVE)
             if row == 1 and column.against is not None:
                 ax.text(0.5, -0.04, _sum_text(column), ha="center", va="top", fontsize=8, transform=ax.transAxes)
-        bar = figure.colorbar(image, ax=list(axes[row, :]), shrink=0.85, pad=0.01)
+        # Beside the last panel: the layout would measure a scale of several panels once for each of them.
+        bar = figure.colorbar(image, ax=axes[row, -1], shrink=0.85, pad=0.01 * width)
         bar.set_label(label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def panels(figure: Figure, rows: int, columns: int) -> np.ndarray:
+    """Add panels for pictures to a figure, as an array of axes (rows, columns) without ticks and labels.
+
+    Their titles need ``y=ABOVE``: the search for a free height draws every tick, even of axes that are not shown.
+    """
+    axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
-    return figure
+    return axes
 
 
 def _rows_of(columns: Sequence[ClassMap], negative: bool) -> list[tuple[str, list[np.ndarray], Any, float]]:
@@ -191,22 +209,20 @@ def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
     """
     width = 1 + max(len(row.columns) for row in rows)
     figure = Figure(figsize=(1.1 * width, 1.45 * len(rows) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), width, squeeze=False)
+    axes = panels(figure, len(rows), width)
     legend = "blue: evidence against the class" if negative else "red: evidence for the class"
     figure.suptitle(f"{legend}, one scale per row; framed: the true class", fontsize=8)
     for line, row in zip(axes, rows, strict=True):
         line[0].imshow(row.picture.convert("RGB"))
-        line[0].set_title("\n".join(map(shortened, row.title)), fontsize=7)
+        line[0].set_title("\n".join(map(shortened, row.title)), fontsize=7, y=ABOVE)
         maps = [c.against if negative and c.against is not None else c.evidence for c in row.columns]
         scale = Normalize(0.0, max(max(float(values.max()) for values in maps), 1e-12))
         for ax, column, values in zip(line[1:], row.columns, maps, strict=False):  # a row may have fewer classes
             overlay(ax, row.picture, values, NEGATIVE if negative else POSITIVE, scale)
-            ax.set_title(f"{shortened(column.name)}\np = {column.probability:.2f}", fontsize=7)
+            ax.set_title(f"{shortened(column.name)}\np = {column.probability:.2f}", fontsize=7, y=ABOVE)
             if column.is_true:
                 frame = {"fill": False, "edgecolor": "green", "linewidth": 3, "transform": ax.transAxes}
                 ax.add_patch(Rectangle((0, 0), 1, 1, **frame))
-    for ax in axes.flat:
-        ax.set_axis_off()
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tools.figures.explanations import POSITIVE, jet_overlay, overlay, shortened
+from tools.figures.explanations import ABOVE, POSITIVE, jet_overlay, overlay, panels, shortened
 from tools.files import save_figure, save_picture
 
 
@@ -72,14 +72,12 @@ def save_method_figure(
     """
     width, height = 1 + len(names), len(rows)
     figure = Figure(figsize=(1.3 * width + 0.3, 1.3 * height + 0.7), layout="constrained")
-    axes = figure.subplots(height, width, squeeze=False)
+    axes = panels(figure, height, width)
     for line, (method, maps) in zip(axes, rows.items(), strict=True):
         line[0].text(1, 0.5, method, ha="right", va="center", fontsize=8, transform=line[0].transAxes)
         _draw_row(line[1:], picture, maps, colours=(colours or {}).get(method), floor=floor)
     for ax, name in zip(axes[0][1:], names, strict=True):
-        ax.set_title(shortened(name), fontsize=8)
-    for ax in axes.flat:
-        ax.axis("off")
+        ax.set_title(shortened(name), fontsize=8, y=ABOVE)
     figure.suptitle(title, fontsize=10)
     save_figure(path, figure, note=note)
 

@@ -1,9 +1,12 @@
 """Texts of figures: names as they are, without TeX, in fonts that have their characters."""
 
 import logging
+from collections.abc import Iterator
 from functools import cache
 
 import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
@@ -66,15 +69,25 @@ def drawable(text: str) -> str:
     return "".join(ascii(c)[1:-1] if c in missing else c for c in text)
 
 
+def _shown_texts(artist: Artist) -> Iterator[Text]:
+    """Texts of an artist and its children, without those of axes that are not shown, whose ticks are costly to make."""
+    if isinstance(artist, Text):
+        yield artist
+    hidden = () if not isinstance(artist, Axes) or artist.axison else (artist.xaxis, artist.yaxis)
+    for child in artist.get_children():
+        if child not in hidden:
+            yield from _shown_texts(child)
+
+
 def prepare_texts(figure: Figure) -> None:
     """Make every text of a figure drawable; call it before the figure is drawn.
 
     Labels of ticks take their text anew when they are drawn: they must be drawable before.
     """
     for ax in figure.axes:
-        for labels in (ax.get_xticklabels, ax.get_yticklabels):
+        for labels in (ax.get_xticklabels, ax.get_yticklabels) if ax.axison else ():
             labels()  # fills in their texts
-    for text in figure.findobj(Text):
+    for text in _shown_texts(figure):
         text.set_parse_math(False)  # a class may be named "$x_1$", which is no formula
         content = text.get_text()
         if not content.isascii() or visible(content, keep="\n") != content:

@@ -1,8 +1,16 @@
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from tools.figures.explanations import ClassMap, OverviewRow, draw_overview, save_explanation_figure, save_map_files
+from tools.figures.explanations import (
+    ClassMap,
+    OverviewRow,
+    draw_overview,
+    jet_overlay,
+    save_explanation_figure,
+    save_map_files,
+)
 from tools.files import save_figure
 
 
@@ -20,6 +28,14 @@ def test_map_files_are_scaled_over_all_classes_together(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "image.png", "slot_0.png", "slot_1.png", "slot_mask_0.png", "slot_mask_1.png",
     ]  # fmt: skip
+
+
+def test_every_level_of_grey_has_its_colour_of_jet():
+    grey = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    picture = Image.fromarray(np.full((16, 16, 3), 90, np.uint8))
+    colours = matplotlib.colormaps["jet"](np.arange(256, dtype=np.float32).reshape(16, 16) / 255)[..., :3]
+    jet = Image.fromarray((colours * 255).round().astype(np.uint8))
+    np.testing.assert_array_equal(jet_overlay(picture, grey), Image.blend(picture, jet, 0.4))
 
 
 def test_constant_maps_do_not_divide_by_zero(tmp_path):

@@ -1,0 +1,32 @@
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tools.figures.canvas import PngCanvas
+
+
+def figure():
+    drawn = Figure(figsize=(3, 2), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    left.imshow(np.arange(6).reshape(2, 3))
+    left.set_title("a title\nof two lines")
+    drawn.colorbar(right.imshow(np.eye(4)), ax=right, label="what it means")
+    return drawn
+
+
+def test_one_pass_gives_the_pixels_of_matplotlib():
+    drawn, files = figure(), [io.BytesIO(), io.BytesIO()]
+    figure().savefig(files[0], dpi=120, format="png")
+    PngCanvas(drawn)
+    passes = []
+    drawn.draw = lambda renderer, draw=drawn.draw: (passes.append(1), draw(renderer))
+    drawn.savefig(files[1], dpi=120, format="png", metadata={"Software": "a program", "Description": "a note"})
+    expected, found = (Image.open(file) for file in files)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+    assert found.info["dpi"] == expected.info["dpi"] and found.text == {
+        "Software": "a program",
+        "Description": "a note",
+    }
+    assert len(passes) == 1
