@@ -197,8 +197,12 @@ class SlotAttention(nn.Module):
     def _attend(self, slots: Tensor, keys: Tensor, key_sum: Tensor, salience: Tensor | None) -> Tensor:
         """Compute the attention (b, k, n) of slots (k, d) or (b, k, d), in the precision of the keys."""
         queries = self.normaliser.queries(slots, key_sum).to(keys.dtype)
-        queries = queries.expand(keys.shape[0], -1, -1)  # (b, k, d)
-        arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
+        if self.training and queries.ndim == 2:
+            # The same for all pictures: one product, whose gradient needs no copy of the slots for each picture.
+            arguments = (queries @ keys.flatten(0, 1).T).unflatten(1, keys.shape[:2]).transpose(0, 1)  # (b, k, n)
+        else:
+            queries = queries.expand(keys.shape[0], -1, -1)  # (b, k, d)
+            arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
         attn = self.normaliser.shift(arguments).sigmoid_()  # (b, k, n)
         return attn if salience is None else attn * salience[:, None].to(attn.dtype)
 

@@ -252,3 +252,17 @@ def test_initial_slots_are_spread_around_a_common_mean():
 def test_wrong_options_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         SlotAttention(3, 1, 8, **options)
+
+
+def test_one_product_for_all_pictures_in_training_gives_the_attention_and_the_gradients_of_one_for_each():
+    torch.manual_seed(0)
+    slot = SlotAttention(7, 2, 16, num_positions=9, iters=1, to_k_layers=0, attention="qknorm")
+    found = []
+    for mode in (True, False):
+        slot.train(mode).zero_grad()
+        values = torch.rand(3, 9, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        evidence, attn, _ = slot(values, values)
+        (evidence.logsumexp(1).sum() + attn.square().sum()).backward()
+        found.append([evidence, attn, values.grad, slot.initial_slots.grad.clone()])
+    for training, evaluation in zip(*found, strict=True):
+        torch.testing.assert_close(training, evaluation, atol=1e-6, rtol=1e-5)

@@ -76,7 +76,9 @@ class DeepLift:
             change = (self.model(images) - self.model(zero)).gather(1, targets)  # (b, t)
         try:
             with _tidy(self.model):
-                maps = each_pair(self._attribute, images, targets, self.options.batch_size).detach()  # (b, t, h, w)
+                # Of the last feature map the classes differ in the head alone.
+                inputs = self.model.features(images).detach() if self.model.at_tap else images
+                maps = each_pair(self._attribute, inputs, targets, self.options.batch_size).detach()  # (b, t, h, w)
         except RuntimeError as error:
             if "used more than once" not in str(error):
                 raise
@@ -87,13 +89,15 @@ class DeepLift:
         self.gap = float((maps.sum((2, 3)) - change).abs().mean())
         return maps
 
-    def _attribute(self, pictures: Tensor, classes: Tensor) -> Tensor:
-        zeros = torch.zeros_like(pictures)
+    def _attribute(self, inputs: Tensor, classes: Tensor) -> Tensor:
+        """Maps (p, h, w) for feature maps (p, f, h, w), or for pictures if the layer is another one."""
         if self.model.at_tap:
             with torch.no_grad():
-                feature_map, reference = self.model.features(pictures), self.model.features(zeros)  # (p, f, h, w)
-            feature_map.requires_grad_()  # otherwise captum does it, with a warning
-            method = CaptumDeepLift(_Head(self.model))
-            return method.attribute(feature_map, reference, target=classes).sum(1)  # (p, h, w)
+                zero = inputs.new_zeros(1, *self.model.image_shape)
+                reference = self.model.features(zero).expand_as(inputs)  # (p, f, h, w)
+            # Otherwise captum sets requires_grad, with a warning.
+            return (
+                CaptumDeepLift(_Head(self.model)).attribute(inputs.requires_grad_(), reference, target=classes).sum(1)
+            )
         layered = LayerDeepLift(self.model, self.model.layer)
-        return layered.attribute(pictures.requires_grad_(), zeros, target=classes).sum(1)  # (p, h, w)
+        return layered.attribute(inputs.requires_grad_(), torch.zeros_like(inputs), target=classes).sum(1)

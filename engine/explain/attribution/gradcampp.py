@@ -4,6 +4,8 @@ Not taken from torchcam, whose version 0.5 gives other maps under these names: t
 of cubed gradients, and its ``SmoothGradCAMpp`` weights the features of the last noisy picture.
 """
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
@@ -11,15 +13,17 @@ from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel, forward_from_leaf
 from engine.explain.interface import Explainer
 
+MAX_GRADIENTS = 2**20  # numbers of the gradients that are computed at once, 4 MiB
+
 
 def channel_weights(grad: Tensor, grad_2: Tensor, grad_3: Tensor, features: Tensor) -> Tensor:
-    """Channel weights (b, f): sums of the positive gradients, weighted by the coefficients alpha of eq. 19.
+    """Channel weights (..., f): sums of the positive gradients, weighted by the coefficients alpha of eq. 19.
 
     ``alpha = grad_2 / (2 grad_2 + sum(features) grad_3)``. Numerator and denominator are divided by ``grad_2``, so that
     the small gradients of a large map need no epsilon; alpha is 0 where the gradient is 0.
 
     Args:
-        grad: (b, f, h, w), the first derivatives, or their mean over noisy pictures.
+        grad: (..., f, h, w), the first derivatives, or their mean over noisy pictures.
         grad_2: the same for their squares.
         grad_3: the same for their cubes.
         features: (b, f, h, w).
@@ -28,18 +32,42 @@ def channel_weights(grad: Tensor, grad_2: Tensor, grad_3: Tensor, features: Tens
     ratio = torch.where(grad_2 > 0, grad_3 / grad_2, 0)
     denominator = 2 + total * ratio
     alpha = torch.where((grad_2 > 0) & (denominator != 0), 1 / denominator, 0)
-    return (alpha * grad.relu()).sum((2, 3))  # (b, f)
+    return (alpha * grad.relu()).sum((-2, -1))  # (..., f)
+
+
+def plain_weights(grad: Tensor, features: Tensor) -> Tensor:
+    """Channel weights (t, b, f) of Grad-CAM++: :func:`channel_weights` of one gradient, its square and its cube.
+
+    There ``grad_3 / grad_2`` is the gradient itself, so that the powers need not be computed.
+
+    Args:
+        grad: (t, b, f, h, w).
+        features: (b, f, h, w).
+    """
+    positive = grad.relu()
+    denominator = torch.addcmul(positive.new_tensor(2.0), features.sum((2, 3), keepdim=True), positive)
+    return torch.where(denominator != 0, positive / denominator, 0).sum((3, 4))
 
 
 def _weighted(weights: Tensor, features: Tensor) -> Tensor:
-    return torch.einsum("bf,bfhw->bhw", weights, features).relu()
+    return torch.einsum("tbf,bfhw->tbhw", weights, features).relu()
 
 
 def _gradients(model: SplitModel, images: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Features of the layer and gradients of the logits of each column of the targets, each (b, f, h, w)."""
+    """Features of the layer (b, f, h, w), and gradients of the logits of the targets in parts (t, b, f, h, w)."""
     features, logits = forward_from_leaf(model, images)
     sums = logits.gather(1, targets).sum(0)  # (t)
-    return features.detach(), [torch.autograd.grad(logit, features, retain_graph=True)[0] for logit in sums]
+    size = max(1, MAX_GRADIENTS // features.numel())
+    return features.detach(), [_gradient(part, features) for part in sums.split(size)]
+
+
+def _gradient(sums: Tensor, features: Tensor) -> Tensor:
+    """Gradient (t, b, f, h, w) of each of t sums."""
+    if len(sums) > 1:
+        directions = torch.eye(len(sums)).to(sums)
+        with suppress(RuntimeError):  # a module whose gradient is not written for several directions at once
+            return torch.autograd.grad(sums, features, directions, retain_graph=True, is_grads_batched=True)[0]
+    return torch.stack([torch.autograd.grad(each, features, retain_graph=True)[0] for each in sums])
 
 
 def build_gradcampp(model: SplitModel) -> Explainer:
@@ -47,8 +75,8 @@ def build_gradcampp(model: SplitModel) -> Explainer:
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         features, gradients = _gradients(model, images, targets)
-        maps = [_weighted(channel_weights(g, g**2, g**3, features), features) for g in gradients]
-        return torch.stack(maps, 1)  # (b, t, h, w)
+        maps = [_weighted(plain_weights(part, features), features) for part in gradients]  # (t, b, h, w)
+        return torch.cat(maps).transpose(0, 1)  # (b, t, h, w)
 
     return explain
 
@@ -61,15 +89,18 @@ def build_smoothgradcampp(model: SplitModel, options: MethodSettings, seed: int)
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        features, _ = _gradients(model, images, targets[:, :0])
-        sums = [[torch.zeros_like(features) for _ in range(3)] for _ in range(targets.shape[1])]
+        features = forward_from_leaf(model, images)[0].detach()
+        sums: list[list[Tensor]] = []  # for each part of the targets, of three powers
         for _ in range(options.smooth_samples):
             # The same noise for all pictures, so that a map does not depend on the batch.
             noise = torch.randn(images.shape[1:], generator=generator).to(images) * options.smooth_std
-            for powers, gradient in zip(sums, _gradients(model, images + noise, targets)[1], strict=True):
-                for exponent, power in enumerate(powers, 1):
-                    power += gradient**exponent / options.smooth_samples
-        maps = [_weighted(channel_weights(g, g2, g3, features), features) for g, g2, g3 in sums]
-        return torch.stack(maps, 1)  # (b, t, h, w)
+            gradients = _gradients(model, images + noise, targets)[1]
+            sums = sums or [[torch.zeros_like(part) for _ in range(3)] for part in gradients]
+            for powers, gradient in zip(sums, gradients, strict=True):
+                square = gradient * gradient
+                for power, value in zip(powers, (gradient, square, square * gradient), strict=True):
+                    power.add_(value, alpha=1 / options.smooth_samples)
+        maps = [_weighted(channel_weights(g, g2, g3, features), features) for g, g2, g3 in sums]  # (t, b, h, w)
+        return torch.cat(maps).transpose(0, 1)  # (b, t, h, w)
 
     return explain

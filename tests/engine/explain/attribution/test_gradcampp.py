@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch.nn import functional as F
 
-from engine.explain.attribution.gradcampp import channel_weights
+from engine.explain.attribution.gradcampp import channel_weights, plain_weights
 from engine.explain.attribution.registry import MethodSettings, build_explainer
 
 TARGETS = torch.tensor([[0, 3]])
@@ -46,3 +47,20 @@ def test_without_noise_the_smooth_form_equals_the_plain_one(small, pictures):
             for name in ("GradCAMpp", "SmoothGradCAMpp")]  # fmt: skip
     torch.testing.assert_close(*maps)
     assert maps[0].max() > 0
+
+
+@pytest.mark.parametrize("largest", [1, 1500, 2**20])
+def test_gradients_of_many_classes_at_once_are_those_of_one_at_a_time(small, pictures, monkeypatch, largest):
+    monkeypatch.setattr("engine.explain.attribution.gradcampp.MAX_GRADIENTS", largest)
+    images, targets = pictures(2, 32), torch.tensor([[0, 3, 4, 1], [2, 1, 0, 3]])
+    for name in ("GradCAMpp", "SmoothGradCAMpp"):
+        explain = build_explainer(name, small, options=MethodSettings(smooth_samples=2))
+        single = torch.cat([explain(images, column[:, None]) for column in targets.T], 1)
+        torch.testing.assert_close(explain(images, targets), single, atol=1e-6, rtol=1e-5)
+
+
+def test_the_short_form_of_the_weights_equals_the_long_one():
+    generator = torch.Generator().manual_seed(0)
+    grad = torch.randn(3, 2, 4, 5, 5, generator=generator)
+    features = torch.randn(2, 4, 5, 5, generator=generator)
+    torch.testing.assert_close(plain_weights(grad, features), channel_weights(grad, grad**2, grad**3, features))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from captum.attr import Occlusion
 
 from engine.explain.attribution.occlusion import windows
 from engine.explain.attribution.registry import MethodSettings, build_explainer
@@ -26,3 +27,18 @@ def test_it_finds_the_place_that_the_model_uses(corner, corner_share, pictures):
     maps = build_explainer("Occlusion", corner)(pictures(2, 32), torch.tensor([[0, 2], [2, 0]]))
     assert corner_share(maps).min() > 0.8
     assert maps[:, :, 24:, 24:].abs().max() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [5, 64])
+def test_the_maps_are_those_of_captum_where_the_last_square_is_cut(small, pictures, size, counted):
+    images, targets = pictures(2, 32)[..., :29], torch.tensor([[0, 3], [2, 1]])
+    options = MethodSettings(occlusion_window=0.3, occlusion_stride=0.2, batch_size=size)
+    (height, width), (down, right) = windows(options, (32, 29))
+    expected = [
+        Occlusion(small.eval()).attribute(images, (3, height, width), (3, down, right), target=column)[:, 0]
+        for column in targets.T
+    ]
+    seen = counted(small)
+    maps = build_explainer("Occlusion", small, options=options)(images, targets)
+    torch.testing.assert_close(maps, torch.stack(expected, 1).detach(), atol=1e-6, rtol=1e-5)
+    assert sum(seen) == 2 + 2 * 5 * 5  # one of each square serves all classes
