@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -35,6 +36,8 @@ def prepare_imports() -> None:
         # reads this when it is imported.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     sys.excepthook = _report
+    # Where its folder cannot be written, matplotlib takes a temporary one, and needs three lines to say so.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     raise_file_limit()
     choose_temporary_folder()
     check_address_space()

@@ -103,3 +103,9 @@ def test_a_training_with_what_macos_and_windows_have(as_user, tmp_path, tiny):
     done = as_user(f"python train.py {flags} --epochs 1 --cache ram --output_dir {tmp_path}", PYTHONPATH=str(tmp_path))
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert (tmp_path / "MNIST5k_use_slot_checkpoint.pth").is_file()
+
+
+def test_a_folder_of_matplotlib_that_cannot_be_written_is_no_matter(as_user):
+    program = "from tools.startup import prepare_imports; prepare_imports(); import matplotlib"
+    done = as_user(f"python -c '{program}'", MPLCONFIGDIR="/proc/nowhere")
+    assert done.returncode == 0 and done.stderr == ""
