@@ -9,8 +9,8 @@ from tools.figures.report.parts import escape
 
 OPACITY = 80  # percent, as in the report
 SECONDS = 3600  # after which dropped files are deleted; all of them are when the program ends
-# No programs use the page. Every press is answered, in turn, so that the last one counts: with "always_last" Gradio 6.31
-# loses presses that come at once.
+# No programs use the page. Every press is answered, in turn, so that the last one counts; with "always_last" Gradio
+# 6.31 loses a press that follows at once.
 EVENT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "multiple"}
 # A button inside an HTML component is pressed: its number goes to the function.
 PRESS = """element.addEventListener("click", (event) => {
