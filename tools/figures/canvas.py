@@ -34,5 +34,8 @@ class PngCanvas(FigureCanvasAgg):
             options: ignored; they are those of ``Figure.savefig``.
         """
         self.figure.set_dpi(dpi)
+        # The first layout settles the sizes, on which the ticks of a scale and so the place of its label depend.
+        if engine := self.figure.get_layout_engine():
+            engine.execute(self.figure)
         self.draw()
         save_png(filename, Image.fromarray(np.asarray(self.buffer_rgba())), metadata, dpi=(dpi, dpi))
