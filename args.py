@@ -18,7 +18,7 @@ from engine.explain.flags import explanation_flags, method_flags
 from engine.explain.settings import METRIC_NAMES, MetricSettings
 from engine.training_flags import loss_flags, optimisation_flags
 from sloter import ModelError
-from sloter.config import SlotConfig, differences, options_of, options_with
+from sloter.config import SlotConfig, differences, option_values, options_of, options_with
 from sloter.original_names import names_model
 from tools import ToolError
 from tools.completion import ACTIVATION
@@ -340,27 +340,23 @@ def model_config(run: argparse.Namespace, *, num_classes: int, in_chans: int) ->
 
 def slot_options(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``SlotConfig``."""
-    return _values(run, SlotConfig)
+    return option_values(SlotConfig, vars(run))
 
 
 def method_settings(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``MethodSettings``."""
-    return {"batch_size": run.batch_size, **_values(run, MethodSettings)}
+    return {"batch_size": run.batch_size, **option_values(MethodSettings, vars(run))}
 
 
 def metric_settings(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``MetricSettings``."""
-    return {"seed": run.seed, **_values(run, MetricSettings)}
+    return {"seed": run.seed, **option_values(MetricSettings, vars(run))}
 
 
 def metric_names(run: argparse.Namespace) -> list[str]:
     """Names of the explanation metrics to measure; without sensitivity if it has no samples."""
     chosen = METRIC_NAMES if "all" in run.metrics else run.metrics
     return [name for name in METRIC_NAMES if name in chosen and (name != "sensitivity" or run.sensitivity_samples)]
-
-
-def _values(run: argparse.Namespace, config: Any) -> dict[str, Any]:
-    return {field.name: getattr(run, field.metadata["flag"] or field.name) for field in options_of(config)}
 
 
 def _pick(run: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -139,6 +139,11 @@ def options_of(config: Any) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(config) if "help" in field.metadata]
 
 
+def option_values(config: Any, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of a configuration from the values of its flags."""
+    return {field.name: flags[field.metadata["flag"] or field.name] for field in options_of(config)}
+
+
 def _type_fault(expected: Any, value: Any) -> str:
     if expected is float:
         good = isinstance(value, int | float) and not isinstance(value, bool)

@@ -46,7 +46,7 @@ def explanation_flags(add: Callable[..., Any]) -> None:
     add("--lsc", metavar="FILE",
         help="file of the class that a negative model explains for each class, as lines 'class,least similar class'; "
              "if not given, from WordNet or else from the backbone's features")
-    _add_options(add, MetricSettings)
+    add_options(add, MetricSettings)
     add("--sensitivity_of_all", **switch(False),
         help="measure the sensitivity of SSCAM and ISCAM too, which takes long")
     add("--report", metavar="FILE",
@@ -65,11 +65,11 @@ def method_flags(add: Callable[..., Any]) -> None:
         help=f"attribution methods, from {', '.join(METHOD_NAMES)}; all if not given")
     add("--cam_layer", metavar="NAME",
         help="layer of the backbone whose feature map the methods explain; the last one if not given")
-    _add_options(add, MethodSettings)
+    add_options(add, MethodSettings)
 # fmt: on
 
 
-def _add_options(add: Callable[..., Any], config: Any) -> None:
+def add_options(add: Callable[..., Any], config: Any) -> None:
     """Add a flag for each option of a configuration."""
     for field in options_of(config):
         add(f"--{field.metadata['flag'] or field.name}", **of_field(field))

@@ -6,7 +6,7 @@ from tools.stop_signals import end_on_stop_signals
 if __name__ == "__main__":
     end_on_stop_signals("field")  # before anything else is imported
 
-from studies.field.flags import parse_args, settings_of
+from studies.field.flags import parse_args
 
 if __name__ == "__main__":
     parse_args()  # before the heavy imports, so that --help and flag errors are immediate
@@ -28,6 +28,7 @@ from engine.explain.measure import passes
 from engine.explain.settings import MetricSettings
 from engine.explain.table import COLUMNS
 from sloter import ModelError
+from sloter.config import option_values
 from studies.field.data import Backbone, FieldData
 from studies.field.figure import save_field
 from studies.field.measure import MEASURING_CODE, Measuring, forwards_of, measure, seconds_of_forward
@@ -108,8 +109,8 @@ def measured(
     folder: Path, title: str, trained_of: dict[str, Any],
 ) -> dict[str, Any] | None:  # fmt: skip
     """Result of the measurement of a row; None if it fails."""
-    methods = MethodSettings(batch_size=args.batch_size, **settings_of(args, MethodSettings))
-    metrics = MetricSettings(seed=args.seed, **settings_of(args, MetricSettings))
+    methods = MethodSettings(batch_size=args.batch_size, **option_values(MethodSettings, vars(args)))
+    metrics = MetricSettings(seed=args.seed, **option_values(MetricSettings, vars(args)))
     forwards = forwards_of(row.method, split, methods)
     count = min(
         pictures_for(forwards, limit=args.slow_forwards, images=args.images, slow_images=args.slow_images),
@@ -137,7 +138,7 @@ def measured(
 
 def notes_of(args: argparse.Namespace, sets: Sequence[FieldData], hardware: Sequence[str]) -> list[str]:
     """Notes below the table: how it was measured, and how it is to be read."""
-    settings = ", ".join(f"{name} {value:g}" for name, value in settings_of(args, MetricSettings).items())
+    settings = ", ".join(f"{name} {value:g}" for name, value in option_values(MetricSettings, vars(args)).items())
     pictures = "; ".join(f"{data.title} classes, {len(data.measured)} validation pictures"
                          f"{'' if data.measured is data.val else ' with boxes'}" for data in sets)  # fmt: skip
     return [

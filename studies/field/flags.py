@@ -2,15 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
+from engine.explain.flags import add_options
 from engine.explain.settings import METRIC_NAMES, MetricSettings
-from sloter.config import options_of
 from studies.field.plan import MODELS
 from studies.head_study.flags import data
 from tools.discovery import examples_text
-from tools.flags import Formatter, Parser, comma_list, of_field, one_of, real, size, whole
+from tools.flags import Formatter, Parser, comma_list, one_of, real, size, whole
 
 EXAMPLES = (
     ("two models and two methods on the digits that ship with the project",
@@ -54,8 +53,7 @@ def build_parser() -> Parser:
     add("--seed", **whole(0, low=0), help="seed of the trainings, of the drawn pictures and of the methods")
     add = parser.add_argument_group("parameters of the metrics and methods").add_argument
     for config in (MetricSettings, MethodSettings):
-        for option in options_of(config):
-            add(f"--{option.metadata['flag'] or option.name}", **of_field(option))
+        add_options(add, config)
     add = parser.add_argument_group("machine and files").add_argument
     add("--device", metavar="NAME", help="cuda, cuda:1, mps or cpu; the best available if not given")
     add("--output_dir", metavar="DIR", default="field", help="folder for the results of the steps, tables and figure")
@@ -76,8 +74,3 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if twice := next((name for name in names if names.count(name) > 1), None):
         parser.error(f"argument --data: {twice} is given twice; give it a run of its own with another --output_dir")
     return args
-
-
-def settings_of(args: argparse.Namespace, config: Any) -> dict[str, Any]:
-    """Options of a configuration, as keywords of its class."""
-    return {option.name: getattr(args, option.metadata["flag"] or option.name) for option in options_of(config)}

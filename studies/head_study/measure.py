@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from engine.explain.metrics.area import explanation_area
 from engine.explain.metrics.batch import upsample
 from engine.explain.metrics.complexity import gini
+from engine.explain.metrics.exchange import exchanged
 from engine.explain.metrics.on_object import on_object
 from engine.explain.metrics.random_head import REDRAWS, correlation, redrawn
 from sloter.backbone import FeatureModel
@@ -74,19 +75,14 @@ def random_head(head: FeatureModel, val: Features, device: torch.device, *, seed
     An empty map counts 1, see :func:`engine.explain.metrics.random_head.correlation`.
     """
     weights: nn.Parameter = class_weights_of(head)
-    trained, generator = weights.detach().clone(), torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
 
     def own_maps() -> Tensor:
         batches = FeatureLoader(val, batch_size=64, shuffle=False, seed=0, device=device)
         return torch.cat([of_classes(maps_of(head, batch.images), batch.labels) for batch in batches])
 
-    own = own_maps()
-    try:
-        found = []
-        for _ in range(REDRAWS):
-            weights.copy_(redrawn(weights, generator))
+    own, found = own_maps(), []
+    for _ in range(REDRAWS):
+        with exchanged([weights], [redrawn(weights, generator)]):
             found.append(correlation(own, own_maps()))
-            weights.copy_(trained)
-    finally:
-        weights.copy_(trained)
     return float(torch.stack(found).mean())

@@ -3,7 +3,8 @@
 import pytest
 
 from engine.explain.attribution.settings import MethodSettings
-from studies.field.flags import parse_args, settings_of
+from sloter.config import option_values
+from studies.field.flags import parse_args
 from studies.field.plan import MODELS, pictures_for, rows_of
 from studies.head_study.heads import head_options
 
@@ -36,7 +37,7 @@ def test_the_earlier_direct_form_differs_from_the_recipe():
 
 def test_the_options_of_metrics_and_methods_are_flags():
     args = parse_args(["--data", "MNIST5k", "--rise_masks", "7", "--methods", "RISE,CAM,RISE"])
-    assert settings_of(args, MethodSettings)["rise_masks"] == 7
+    assert option_values(MethodSettings, vars(args))["rise_masks"] == 7
     assert args.methods == ("RISE", "CAM") and args.models == tuple(MODELS)
 
 
