@@ -1,6 +1,8 @@
 """Gaussian blur of pictures as products with band matrices, several times as fast as a convolution on a CPU."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,56 +13,65 @@ from torch import Tensor
 PLACES = 20
 
 
-def gaussian_blur(pixels: Tensor, *, sigma: float, size: int) -> Tensor:
-    """Blur a picture along its rows and its columns; the same result as torchvision's ``gaussian_blur``.
+class Blur(NamedTuple):
+    """Gaussian blur of a picture."""
 
-    The picture is continued by reflection.
+    sigma: float  # standard deviation of the kernel in pixels, above 0
+    size: int  # number of weights of the kernel, odd; along a short side only as many as reflection allows
 
-    Args:
-        pixels: (ch, H, W), of any type and memory format, on the CPU.
-        sigma: standard deviation of the kernel in pixels, above 0.
-        size: number of weights of the kernel, odd; along a short side only as many as reflection allows.
 
-    Returns:
-        (ch, H, W) float, rounded to whole numbers, in channels-last memory.
+def blur_bands(blurs: Sequence[Blur], length: int) -> Tensor:
+    """Build the matrices of m blurs of rows of a length: (m, places, places + 2 * reach) float.
+
+    Row i of a matrix has the weights of the kernel from column i on, and zeros.
     """
-    channels, height, width = pixels.shape
-    planes = np.ascontiguousarray(pixels.numpy())  # numpy converts memory formats and types faster than torch
-    turned = _blur_and_turn(planes.reshape(channels * height, width), sigma, size)  # (W, ch * H)
-    blurred = _blur_and_turn(turned.numpy().reshape(width * channels, height), sigma, size)  # (H, W * ch)
-    return blurred.round_().view(height, width, channels).permute(2, 0, 1)
-
-
-def _blur_and_turn(rows: np.ndarray, sigma: float, size: int) -> Tensor:
-    """Blur rows (m, n) and turn them to columns (n, m) float, the cheapest order for a product of matrices."""
-    count, length = rows.shape
     # Weights beyond five standard deviations are less than a millionth of the largest.
-    reach = min(size // 2, math.ceil(5 * sigma), length - 1)
-    parts = max(1, round(length / PLACES))
-    places = -(-length // parts)
-    padded = _reflected(rows, reach, parts * places - length)  # (m, parts * places + 2 * reach)
-    windows = padded.as_strided((parts, places + 2 * reach, count), (places, 1, padded.stride(0)))  # they overlap
-    band = _band(sigma, reach, places).expand(parts, -1, -1)
-    return torch.bmm(band, windows).flatten(0, 1)[:length]  # (parts, places, m), then (n, m)
-
-
-def _reflected(rows: np.ndarray, reach: int, rest: int) -> Tensor:
-    """Continue rows by ``reach`` places on both sides, mirrored at the outermost place, and by ``rest`` zeros."""
-    count, length = rows.shape
-    padded = np.empty((count, length + 2 * reach + rest), np.float32)
-    end = reach + length
-    padded[:, reach:end] = rows
-    padded[:, :reach] = padded[:, 2 * reach : reach : -1]
-    padded[:, end : end + reach] = padded[:, end - reach - 1 : end - 1][:, ::-1]
-    padded[:, end + reach :] = 0
-    return torch.from_numpy(padded)
-
-
-def _band(sigma: float, reach: int, places: int) -> Tensor:
-    """Matrix (places, places + 2 * reach) whose row i has the weights of the kernel from column i on, and zeros."""
-    kernel = np.exp(-np.square(np.arange(-reach, reach + 1) / sigma) / 2)
-    kernels = np.zeros((places, places + 2 * reach + 1), np.float32)
-    kernels[:, : 2 * reach + 1] = kernel / kernel.sum()
+    reaches = [min(size // 2, math.ceil(5 * sigma), length - 1) for sigma, size in blurs]
+    sigmas, reach, count = [sigma for sigma, _ in blurs], max(reaches), len(blurs)
+    offsets = np.arange(-reach, reach + 1)
+    kernels = np.exp(-np.square(offsets / np.array(sigmas)[:, None]) / 2)  # (m, 2 * reach + 1)
+    kernels[np.abs(offsets) > np.array(reaches)[:, None]] = 0
+    places = -(-length // max(1, round(length / PLACES)))
+    bands = np.zeros((count, places, places + 2 * reach + 1), np.float32)
+    bands[:, :, : 2 * reach + 1] = (kernels / kernels.sum(1, keepdims=True))[:, None]
     # Read as rows that are one place shorter, each begins one place later in its kernel.
     width = places + 2 * reach
-    return torch.from_numpy(kernels.ravel()[: places * width].reshape(places, width))
+    return torch.from_numpy(bands.reshape(count, -1)[:, : places * width].reshape(count, places, width))
+
+
+def blurred(pixels: Tensor, along_rows: Tensor, along_columns: Tensor) -> Tensor:
+    """Blur pictures along their rows and their columns; the same result as torchvision's ``gaussian_blur``.
+
+    The pictures are continued by reflection.
+
+    Args:
+        pixels: (m, ch, H, W), of any type, memory format and device.
+        along_rows, along_columns: matrices of :func:`blur_bands` for rows of W and columns of H places.
+
+    Returns:
+        (m, ch, H, W) float, rounded to whole numbers, in channels-last memory.
+    """
+    turned = _blur_and_turn(pixels, along_rows)  # (m, W, ch, H)
+    return _blur_and_turn(turned, along_columns).round_().permute(0, 3, 1, 2)  # of (m, H, W, ch)
+
+
+def _blur_and_turn(rows: Tensor, bands: Tensor) -> Tensor:
+    """Blur rows (m, p, q, n) and turn them to (m, n, p, q) float, the cheapest order for a product of matrices."""
+    length, places = rows.shape[3], bands.shape[1]
+    reach, parts = (bands.shape[2] - places) // 2, -(-length // places)
+    padded = _reflected(rows, reach, parts * places - length).flatten(1, 2)  # (m, p * q, parts * places + 2 * reach)
+    windows = padded.unfold(2, places + 2 * reach, places).permute(0, 2, 3, 1)  # (m, parts, places + 2 * reach, p * q)
+    bands = bands[:, None].expand(-1, parts, -1, -1)
+    products = torch.bmm(bands.flatten(0, 1), windows.flatten(0, 1))  # (m * parts, places, p * q)
+    return products.view(len(rows), parts * places, *rows.shape[1:3])[:, :length]  # (m, n, p, q)
+
+
+def _reflected(rows: Tensor, reach: int, rest: int) -> Tensor:
+    """Continue rows (..., n) by ``reach`` places on both sides, mirrored at the outermost place, and ``rest`` zeros."""
+    end = reach + rows.shape[-1]
+    padded = torch.empty(*rows.shape[:-1], end + reach + rest, device=rows.device)
+    padded[..., reach:end] = rows
+    padded[..., :reach] = padded[..., reach + 1 : 2 * reach + 1].flip(-1)
+    padded[..., end : end + reach] = padded[..., end - reach - 1 : end - 1].flip(-1)
+    padded[..., end + reach :] = 0
+    return padded

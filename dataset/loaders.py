@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, Sampler
 from torchvision.transforms.v2 import Transform
 
 from dataset import DataError
+from dataset.changes import change_pixels, to_device
+from dataset.collate import Stack, collate_usable
 from dataset.collate import collate as collate
-from dataset.collate import collate_usable
 from dataset.pictures import PictureDataset, reason
 from dataset.workers import blocked_signals, tie_to_parent, usable_workers
 
@@ -59,7 +60,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class DeviceLoader:
-    """Loader that moves uint8 batches to the device, normalises them and, in training, applies mixup or cutmix.
+    """Loader that moves uint8 batches to the device and normalises them; in training it augments and mixes them there.
 
     A picture that passed the check of its file but cannot be decoded is an error that names it or, with ``bad_images``
     ``skip`` of the dataset, left out: evaluation goes on without it, and another picture of the batch takes its place
@@ -100,13 +101,10 @@ class DeviceLoader:
             if batch is None:
                 continue
             images_loaded = True
-            pixels, classes, numbers = batch
-            pixels = pixels.to(self.device, non_blocking=True)
-            images = normalise(pixels, self.mean, self.std)
-            labels = classes.to(self.device, non_blocking=True)
+            images, labels = self._images(batch), batch.labels.to(self.device, non_blocking=True)
             if self.mixing is not None:
                 images, labels = self.mixing(images, labels)
-            yield Batch(images, labels, numbers)
+            yield Batch(images, labels, batch.numbers)
         if self.dataset.bad_images == "skip":
             parts = self.gather([(self.failed, images_loaded)])
             self.failed = {number: reason for failed, _ in parts for number, reason in failed.items()}
@@ -118,6 +116,13 @@ class DeviceLoader:
             logger.warning("%d of %d pictures cannot be decoded and are left out: %s", len(self.failed),
                            len(self.dataset), first)  # fmt: skip
 
+    def _images(self, batch: Stack) -> Tensor:
+        """Normalised images of a batch on the device, changed by its plan."""
+        pixels = batch.images.to(self.device, non_blocking=True)
+        if batch.plan is not None:
+            pixels = change_pixels(pixels, to_device(batch.plan, self.device))
+        return normalise(pixels, self.mean, self.std)
+
     def _leave_out(self, failed: list[tuple[int, str]]) -> None:
         """Remember pictures that cannot be decoded.
 
@@ -128,7 +133,7 @@ class DeviceLoader:
             raise DataError(f"{failed[0][1]}; repair or remove it, or give --bad_images skip")
         self.failed |= failed
 
-    def _start(self) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor] | None, list[tuple[int, str]]]]:
+    def _start(self) -> Iterator[tuple[Stack | None, list[tuple[int, str]]]]:
         """Start an epoch; the first also starts the workers, with signals blocked until each worker ignores them."""
         if self.started or not self.loader.num_workers:
             return iter(self.loader)
@@ -152,7 +157,7 @@ class DeviceLoader:
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Normalise pictures (..., ch, H, W) uint8 with the statistics (ch, 1, 1) of values in [0, 1].
+    """Normalise pictures (..., ch, H, W) of values to 255 with the statistics (ch, 1, 1) of values in [0, 1].
 
     Batches keep their memory format. All steps after the conversion to float are in place, since allocating memory for
     each step would take longer than the steps.
@@ -160,10 +165,10 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     if images.ndim == 4 and not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last):
         rows = images.permute(0, 2, 3, 1).flatten(2)  # (b, H, W * ch): long rows, since rows of length ch would be slow
         width = images.shape[3]
-        floats = rows.to(torch.float32).div_(255)
+        floats = rows.to(torch.float32, copy=True).div_(255)
         floats = floats.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
         return floats.unflatten(2, (width, -1)).permute(0, 3, 1, 2)  # (b, ch, H, W)
-    return images.contiguous().to(torch.float32).div_(255).sub_(mean).div_(std)
+    return images.contiguous().to(torch.float32, copy=True).div_(255).sub_(mean).div_(std)
 
 
 def normalised_picture(pixels: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -219,7 +224,7 @@ def build_loader(
         logger.warning("less than a batch of %d: each epoch is one batch of %d pictures", batch_size, len(sampler))
     loader = _torch_loader(
         dataset, sampler, batch_size=batch_size, drop_last=whole_batches, num_workers=usable_workers(num_workers),
-        pin_memory=device.type == "cuda", memory_format=memory_format,
+        on_gpu=device.type == "cuda", memory_format=memory_format,
     )  # fmt: skip
     mean_, std_ = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))  # (ch, 1, 1) each
     return DeviceLoader(loader, sampler, device=device, mean=mean_, std=std_, mixing=mixing, gather=gather)
@@ -227,16 +232,16 @@ def build_loader(
 
 def _torch_loader(
     dataset: PictureDataset, sampler: EpochSampler, *, batch_size: int, drop_last: bool, num_workers: int,
-    pin_memory: bool, memory_format: torch.memory_format,
+    on_gpu: bool, memory_format: torch.memory_format,
 ) -> DataLoader:  # fmt: skip
-    """Build torch's loader of the uint8 batches; its workers end with this process."""
+    """Build torch's loader of the uint8 batches, which a GPU then changes; its workers end with this process."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         drop_last=drop_last,
-        pin_memory=pin_memory,
-        collate_fn=partial(collate_usable, memory_format=memory_format, fill=sampler.shuffle),
+        pin_memory=on_gpu,
+        collate_fn=partial(collate_usable, memory_format=memory_format, fill=sampler.shuffle, change=not on_gpu),
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         worker_init_fn=partial(tie_to_parent, os.getpid()),

@@ -5,58 +5,60 @@ code draws the numbers and hands them to imgaug 0.4.0, whose conventions are kep
 then translation, about the centre of the picture; black outside; bilinear.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from dataset.affine import affine_map
-from dataset.blur import gaussian_blur
-from dataset.random_steps import RandomSteps, flip_left_right, flip_top_bottom, uniform
+from dataset.affine import AffineMap
+from dataset.blur import Blur
+from dataset.changes import Change, changed
+from dataset.random_state import uniform
 
 
-def draw_affine() -> dict[str, float]:
-    """Draw the numbers of an affine map whose axes are scaled apart, and which shifts to the right only.
+def draw_affine() -> AffineMap:
+    """Draw an affine map whose axes are scaled apart, and which shifts to the right only.
 
     Rotation: a whole number of degrees from -10 to 9, clockwise. Scale of each axis: 0.8 to 1. Translation: 0 to 10 %
     of the width to the right, and up to 10 % of the height up or down.
     """
-    return {
-        "rotate": int(torch.randint(-10, 10, ())),
-        "scale_x": uniform(0.8, 1), "scale_y": uniform(0.8, 1),
-        "translate_x": uniform(0, 0.1), "translate_y": uniform(-0.1, 0.1),
-    }  # fmt: skip
+    return AffineMap(
+        angle=int(torch.randint(-10, 10, ())),
+        scale=(uniform(0.8, 1), uniform(0.8, 1)),
+        shift=(uniform(0, 0.1), uniform(-0.1, 0.1)),
+    )
 
 
-def paper_affine(pixels: Tensor, params: dict[str, float]) -> Tensor:
-    """Map a picture (ch, H, W) by the numbers of :func:`draw_affine`."""
-    height, width = pixels.shape[-2:]
-    return affine_map(
-        pixels, angle=params["rotate"], scale=(params["scale_x"], params["scale_y"]),
-        shift=(params["translate_x"] * width, params["translate_y"] * height),
-    )  # fmt: skip
+def draw_blur() -> Blur | None:
+    """Draw a blur with a sigma of 0 to 3 pixels and the short kernel that imgaug chooses for it; None if it is 0."""
+    sigma = uniform(0, 3)
+    return Blur(sigma, int(max(3.3 * sigma, 5)) // 2 * 2 + 1) if sigma > 1e-3 else None
 
 
-def draw_sigma() -> float:
-    """Draw the sigma of a blur, 0 to 3 pixels."""
-    return uniform(0, 3)
+def draw_change() -> Change:
+    """Draw the steps of a picture and their order."""
+    change = Change()
+    for number in torch.randperm(len(STEPS)).tolist():
+        if float(torch.rand(())) < 0.5:
+            change = STEPS[number](change)
+    return change
 
 
-def paper_blur(pixels: Tensor, sigma: float) -> Tensor:
-    """Blur a picture (ch, H, W) with the short kernel that imgaug chooses for a sigma."""
-    if sigma <= 1e-3:
-        return pixels
-    return gaussian_blur(pixels, sigma=sigma, size=int(max(3.3 * sigma, 5)) // 2 * 2 + 1)
+STEPS: tuple[Callable[[Change], Change], ...] = (
+    Change.then_flip_left_right,
+    Change.then_flip_top_bottom,
+    lambda change: change.then_map(draw_affine()),
+    lambda change: change.then_blur(draw_blur()),
+)
 
 
-def random_affine(pixels: Tensor) -> Tensor:
-    """Map a picture (ch, H, W) at random."""
-    return paper_affine(pixels, draw_affine())
+class PaperAugmentation:
+    """Random transform of single pictures (ch, H, W) uint8, whose draw and application can be apart."""
 
+    def draw(self) -> Change:
+        """Draw a change from the global random state."""
+        return draw_change()
 
-def random_blur(pixels: Tensor) -> Tensor:
-    """Blur a picture (ch, H, W) at random."""
-    return paper_blur(pixels, draw_sigma())
-
-
-def paper_augmentation() -> RandomSteps:
-    """Build the random transform of single pictures (ch, H, W) uint8."""
-    return RandomSteps([flip_left_right, flip_top_bottom, random_affine, random_blur])
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Change a picture at random."""
+        return changed(pixels, draw_change()).to(torch.uint8)

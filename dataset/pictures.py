@@ -19,9 +19,11 @@ from torch.utils.data import Dataset
 from dataset import DataError, Listing
 from dataset.boxes import boxes_in_frame, read_voc
 from dataset.cache import PictureCache
+from dataset.changes import Change
 from dataset.modes import decode, orientation
-from dataset.random_steps import Step, seeded
-from dataset.transforms import resized
+from dataset.paper_augmentation import PaperAugmentation
+from dataset.random_state import seeded
+from dataset.transforms import PictureTransform, resized
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ class Sample(NamedTuple):
     image: Tensor  # (ch, H, W) uint8
     label: int
     number: int  # index of the picture in the dataset
+    change: Change = Change()  # what is still to be done to it
 
 
 class Unusable(NamedTuple):
@@ -98,7 +101,8 @@ class PictureDataset(Dataset[Sample]):
         img_size: size (H, W) after resizing.
         in_chans: 1 for grey, 3 for RGB.
         num_classes: number of outputs of a classifier, at least the number of classes.
-        augment: random transform of a resized picture (ch, H, W) uint8; None for no augmentation.
+        augment: random transform of a resized picture (ch, H, W) uint8; None for no augmentation. That of the
+            published code is only drawn here, and applied when the batch is made.
         bad_images: what a loader does with pictures that cannot be decoded, ``error`` or ``skip``.
 
     Attributes:
@@ -113,7 +117,7 @@ class PictureDataset(Dataset[Sample]):
         img_size: tuple[int, int],
         in_chans: int,
         num_classes: int,
-        augment: Step | None = None,
+        augment: PictureTransform | None = None,
         bad_images: str = "error",
     ) -> None:
         self.bad_images = bad_images
@@ -136,11 +140,14 @@ class PictureDataset(Dataset[Sample]):
         With a seed the sample depends neither on the worker or process that loads it nor on earlier random numbers.
         """
         index, seed = item if isinstance(item, tuple) else (item, None)
-        image = self.pixels(index)
+        image, change = self.pixels(index), Change()
         if self.augment is not None:
             with nullcontext() if seed is None else seeded(seed):
-                image = self.augment(image)
-        return Sample(image, self.listing.labels[index], index)
+                if isinstance(self.augment, PaperAugmentation):
+                    change = self.augment.draw()
+                else:
+                    image = self.augment(image)
+        return Sample(image, self.listing.labels[index], index, change)
 
     def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> list[Sample | Unusable]:
         """Load the samples of a batch; called by torch's loader, where an error of a worker would be a traceback."""

@@ -12,8 +12,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from dataset.paper_augmentation import paper_augmentation
-from dataset.random_steps import Step
+from dataset.paper_augmentation import PaperAugmentation
+
+# Random change of a picture (ch, H, W) uint8; it returns another tensor, since the picture may belong to a cache.
+PictureTransform = Callable[[Tensor], Tensor]
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 # Stronger augmentation than the paper's, picture by picture. Erasing fills with black, since the pixels are not
@@ -36,7 +38,7 @@ def resized(picture: Image.Image, img_size: tuple[int, int]) -> Tensor:
     return F.resize(pixels, list(img_size), antialias=True)  # (ch, H, W)
 
 
-def augmentation(*, augment: bool | str, policies: Sequence[str] = ()) -> Step | None:
+def augmentation(*, augment: bool | str, policies: Sequence[str] = ()) -> PictureTransform | None:
     """Build the random transform of single training pictures (ch, H, W) uint8; None if there is nothing to do.
 
     Args:
@@ -48,9 +50,9 @@ def augmentation(*, augment: bool | str, policies: Sequence[str] = ()) -> Step |
         ValueError: an unknown policy.
     """
     _check(policies)
-    steps: list[Step] = []
+    steps: list[PictureTransform] = []
     if augment:
-        steps.append(paper_augmentation())
+        steps.append(PaperAugmentation())
     steps += [make() for name, make in POLICIES.items() if name in policies]
     if len(steps) < 2:
         return steps[0] if steps else None

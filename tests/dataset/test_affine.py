@@ -3,7 +3,14 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from dataset.affine import affine_map
+from dataset.affine import AffineMap, affine_lines, affine_mapped
+
+
+def affine_map(pixels, *, angle, scale, shift):
+    """Map one picture, moved by pixels."""
+    height, width = pixels.shape[-2:]
+    change = AffineMap(angle, scale, (shift[0] / width, shift[1] / height))
+    return affine_mapped(pixels[None], *affine_lines([change], (height, width)))[0]
 
 
 @pytest.mark.parametrize("shape", [(3, 30, 40), (1, 7, 9), (3, 33, 2)])

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,9 @@ import torch
 from torch.utils.data import BatchSampler
 
 from dataset import DataError, Listing
+from dataset.changes import change_pixels
 from dataset.check import picture_fault
+from dataset.collate import collate_usable
 from dataset.loaders import DeviceLoader, EpochSampler, build_loader, collate, normalise, usable_workers
 from dataset.pictures import PictureDataset, Sample
 from dataset.transforms import augmentation
@@ -89,11 +92,48 @@ def test_processes_share_a_training_step_as_one_process_would_take_it():
         assert sorted(together) == sorted(alone[4 * step : 4 * step + 4])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_do_not_change_the_pictures(workers):
-    expected = [b.images for b in loader(numbered(8, augment=True), train=True)]
-    found = [b.images for b in loader(numbered(8, augment=True), train=True, num_workers=workers)]
-    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+def augmented(*, on_gpu, count=24, **options):
+    """Images of the batches of augmented pictures, changed one by one by the loading processes or as for a GPU."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 12, 15), dtype=np.uint8)
+    data = PictureDataset(
+        Listing(images, [0] * count, ["a"]), img_size=(12, 15), in_chans=1, num_classes=1,
+        augment=augmentation(augment=True),
+    )  # fmt: skip
+    batches = loader(data, train=True, std=(1 / 255,), **options)
+    if on_gpu:  # which there may not be
+        batches.loader.collate_fn = partial(batches.loader.collate_fn, change=False)
+    return torch.cat([batch.images for batch in batches]).round()
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_workers_do_not_change_the_pictures(workers, on_gpu, monkeypatch):
+    monkeypatch.setattr("dataset.loaders.usable_workers", lambda number: number)
+    found = augmented(on_gpu=on_gpu, num_workers=workers)
+    assert torch.equal(found, augmented(on_gpu=on_gpu))
+
+
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_a_batch_is_augmented_on_a_gpu_as_picture_by_picture(form):
+    wrong = (augmented(on_gpu=True, memory_format=form) - augmented(on_gpu=False)).abs()
+    assert wrong.max() <= 1 and (wrong > 0).float().mean() < 1e-3  # of rounding
+
+
+def test_pictures_in_the_places_of_missing_ones_are_augmented_as_their_own(tmp_path, picture_writer):
+    data = damaged(tmp_path, picture_writer, "skip", count=4, bad=(1, 3))
+    data.augment = augmentation(augment=True)
+    samples = data.__getitems__([(index, 2) for index in range(4)])  # a seed that changes the pictures
+    for change in (True, False):
+        stack, failed = collate_usable(samples, memory_format=torch.contiguous_format, fill=True, change=change)
+        images = stack.images if stack.plan is None else change_pixels(stack.images, stack.plan)
+        assert stack.numbers.tolist() == [0, 2, 0, 2] and [number for number, _ in failed] == [1, 3]
+        assert torch.equal(images[:2], images[2:]) and (images[0] != data.pixels(0)).any()
+
+
+def test_batches_are_not_changed_in_place():
+    floats = torch.full((2, 1, 3, 3), 51.0)
+    normalise(floats, torch.tensor([0.2]).view(1, 1, 1), torch.tensor([0.4]).view(1, 1, 1))
+    assert (floats == 51).all()
 
 
 def load_for_ever(pids):

@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 from dataset import DataError, Listing
+from dataset.changes import changed
 from dataset.check import picture_fault
 from dataset.folder import titled_pictures
 from dataset.pictures import PictureDataset, open_picture
@@ -184,13 +185,18 @@ def noise_set(augment=None):
     return PictureDataset(listing, img_size=(32, 32), in_chans=1, num_classes=2, augment=augment)
 
 
-def test_augmentation_depends_on_its_seed_only():
-    data = noise_set(augmentation(augment=True))
-    first = data[1, 7].image
+def augmented(sample):
+    return changed(sample.image, sample.change).to(torch.uint8)
+
+
+@pytest.mark.parametrize("policies", [[], ["trivial"]])
+def test_augmentation_depends_on_its_seed_only(policies):
+    data = noise_set(augmentation(augment=True, policies=policies))
+    first = augmented(data[1, 7])
     torch.manual_seed(99)
     torch.rand(5)
-    assert torch.equal(data[1, 7].image, first)
-    assert any(not torch.equal(data[1, seed].image, first) for seed in range(8, 14))
+    assert torch.equal(augmented(data[1, 7]), first)
+    assert any(not torch.equal(augmented(data[1, seed]), first) for seed in range(8, 14))
     assert first.dtype == torch.uint8 and first.shape == (1, 32, 32)
 
 
