@@ -88,14 +88,15 @@ def change_pixels(pixels: Tensor, plan: Plan) -> Tensor:
         (b, ch, H, W) of whole values, float, or of the type of the pictures if there was nothing to compute; pictures
         are never changed in place.
     """
+    given = pixels
     for step, function in zip(plan, FUNCTIONS, strict=True):
         if step is None:
             continue
         if len(step.pictures) == len(pixels):  # all of them, such as one alone
             pixels = function(pixels, *step.values)
         else:
-            changed = function(pixels.index_select(0, step.pictures), *step.values)
-            pixels = pixels.to(changed.dtype).index_copy(0, step.pictures, changed)
+            results = function(pixels.index_select(0, step.pictures), *step.values)
+            pixels = pixels.to(results.dtype, copy=pixels is given).index_copy_(0, step.pictures, results)
     return pixels
 
 

@@ -101,7 +101,8 @@ class DeviceLoader:
             if batch is None:
                 continue
             images_loaded = True
-            images, labels = self._images(batch), batch.labels.to(self.device, non_blocking=True)
+            images = images_on(self.device, batch, mean=self.mean, std=self.std)
+            labels = batch.labels.to(self.device, non_blocking=True)
             if self.mixing is not None:
                 images, labels = self.mixing(images, labels)
             yield Batch(images, labels, batch.numbers)
@@ -115,13 +116,6 @@ class DeviceLoader:
             first = ", ".join(list(self.failed.values())[known : known + MAX_FAILED_IN_NOTE])
             logger.warning("%d of %d pictures cannot be decoded and are left out: %s", len(self.failed),
                            len(self.dataset), first)  # fmt: skip
-
-    def _images(self, batch: Stack) -> Tensor:
-        """Normalised images of a batch on the device, changed by its plan."""
-        pixels = batch.images.to(self.device, non_blocking=True)
-        if batch.plan is not None:
-            pixels = change_pixels(pixels, to_device(batch.plan, self.device))
-        return normalise(pixels, self.mean, self.std)
 
     def _leave_out(self, failed: list[tuple[int, str]]) -> None:
         """Remember pictures that cannot be decoded.
@@ -154,6 +148,14 @@ class DeviceLoader:
             skip: number of pictures to skip, counted over all processes.
         """
         self.sampler.epoch, self.sampler.skip = epoch, skip
+
+
+def images_on(device: torch.device, batch: Stack, *, mean: Tensor, std: Tensor) -> Tensor:
+    """Copy the images of a batch to the device, apply what is planned for them, and normalise them."""
+    pixels = batch.images.to(device, non_blocking=True)
+    if batch.plan is not None:
+        pixels = change_pixels(pixels, to_device(batch.plan, device))
+    return normalise(pixels, mean, std)
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

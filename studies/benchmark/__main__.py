@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import compilation, cores, data, explain, head, scale, start, steps
+from studies.benchmark import augment, compilation, cores, data, explain, head, scale, start, steps
 from studies.machine import machine
 from tools.console import format_table, run_script, say, set_up_console
 from tools.cores import divide_cores
@@ -29,6 +29,7 @@ from tools.machine import keep_freed_memory, pick_device, set_numerics
 PARTS = {
     "head": head.measure,
     "data": data.measure,
+    "augment": augment.measure,
     "train": steps.measure_train,
     "infer": steps.measure_infer,
     "explain": explain.measure,

@@ -36,6 +36,13 @@ def test_a_batch_is_changed_as_its_pictures_one_by_one(channels, form):
     assert_rounded_alike(found, torch.stack([changed(*each) for each in zip(pixels, changes, strict=True)]))
 
 
+def test_nothing_waits_for_the_device():
+    """Tensors of the meta device have no values: whoever asked for one would raise."""
+    meta = torch.device("meta")
+    found = change_pixels(noise(60).to(meta), to_device(plan_changes(drawn(60), (33, 40)), meta))
+    assert found.shape == (60, 3, 33, 40) and found.dtype == torch.float32 and found.device == meta
+
+
 def in_drawn_order(pixels):
     """Draw as :func:`draw_change` does, and take each step (1, ch, H, W) where it is drawn."""
     for number in torch.randperm(4).tolist():

@@ -10,7 +10,7 @@ import torch
 from args import expand_runs
 from dataset import check
 from dataset.check import picture_fault
-from studies.benchmark import compilation, cores, start
+from studies.benchmark import augment, compilation, cores, start
 from studies.benchmark.flags import parse_args
 from tools.console import format_table
 
@@ -46,6 +46,30 @@ def test_head_and_whole_models_are_compared_with_what_they_should_be(as_user, tm
         assert all(row["slot / linear"] == pytest.approx(row["slot, s"] / row["linear, s"]) for row in tables[part])
     assert tables["scale"][0]["of perfect"] == 1 and tables["scale"][0]["pictures/s"] > 0
     assert json.loads(trace.read_text())["traceEvents"]
+
+
+def test_augmentation_is_compared_with_a_step(monkeypatch):
+    monkeypatch.setattr(augment, "seconds_each", lambda actions, **_: dict(zip(actions, range(2, 8), strict=True)))
+    flags = "--quick true --model test_resnet --img_size 64 --batch_size 2 --pre_trained false --device cpu"
+    rows = augment.measure(expand_runs(parse_args(flags.split()))[0], torch.device("cpu"))
+    assert [row["ms a picture"] for row in rows] == [250, 375, 500, 625, 750, 3500]  # of 4 batches of 2; the step of 2
+    assert [row["added, ms"] for row in rows] == [0, 125, 250, 0, 125, 0]
+    assert [row["added, of a step"] for row in rows] == ["0.0%", "3.6%", "7.1%", "0.0%", "3.6%", "0.0%"]
+
+
+def test_the_ways_to_augment_make_the_same_pictures(monkeypatch):
+    made = []
+    monkeypatch.setattr(augment, "for_all", lambda function, items: made.append([function(item) for item in items]))
+    run = expand_runs(parse_args(["--quick", "true", "--img_size", "32", "--batch_size", "8", "--device", "cpu"]))[0]
+    for action in augment.ways(run, torch.device("cpu")).values():
+        action()
+    plain, changed, planned, normalised, augmented = made
+    for number, stack in enumerate(changed):
+        assert torch.equal(planned[number].images, plain[number].images) and planned[number].plan is not None
+        assert (stack.images != plain[number].images).any()
+        torch.testing.assert_close(normalised[number], plain[number].images / 127.5 - 1)
+        wrong = (augmented[number] - (stack.images / 127.5 - 1)).abs() * 127.5
+        assert wrong.max() < 1.01 and (wrong > 0.5).float().mean() < 1e-3  # of rounding
 
 
 def test_divisions_of_the_cores_are_compared_with_the_chosen_one(monkeypatch):
