@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,7 +69,8 @@ def plan_changes(changes: Sequence[Change], size: tuple[int, int]) -> Plan:
     """Prepare the changes of the pictures of a batch, of size (H, W), on the CPU."""
 
     def bands(blurs: Sequence[Blur]) -> tuple[Tensor, Tensor]:
-        return blur_bands(blurs, size[1]), blur_bands(blurs, size[0])
+        along_rows = blur_bands(blurs, size[1])
+        return along_rows, along_rows if size[0] == size[1] else blur_bands(blurs, size[0])
 
     makers: list[Callable[[Any], tuple[Tensor, ...]]] = [
         lambda flips: (), lambda flips: (), bands, partial(affine_lines, size=size), bands,
@@ -104,6 +106,8 @@ def changed(pixels: Tensor, change: Change) -> Tensor:
     """Change a picture (ch, H, W), see :func:`change_pixels`."""
     if change == Change():
         return pixels
+    if change.blur_before:  # which works on planes; numpy makes them of channels-last bytes faster than torch
+        pixels = torch.from_numpy(np.ascontiguousarray(pixels.numpy()))
     return change_pixels(pixels[None], plan_changes([change], (pixels.shape[1], pixels.shape[2])))[0]
 
 
