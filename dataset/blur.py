@@ -20,23 +20,16 @@ class Blur(NamedTuple):
     size: int  # number of weights of the kernel, odd; along a short side only as many as reflection allows
 
 
-def blur_bands(blurs: Sequence[Blur], length: int) -> Tensor:
-    """Build the matrices of m blurs of rows of a length: (m, places, places + 2 * reach) float.
+def blur_bands(blurs: Sequence[Blur], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Build the matrices that blur the rows and the columns of m pictures (H, W).
 
-    Row i of a matrix has the weights of the kernel from column i on, and zeros.
+    Row i of a matrix (places, places + 2 * reach) has the weights of the kernel from column i on, and zeros.
+
+    Returns:
+        (m, places, places + 2 * reach) float for rows of W places, and the same for columns of H places.
     """
-    # Weights beyond five standard deviations are less than a millionth of the largest.
-    reaches = [min(size // 2, math.ceil(5 * sigma), length - 1) for sigma, size in blurs]
-    sigmas, reach, count = [sigma for sigma, _ in blurs], max(reaches), len(blurs)
-    offsets = np.arange(-reach, reach + 1)
-    kernels = np.exp(-np.square(offsets / np.array(sigmas)[:, None]) / 2)  # (m, 2 * reach + 1)
-    kernels[np.abs(offsets) > np.array(reaches)[:, None]] = 0
-    places = -(-length // max(1, round(length / PLACES)))
-    bands = np.zeros((count, places, places + 2 * reach + 1), np.float32)
-    bands[:, :, : 2 * reach + 1] = (kernels / kernels.sum(1, keepdims=True))[:, None]
-    # Read as rows that are one place shorter, each begins one place later in its kernel.
-    width = places + 2 * reach
-    return torch.from_numpy(bands.reshape(count, -1)[:, : places * width].reshape(count, places, width))
+    along_rows = _bands(blurs, size[1])
+    return along_rows, along_rows if size[0] == size[1] else _bands(blurs, size[0])
 
 
 def blurred(pixels: Tensor, along_rows: Tensor, along_columns: Tensor) -> Tensor:
@@ -46,7 +39,7 @@ def blurred(pixels: Tensor, along_rows: Tensor, along_columns: Tensor) -> Tensor
 
     Args:
         pixels: (m, ch, H, W), of any type, memory format and device.
-        along_rows, along_columns: matrices of :func:`blur_bands` for rows of W and columns of H places.
+        along_rows, along_columns: matrices, see :func:`blur_bands`.
 
     Returns:
         (m, ch, H, W) float, rounded to whole numbers, in channels-last memory.
@@ -75,3 +68,18 @@ def _reflected(rows: Tensor, reach: int, rest: int) -> Tensor:
     padded[..., end : end + reach] = padded[..., end - reach - 1 : end - 1].flip(-1)
     padded[..., end + reach :] = 0
     return padded
+
+
+def _bands(blurs: Sequence[Blur], length: int) -> Tensor:
+    # Weights beyond five standard deviations are less than a millionth of the largest.
+    reaches = [min(size // 2, math.ceil(5 * sigma), length - 1) for sigma, size in blurs]
+    sigmas, reach, count = [sigma for sigma, _ in blurs], max(reaches), len(blurs)
+    offsets = np.arange(-reach, reach + 1)
+    kernels = np.exp(-np.square(offsets / np.array(sigmas)[:, None]) / 2)  # (m, 2 * reach + 1)
+    kernels[np.abs(offsets) > np.array(reaches)[:, None]] = 0
+    places = -(-length // max(1, round(length / PLACES)))
+    bands = np.zeros((count, places, places + 2 * reach + 1), np.float32)
+    bands[:, :, : 2 * reach + 1] = (kernels / kernels.sum(1, keepdims=True))[:, None]
+    # Read as rows that are one place shorter, each begins one place later in its kernel.
+    width = places + 2 * reach
+    return torch.from_numpy(bands.reshape(count, -1)[:, : places * width].reshape(count, places, width))

@@ -6,8 +6,7 @@ with the pixels, and nothing waits for the device.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -67,18 +66,10 @@ class Plan(NamedTuple):
 
 def plan_changes(changes: Sequence[Change], size: tuple[int, int]) -> Plan:
     """Prepare the changes of the pictures of a batch, of size (H, W), on the CPU."""
-
-    def bands(blurs: Sequence[Blur]) -> tuple[Tensor, Tensor]:
-        along_rows = blur_bands(blurs, size[1])
-        return along_rows, along_rows if size[0] == size[1] else blur_bands(blurs, size[0])
-
-    makers: list[Callable[[Any], tuple[Tensor, ...]]] = [
-        lambda flips: (), lambda flips: (), bands, partial(affine_lines, size=size), bands,
-    ]  # fmt: skip
     steps: list[Step | None] = []
-    for make, drawn in zip(makers, zip(*changes, strict=True), strict=True):
+    for (prepare, _), drawn in zip(STEPS, zip(*changes, strict=True), strict=True):
         pictures = [number for number, values in enumerate(drawn) if values]
-        values = make([drawn[number] for number in pictures]) if pictures else ()
+        values = prepare([drawn[number] for number in pictures], size) if pictures else ()
         steps.append(Step(torch.tensor(pictures), values) if pictures else None)
     return Plan(*steps)
 
@@ -91,13 +82,13 @@ def change_pixels(pixels: Tensor, plan: Plan) -> Tensor:
         are never changed in place.
     """
     given = pixels
-    for step, function in zip(plan, FUNCTIONS, strict=True):
+    for step, (_, take) in zip(plan, STEPS, strict=True):
         if step is None:
             continue
         if len(step.pictures) == len(pixels):  # all of them, such as one alone
-            pixels = function(pixels, *step.values)
+            pixels = take(pixels, *step.values)
         else:
-            results = function(pixels.index_select(0, step.pictures), *step.values)
+            results = take(pixels.index_select(0, step.pictures), *step.values)
             pixels = pixels.to(results.dtype, copy=pixels is given).index_copy_(0, step.pictures, results)
     return pixels
 
@@ -120,6 +111,11 @@ def to_device(plan: Plan, device: torch.device) -> Plan:
     return Plan(*(step and Step(moved(step.pictures), tuple(map(moved, step.values))) for step in plan))
 
 
-FUNCTIONS: tuple[Callable[..., Tensor], ...] = (
-    lambda pixels: pixels.flip(3), lambda pixels: pixels.flip(2), blurred, affine_mapped, blurred,
-)  # of the steps of a plan  # fmt: skip
+# What prepares the values of each step of a plan from the drawn ones and the size, and what takes the step with them.
+STEPS: tuple[tuple[Callable[..., tuple[Tensor, ...]], Callable[..., Tensor]], ...] = (
+    (lambda flips, size: (), lambda pixels: pixels.flip(3)),
+    (lambda flips, size: (), lambda pixels: pixels.flip(2)),
+    (blur_bands, blurred),
+    (affine_lines, affine_mapped),
+    (blur_bands, blurred),
+)

@@ -7,9 +7,7 @@ from dataset.blur import Blur, blur_bands, blurred
 
 def gaussian_blur(pixels, *, sigma, size):
     """Blur one picture."""
-    height, width = pixels.shape[-2:]
-    blurs = [Blur(sigma, size)]
-    return blurred(pixels[None], blur_bands(blurs, width), blur_bands(blurs, height))[0]
+    return blurred(pixels[None], *blur_bands([Blur(sigma, size)], pixels.shape[-2:]))[0]
 
 
 @pytest.mark.parametrize("shape", [(3, 30, 40), (1, 65, 32), (3, 33, 2), (3, 1, 20)])
@@ -47,7 +45,7 @@ def test_it_takes_any_memory_format_and_keeps_its_input():
 def test_each_picture_of_a_batch_has_its_own_kernel(height, width):
     images = torch.randint(256, (3, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     blurs = [Blur(0.5, 5), Blur(2.9, 9), Blur(2.0, 3)]
-    found = blurred(images, blur_bands(blurs, width), blur_bands(blurs, height))
+    found = blurred(images, *blur_bands(blurs, (height, width)))
     for image, blur, one in zip(images, blurs, found, strict=True):
         expected = gaussian_blur(image, sigma=blur.sigma, size=blur.size)
         assert (one - expected).abs().max() <= 1 and (one != expected).float().mean() < 0.01  # of rounding

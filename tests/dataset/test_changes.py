@@ -52,7 +52,7 @@ def in_drawn_order(pixels):
             elif number == 2:
                 pixels = affine_mapped(pixels, *affine_lines([draw_affine()], (33, 40)))
             elif blur := draw_blur():
-                pixels = blurred(pixels, blur_bands([blur], 40), blur_bands([blur], 33))
+                pixels = blurred(pixels, *blur_bands([blur], (33, 40)))
     return pixels
 
 
