@@ -60,7 +60,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class DeviceLoader:
-    """Loader that moves uint8 batches to the device and normalises them; in training it augments and mixes them there.
+    """Loader that moves uint8 batches to the device, applies what is planned for them there, normalises and mixes them.
 
     A picture that passed the check of its file but cannot be decoded is an error that names it or, with ``bad_images``
     ``skip`` of the dataset, left out: evaluation goes on without it, and another picture of the batch takes its place
