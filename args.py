@@ -343,6 +343,12 @@ def slot_options(run: argparse.Namespace) -> dict[str, Any]:
     return option_values(SlotConfig, vars(run))
 
 
+def loss_options(run: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of ``ScouterLoss``, except for weights of the classes."""
+    names = ("lambda_value", "power", "label_smoothing", "temperature", "absent_weight", "loss_status")
+    return {"relative": run.reference != "none", **{name: getattr(run, name) for name in names}}
+
+
 def method_settings(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``MethodSettings``."""
     return {"batch_size": run.batch_size, **option_values(MethodSettings, vars(run))}

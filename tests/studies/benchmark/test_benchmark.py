@@ -1,7 +1,9 @@
 """The benchmark runs and says what it measured."""
 
+import argparse
 import json
 import os
+import signal
 from functools import partial
 
 import pytest
@@ -10,8 +12,9 @@ import torch
 from args import expand_runs
 from dataset import check
 from dataset.check import picture_fault
-from studies.benchmark import compilation, cores, start
+from studies.benchmark import compilation, cores, memory, start
 from studies.benchmark.flags import parse_args
+from tools import ToolError
 from tools.console import format_table
 
 
@@ -55,6 +58,36 @@ def test_divisions_of_the_cores_are_compared_with_the_chosen_one(monkeypatch):
     assert [(row["cores"], row["threads"], row["workers"]) for row in rows] == [(1, 1, 0), (1, 1, 1)]
     assert rows[0]["of --num_workers auto"] == 1
     assert rows[1]["of --num_workers auto"] == pytest.approx(rows[1]["pictures/s"] / rows[0]["pictures/s"])
+
+
+def test_the_memory_of_a_step_is_that_of_a_process_of_its_own():
+    flags = "memory --model test_resnet --img_size 64 --pre_trained false --batch_size 2 --class_counts 3,2000000"
+    with pytest.raises(SystemExit):
+        parse_args(flags.split())  # more classes than the bound
+    run = expand_runs(parse_args(flags.replace("2000000", "100000").split()))[0]
+    small, large = (memory.peak_of_process(run, torch.device("cpu"), c, use_slot=True) for c in run.class_counts)
+    # The initial slots (100,000 x 64), their gradient and the two moments of the optimizer, of four bytes a number.
+    assert large - small > 4 * 100_000 * 64 * 4
+
+
+def test_the_table_of_the_memory_has_a_row_for_each_number_of_classes(monkeypatch):
+    monkeypatch.setattr(memory, "peak_of_process", lambda run, device, c, use_slot: (1 + use_slot) * c * 2**30)
+    rows = memory.measure(argparse.Namespace(class_counts=(3, 7)), torch.device("cpu"))
+    assert [(row["classes"], row["linear, GB"], row["slot, GB"], row["slot / linear"]) for row in rows] == [
+        (3, 3.0, 6.0, 2.0),
+        (7, 7.0, 14.0, 2.0),
+    ]
+
+
+def test_a_process_that_the_system_ends_is_one_line(monkeypatch):
+    monkeypatch.setattr(memory, "peak_of_steps", ended)
+    with pytest.raises(ToolError, match=r"linear classifier with 5 classes was ended by the system.*--class_counts"):
+        memory.peak_of_process(argparse.Namespace(), torch.device("cpu"), 5, use_slot=False)
+
+
+def ended(*arguments):
+    """Stands for work whose process is ended, as a full memory does it."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_second_start_reads_the_record_of_the_first(tmp_path, monkeypatch):
