@@ -15,8 +15,10 @@ from engine.optim_step import OptimStep
 from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model
 from studies.benchmark.timing import Action, clock_of, matmul_rate, peak_memory, seconds_each
+from tools.console import say
 from tools.machine import amp_dtype, autocast
 
+KERNELS = 15  # that take longest, in the table of a trace
 ROUNDS = {True: 3, False: 10}
 
 
@@ -145,7 +147,7 @@ def inference(run: argparse.Namespace, device: torch.device, variant: Variant, b
 
 
 def trace(run: argparse.Namespace, device: torch.device, variant: Variant, *, train: bool) -> None:
-    """Write a trace of three steps of the slot model with the first number of classes, for Perfetto."""
+    """Trace three steps of the slot model with the first number of classes: a file for Perfetto, a table of kernels."""
     built = model(run, device, variant, run.class_counts[0], use_slot=True)
     step = (training if train else inference)(run, device, variant, built, run.class_counts[0])
     step()
@@ -156,3 +158,5 @@ def trace(run: argparse.Namespace, device: torch.device, variant: Variant, *, tr
         for _ in range(3):
             step()
     profile.export_chrome_trace(run.trace)
+    longest = f"self_{'cuda' if device.type == 'cuda' else 'cpu'}_time_total"
+    say(profile.key_averages().table(sort_by=longest, row_limit=KERNELS, max_name_column_width=60), several=True)

@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +15,11 @@ from args import expand_runs
 from dataset import check
 from dataset.check import picture_fault
 from studies.benchmark import compilation, cores, memory, start
-from studies.benchmark.flags import parse_args
+from studies.benchmark.flags import PARTS, parse_args
 from tools import ToolError
 from tools.console import format_table
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
@@ -126,6 +130,22 @@ def test_the_times_of_a_program_are_those_of_its_first_and_last_line():
 def test_what_cannot_be_measured_is_one_line(as_user, flags):
     done = as_user(f"python -m studies.benchmark {flags}")
     assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("toy", ["true", "false"])
+def test_the_script_for_a_gpu_gives_flags_that_exist(tmp_path, toy):
+    """Its commands are written down by a stand-in for Python, and read by the parser."""
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$@" >> "$COMMANDS"\n')
+    (tmp_path / "python").chmod(0o755)
+    file, out = tmp_path / "commands", tmp_path / "out"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "COMMANDS": str(file), "TOY": toy, "SCOUTER_DATA": str(tmp_path)}
+    subprocess.run(["bash", ROOT / "studies/benchmark/gpu.sh", out], env=env, check=True, stdout=subprocess.DEVNULL)
+    commands = [line.split() for line in file.read_text().splitlines()]
+    runs = [parse_args(command[2:]) for command in commands]
+    assert {part for run in runs for part in run.parts} == {*PARTS} - {"scale", "cores", "start"}
+    assert all((run.device == "cuda") != (toy == "true") for run in runs)
+    assert len({run.json for run in runs}) == len(runs) == len([*out.glob("*.txt")])
+    assert {run.attention for run in runs if run.trace} == {"paper", "qknorm"}
 
 
 def test_compiled_steps_are_compared_with_plain_ones(monkeypatch):
