@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.flags import explanation_flags, method_flags
-from engine.explain.settings import METRIC_NAMES, MetricSettings
+from engine.explain.settings import NONE_LEFT, MetricSettings, metrics_of
 from engine.training_flags import loss_flags, optimisation_flags
 from sloter import ModelError
 from sloter.config import SlotConfig, differences, option_values, options_of, options_with
@@ -230,7 +230,7 @@ def parse_args(
     if "metrics" in args.given and "explain_metrics" not in args.given:
         args.explain_metrics = True
     if args.explain_metrics and not metric_names(args):
-        reader.error("argument --metrics: with --sensitivity_samples 0 there is no sensitivity: choose another metric")
+        reader.error(NONE_LEFT)
     if fault := refusal(script, reader.prog, vars(args), args.given, lists=SWEPT):
         reader.error(fault)
     args.hints += tuple(ignored(script, vars(args), args.given))
@@ -343,6 +343,12 @@ def slot_options(run: argparse.Namespace) -> dict[str, Any]:
     return option_values(SlotConfig, vars(run))
 
 
+def loss_options(run: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of ``ScouterLoss``, except for weights of the classes."""
+    names = ("lambda_value", "power", "label_smoothing", "temperature", "absent_weight", "loss_status")
+    return {"relative": run.reference != "none", **{name: getattr(run, name) for name in names}}
+
+
 def method_settings(run: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``MethodSettings``."""
     return {"batch_size": run.batch_size, **option_values(MethodSettings, vars(run))}
@@ -354,9 +360,8 @@ def metric_settings(run: argparse.Namespace) -> dict[str, Any]:
 
 
 def metric_names(run: argparse.Namespace) -> list[str]:
-    """Names of the explanation metrics to measure; without sensitivity if it has no samples."""
-    chosen = METRIC_NAMES if "all" in run.metrics else run.metrics
-    return [name for name in METRIC_NAMES if name in chosen and (name != "sensitivity" or run.sensitivity_samples)]
+    """Names of the explanation metrics to measure."""
+    return metrics_of(run.metrics, sensitivity_samples=run.sensitivity_samples)
 
 
 def _pick(run: argparse.Namespace, *names: str) -> dict[str, Any]:

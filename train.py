@@ -297,11 +297,7 @@ def choose_weights(run: argparse.Namespace, *, in_chans: int, class_names: Seque
 def make_criterion(run: argparse.Namespace, train_set: PictureDataset) -> ScouterLoss:
     """The loss of the run."""
     weights = balanced_weights(class_counts(train_set)) if run.class_weights == "balanced" else None
-    return ScouterLoss(
-        lambda_value=run.lambda_value, power=run.power, class_weights=weights, label_smoothing=run.label_smoothing,
-        temperature=run.temperature, absent_weight=run.absent_weight, relative=run.reference != "none",
-        loss_status=run.loss_status,
-    )  # fmt: skip
+    return ScouterLoss(class_weights=weights, **flags.loss_options(run))
 
 
 def print_cost(run: argparse.Namespace) -> None:

@@ -45,6 +45,14 @@ def predictions_file(given: str | bool | None, checkpoint: Path, *, needed: bool
     return path
 
 
+def range_text(per_class: Mapping[str, float]) -> str:
+    """The lowest and the highest accuracy with the names of their classes, or the one of all."""
+    worst, best = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
+    if per_class[worst] == per_class[best]:
+        return f"{per_class[best]:.2%} of each"
+    return f"{per_class[worst]:.2%} ({worst}) to {per_class[best]:.2%} ({best})"
+
+
 def save_split_results(
     trained: TrainedModel, data: PictureDataset, found: Predictions, *, metrics: Mapping[str, Any],
     confusion: torch.Tensor, loss: Mapping[str, float], table: Path | None,
@@ -65,8 +73,7 @@ def save_split_results(
         for label, (name, row) in enumerate(zip(data.class_names, confusion, strict=True))
         if row.sum()
     }
-    worst, best = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
-    say(f"by class: {per_class[worst]:.2%} ({worst}) to {per_class[best]:.2%} ({best})")
+    say(f"by class: {range_text(per_class)}")
     if not is_main():
         return
     origin, path = trained.provenance(data), trained.path.with_name("results.json")

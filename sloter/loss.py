@@ -5,6 +5,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from sloter.reference import upper_reference
+from sloter.slot_attention import over_slots
 from sloter.slot_model import SlotOutput
 
 ABSENT = ("quantile", 0.9)
@@ -28,10 +29,11 @@ def attention_area(attn: Tensor, *, relative: bool) -> Tensor:
         relative: whether the attention is measured from a reference, which may be above it. Then the mean of what lies
             above the smallest attention of any class is taken, which is the same for every reference.
     """
-    area = attn.flatten(1).mean(1)  # (b)
+    _, c, s, h, w = attn.shape
+    area = attn.sum((1, 2, 3, 4)) / (c * s * h * w)  # (b); the gradient of a mean would be a tensor as large as attn
     if not relative:
         return area
-    return area - attn.sum(2).amin(1).flatten(1).mean(1) / attn.shape[2]
+    return area - over_slots(attn).amin(1).mean((1, 2)) / s
 
 
 def absent_evidence(output: SlotOutput, target: Tensor, sign: int) -> Tensor:
@@ -44,8 +46,12 @@ def absent_evidence(output: SlotOutput, target: Tensor, sign: int) -> Tensor:
         target: (b), class indices, or (b, c), the share of each class.
         sign: 1 for a positive model, -1 for a negative one.
     """
-    evidence = sign * output.evidence.flatten(2)  # (b, c, n)
-    above = (evidence - upper_reference(evidence, *ABSENT)).clamp_min(0).sum(2)  # (b, c)
+    assert output.attn is not None and output.values is not None
+    attn = over_slots(output.attn)  # (b, c, h, w)
+    attn = attn if sign > 0 else -attn
+    # Since no value is negative, the reference of the evidence is that of the attention times the value.
+    above = (attn + -upper_reference(attn, *ABSENT)).relu()  # (b, c, h, w)
+    above = (above * output.values[:, None]).sum((2, 3))  # (b, c)
     shown = target if target.ndim == 2 else F.one_hot(target, above.shape[1])
     return (above * (1 - shown.to(above.dtype))).sum(1) / max(above.shape[1] - 1, 1)
 

@@ -21,6 +21,11 @@ from sloter.reference import upper_reference
 INITIAL_VALUE_WEIGHT = {1: 128.0, -1: 256.0}
 
 
+def over_slots(attn: Tensor) -> Tensor:
+    """Sum attention (b, c, s, ...) over the slots of each class to (b, c, ...); with one slot this copies nothing."""
+    return attn.squeeze(2) if attn.shape[2] == 1 else attn.sum(2)
+
+
 class Normaliser(Protocol):
     """Normalisation that turns slots and keys into attention, ``sigmoid(shift(queries @ keys^T))``."""
 
@@ -86,7 +91,9 @@ class QKNormaliser(nn.Module):
 
     def queries(self, slots: Tensor, key_sum: Tensor) -> Tensor:
         """Normalise the slots along d."""
-        return F.normalize(slots.float(), dim=-1)
+        slots = slots.float()
+        # As F.normalize, with half the work in the backward pass, which with many classes counts.
+        return slots * (1 / slots.norm(dim=-1, keepdim=True).clamp_min(1e-12))
 
     def shift(self, products: Tensor) -> Tensor:
         """Add the learned bias."""
@@ -164,7 +171,8 @@ class SlotAttention(nn.Module):
         """Compute evidence, attention and value weighting.
 
         Under autocast to bfloat16 the slots are updated in bfloat16. The last iteration, which gives logits and
-        explanation, always runs in single precision, so that the maps sum to the logits within its tolerance.
+        explanation, runs in single precision, except for its products in training if all pictures have the same slots;
+        the maps sum to the logits within the tolerance of single precision in any case.
 
         Args:
             keys_in: (b, n, d), input of the keys: the values with their position encoding.
@@ -185,21 +193,29 @@ class SlotAttention(nn.Module):
             values = values.float()  # (b, n, d)
             keys = self.normaliser.keys(self.to_k(keys_in.float()))  # (b, n, d)
             key_sum = keys.sum(1, keepdim=True)  # (b, 1, d)
-            slots = self._update_slots(keys, key_sum, values, salience, torch.bfloat16 if low else torch.float32)
-            attn = self._attend(slots, keys, key_sum, salience)  # (b, k, n)
+            dtype = torch.bfloat16 if low else torch.float32
+            slots = self._update_slots(keys, key_sum, values, salience, dtype)
+            attn = self._attend(slots, keys, key_sum, salience, dtype)  # (b, k, n)
             attn = self._above_reference(attn.unflatten(1, (self.num_classes, -1)))  # (b, c, s, n)
             # With value weighting "mean" the evidence is the last update summed over d, so that update is not computed.
             weight = self.value_weighting(values)  # (b, n)
             # Not a matrix product, whose factors a GPU may round (TensorFloat-32): maps must sum to the logits.
-            evidence = (attn.sum(2) * weight[:, None]).sum(2)  # (b, c)
+            evidence = (over_slots(attn) * weight[:, None]).sum(2)  # (b, c)
         return evidence, attn, weight
 
-    def _attend(self, slots: Tensor, keys: Tensor, key_sum: Tensor, salience: Tensor | None) -> Tensor:
-        """Compute the attention (b, k, n) of slots (k, d) or (b, k, d), in the precision of the keys."""
+    def _attend(
+        self, slots: Tensor, keys: Tensor, key_sum: Tensor, salience: Tensor | None, low: torch.dtype
+    ) -> Tensor:  # fmt: skip
+        """Compute the attention (b, k, n) of slots (k, d) or (b, k, d), in the precision of the keys.
+
+        ``low`` is the precision of the products in training where they are most of the work, with the same slots for
+        all pictures.
+        """
         queries = self.normaliser.queries(slots, key_sum).to(keys.dtype)
         if self.training and queries.ndim == 2:
             # The same for all pictures: one product, whose gradient needs no copy of the slots for each picture.
-            arguments = (queries @ keys.flatten(0, 1).T).unflatten(1, keys.shape[:2]).transpose(0, 1)  # (b, k, n)
+            products = queries.to(low) @ keys.flatten(0, 1).to(low).T  # (k, b * n)
+            arguments = products.to(keys.dtype).unflatten(1, keys.shape[:2]).transpose(0, 1)  # (b, k, n)
         else:
             queries = queries.expand(keys.shape[0], -1, -1)  # (b, k, d)
             arguments = torch.bmm(queries, keys.transpose(1, 2))  # (b, k, n)
@@ -209,12 +225,11 @@ class SlotAttention(nn.Module):
     def _above_reference(self, attn: Tensor) -> Tensor:
         """Measure attention (b, c, s, n) from the reference of the classes, of which each slot of a class has a share.
 
-        In training the reference is the smallest value, the cheapest: no loss depends on what all classes share.
+        In training nothing is subtracted, since no loss depends on what all classes share.
         """
-        if self.reference == "none":
+        if self.training or self.reference == "none":
             return attn
-        kind = "min" if self.training else self.reference
-        reference = upper_reference(attn.sum(2), kind, self.reference_quantile)  # (b, 1, n)
+        reference = upper_reference(attn.sum(2), self.reference, self.reference_quantile)  # (b, 1, n)
         return attn - reference[:, :, None] / self.slots_per_class  # (b, c, s, n)
 
     def _update_slots(
@@ -229,7 +244,7 @@ class SlotAttention(nn.Module):
         state_layer = [parameter.to(dtype) for parameter in (self.gru.weight_hh, self.gru.bias_hh)]
         keys, values, slots = keys.to(dtype), values.to(dtype), slots.to(dtype)
         for _ in range(self.iters - 1):
-            attn = self._attend(slots, keys, key_sum, salience)  # (b, k, n)
+            attn = self._attend(slots, keys, key_sum, salience, dtype)  # (b, k, n)
             updates = torch.bmm(attn, values)  # (b, k, d), d times U: input_layer's weight is divided by d instead
             slots = gru_gates(F.linear(updates, *input_layer), F.linear(slots, *state_layer), slots)  # (b, k, d)
         return slots.float()

@@ -11,7 +11,7 @@ from sloter.backbone import FeatureModel, TimmModel, create_backbone, grid_featu
 from sloter.config import OPTIONS, SlotConfig, slot_config
 from sloter.position_encode import sine_position_encoding
 from sloter.reference import EvidenceParts, evidence_parts
-from sloter.slot_attention import SlotAttention
+from sloter.slot_attention import SlotAttention, over_slots
 
 
 class SlotOutput(NamedTuple):
@@ -29,7 +29,7 @@ class SlotOutput(NamedTuple):
     def evidence(self) -> Tensor:
         """Evidence (b, c, h, w) of a slot model; its sum over the grid is the logit, for a negative model minus it."""
         assert self.attn is not None and self.values is not None
-        return self.attn.sum(2) * self.values[:, None]
+        return over_slots(self.attn) * self.values[:, None]
 
 
 def feature_salience(features: Tensor, power: float) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 
 import args as flags
 from args import build_parser, contradiction, data_config, expand_runs, model_config, parse_args
+from engine.explain.settings import METRIC_NAMES
 
 LINES = (Path(__file__).parent / "published_commands.txt").read_text().splitlines()
 
@@ -195,7 +196,7 @@ def test_explanation_metrics_are_chosen_by_name(capsys):
     chosen = parse_args(["--metrics", "road,area"], "test")
     assert flags.metric_names(chosen) == ["area", "road"] and chosen.explain_metrics
     every = parse_args(["--metrics", "all", "--explain_metrics", "false"], "test")
-    assert flags.metric_names(every) == list(flags.METRIC_NAMES) and not every.explain_metrics
+    assert flags.metric_names(every) == list(METRIC_NAMES) and not every.explain_metrics
     none = parse_args(["--explain_metrics", "true", "--sensitivity_samples", "0"], "test")
     assert flags.metric_names(none) == default[:-1]
     for words, line in (

@@ -1,5 +1,6 @@
 """Names and parameters of the explanation metrics. Torch-free, since the flags are derived from them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sloter.config import check_options, option
@@ -10,6 +11,16 @@ METRIC_NAMES = (
 )  # fmt: skip
 DEFAULT_METRICS = METRIC_NAMES[:5]
 """Those of the paper, which are measured if none are chosen."""
+NONE_LEFT = "argument --metrics: with --sensitivity_samples 0 there is no sensitivity: choose another metric"
+
+
+def metrics_of(chosen: Collection[str], *, sensitivity_samples: int) -> list[str]:
+    """Metrics to measure, of those chosen or of ``all``, in the order of their names; no sensitivity without samples.
+
+    If none is left, :data:`NONE_LEFT` says why.
+    """
+    names = METRIC_NAMES if "all" in chosen else chosen
+    return [name for name in METRIC_NAMES if name in names and (name != "sensitivity" or sensitivity_samples)]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import args as flags
 from tools.discovery import examples_text
-from tools.flags import Parser, one_of, switch
+from tools.flags import Parser, comma_list, number, one_of, switch
 
-PARTS = ("head", "data", "augment", "train", "infer", "explain", "scale", "cores", "start", "compile")
+PARTS = ("head", "data", "augment", "train", "infer", "memory", "explain", "scale", "cores", "start", "compile")
 DEFAULT_PARTS = PARTS[:-1]  # compilation takes minutes
+MAX_CLASSES = 10**6
 EXAMPLES = (
     ("every part, with fewer pictures and rounds", "--quick true"),
     ("the training step of a model at its picture size", "train --model resnet50 --pre_trained false --img_size 224"),
@@ -26,7 +27,19 @@ def build_parser() -> Parser:
     text = f"parts to measure: {', '.join(PARTS)}; all but compile if none is given"
     parser.add_argument("parts", nargs="*", type=one_of(*PARTS), metavar="part", help=text)
     add("--quick", **switch(False), help="measure with fewer pictures and rounds")
+    add(
+        "--cpu_time",
+        **switch(False),
+        help="train, infer: on a CPU, count the seconds of this process, which other programs disturb less",
+    )
     add("--json", metavar="FILE", help="also write the tables to this JSON file")
+    add(
+        "--class_counts",
+        type=comma_list(number(int, low=2, high=MAX_CLASSES)),
+        default="10,100,1000",
+        metavar="N[,N...]",
+        help="train, infer, memory: numbers of classes",
+    )
     add("--trace", metavar="FILE", help="train, infer: write a torch.profiler trace of the last variant to this file")
     parser.examples = examples_text(EXAMPLES, parser.prog)
     parser.set_defaults(dataset="MNIST5k", batch_size=8, slots_per_class="1", to_k_layer=3)

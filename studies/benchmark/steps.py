@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from args import model_config
+from args import loss_options, model_config
 from engine.cost import multiply_adds
 from engine.optim import build_optimizer, build_scheduler
 from engine.optim_step import OptimStep
 from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model
-from studies.benchmark.timing import Action, matmul_rate, peak_memory, seconds_each
+from studies.benchmark.timing import Action, clock_of, matmul_rate, peak_memory, seconds_each
+from tools.console import say
 from tools.machine import amp_dtype, autocast
 
-CLASSES = (10, 100, 1000)
+KERNELS = 15  # that take longest, in the table of a trace
 ROUNDS = {True: 3, False: 10}
 
 
@@ -54,11 +55,12 @@ def measure_infer(run: argparse.Namespace, device: torch.device) -> list[dict[st
 
 
 def rows(run: argparse.Namespace, device: torch.device, *, train: bool) -> Iterator[dict[str, Any]]:
-    """A row for each variant and number of classes; with ``--quick`` only the last variant has more than 10 classes."""
+    """A row for each variant and number of classes; with ``--quick`` only the last variant has more than the first."""
     chosen = variants(run, device)
-    rates = {dtype: matmul_rate(device, dtype) for dtype in {variant.amp or torch.float32 for variant in chosen}}
+    clock = clock_of(run, device)
+    rates = {dtype: matmul_rate(device, dtype, clock) for dtype in {variant.amp or torch.float32 for variant in chosen}}
     for variant in chosen:
-        for c in CLASSES if not run.quick or variant is chosen[-1] else CLASSES[:1]:
+        for c in run.class_counts if not run.quick or variant is chosen[-1] else run.class_counts[:1]:
             seconds, macs = compare(run, device, variant, c, train=train)
             linear, slot = seconds["linear"], seconds["slot"]
             yield {
@@ -82,7 +84,9 @@ def compare(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     title = f"{'train' if train else 'infer'}, {variant.name}, {c} classes"
-    return seconds_each(actions, rounds=ROUNDS[run.quick], title=title, device=device), macs
+    return seconds_each(
+        actions, rounds=ROUNDS[run.quick], title=title, device=device, clock=clock_of(run, device)
+    ), macs
 
 
 def pictures(run: argparse.Namespace, device: torch.device, variant: Variant) -> torch.Tensor:
@@ -110,7 +114,7 @@ def training_step(
     run: argparse.Namespace, device: torch.device, variant: Variant, built: nn.Module
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """A training step on pictures (b, 3, H, W) and their labels (b)."""
-    criterion = ScouterLoss(lambda_value=run.lambda_value, power=run.power)
+    criterion = ScouterLoss(**loss_options(run))
     optimizer = build_optimizer(built, lr=1e-6, weight_decay=0.01)
     scheduler = build_scheduler(optimizer, sched="step", steps_per_epoch=1000, epochs=1, lr_drop=1, warmup_epochs=0)
     update = OptimStep(built, optimizer, scheduler, device=device, amp=variant.amp)
@@ -143,9 +147,9 @@ def inference(run: argparse.Namespace, device: torch.device, variant: Variant, b
 
 
 def trace(run: argparse.Namespace, device: torch.device, variant: Variant, *, train: bool) -> None:
-    """Write a trace of three steps of the slot model with the fewest classes, for chrome://tracing or Perfetto."""
-    built = model(run, device, variant, CLASSES[0], use_slot=True)
-    step = (training if train else inference)(run, device, variant, built, CLASSES[0])
+    """Trace three steps of the slot model with the first number of classes: a file for Perfetto, a table of kernels."""
+    built = model(run, device, variant, run.class_counts[0], use_slot=True)
+    step = (training if train else inference)(run, device, variant, built, run.class_counts[0])
     step()
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":
@@ -154,3 +158,5 @@ def trace(run: argparse.Namespace, device: torch.device, variant: Variant, *, tr
         for _ in range(3):
             step()
     profile.export_chrome_trace(run.trace)
+    longest = f"self_{'cuda' if device.type == 'cuda' else 'cpu'}_time_total"
+    say(profile.key_averages().table(sort_by=longest, row_limit=KERNELS, max_name_column_width=60), several=True)

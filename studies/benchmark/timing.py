@@ -1,5 +1,6 @@
 """Repeated timing of several actions in turn, so that other load on the machine affects all of them alike."""
 
+import argparse
 import statistics
 import sys
 import time
@@ -11,6 +12,11 @@ from tools.console import progress
 
 CPU = torch.device("cpu")
 Action = Callable[[], object]
+
+
+def clock_of(run: argparse.Namespace, device: torch.device) -> Callable[[], float]:
+    """The clock of ``--cpu_time``."""
+    return time.process_time if run.cpu_time and device.type == "cpu" else time.perf_counter
 
 
 def wait_for(device: torch.device) -> None:
@@ -28,11 +34,12 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+def matmul_rate(device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter) -> float:
     """Multiply-adds per second of a large matrix product: the most that the device reaches in practice."""
     side = 8192 if device.type == "cuda" else 2048
     factor = torch.randn(side, side, device=device).to(dtype)
-    taken = seconds_each({"product": lambda: factor @ factor}, rounds=5, title="matrix product", device=device)
+    product = {"product": lambda: factor @ factor}
+    taken = seconds_each(product, rounds=5, title="matrix product", device=device, clock=clock)
     return side**3 / taken["product"]
 
 

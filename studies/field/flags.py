@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from engine.explain.attribution.settings import METHOD_NAMES, MethodSettings
 from engine.explain.flags import add_options
-from engine.explain.settings import METRIC_NAMES, MetricSettings
+from engine.explain.settings import METRIC_NAMES, NONE_LEFT, MetricSettings, metrics_of
 from studies.field.plan import MODELS
 from studies.head_study.flags import data
 from tools.discovery import examples_text
@@ -65,11 +65,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read and check the flags; an invalid one exits with one line and code 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    for flag in ("models", "methods", "metrics"):
+    for flag in ("models", "methods"):
         setattr(args, flag, tuple(dict.fromkeys(getattr(args, flag))))
-    args.metrics = tuple(name for name in args.metrics if name != "sensitivity" or args.sensitivity_samples)
+    args.metrics = tuple(metrics_of(args.metrics, sensitivity_samples=args.sensitivity_samples))
     if not args.metrics:
-        parser.error("argument --metrics: with --sensitivity_samples 0 there is no sensitivity: choose another metric")
+        parser.error(NONE_LEFT)
     names = [name for name, _, _ in args.data]
     if twice := next((name for name in names if names.count(name) > 1), None):
         parser.error(f"argument --data: {twice} is given twice; give it a run of its own with another --output_dir")

@@ -214,13 +214,33 @@ def test_the_reference_changes_no_probability_and_no_gradient_of_the_loss():
     assert gradients["none"].abs().sum() > 0
 
 
-def test_training_measures_from_the_minimum_whatever_the_reference():
+def test_training_subtracts_no_reference():
     module, keys_in, values = example("qknorm", c=5, s=2, iters=1, reference="quantile")
     trained = module.train()(keys_in, values)[1].sum(2)  # (b, c, n)
     shown = module.eval()(keys_in, values)[1].sum(2)
-    torch.testing.assert_close(trained.amin(1), torch.zeros(2, 15))
+    module.reference = "none"
+    torch.testing.assert_close(trained, module(keys_in, values)[1].sum(2), rtol=0, atol=0)
     torch.testing.assert_close(shown.sort(1, descending=True).values[:, 1], torch.zeros(2, 15))  # the second largest
     torch.testing.assert_close(trained - trained[:, :1], shown - shown[:, :1])
+
+
+def test_training_in_bfloat16_keeps_the_identity_and_its_gradients():
+    module, keys_in, values = example("qknorm", c=5, s=2, iters=1, value_weighting="equal")
+    module.train()
+    found = {}
+    for low in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low):
+            evidence, attn, weight = module(keys_in, values)
+        assert attn.dtype == evidence.dtype == torch.float32
+        torch.testing.assert_close(evidence, (attn.sum(2) * weight[:, None]).sum(-1), rtol=1e-6, atol=1e-6)
+        (gradient,) = torch.autograd.grad(evidence.square().sum(), module.initial_slots)
+        found[low] = torch.cat([attn.detach().flatten(), (gradient / gradient.abs().max()).flatten()])
+    assert not torch.equal(found[True], found[False])  # its products are rounded,
+    torch.testing.assert_close(found[True], found[False], rtol=0.05, atol=0.01)  # to eight binary digits
+    module.eval()
+    exact = module(keys_in, values)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert all(map(torch.equal, module(keys_in, values), exact))  # evaluation rounds nothing
 
 
 def test_without_a_key_layer_there_are_no_key_parameters():

@@ -1,8 +1,12 @@
 """The benchmark runs and says what it measured."""
 
+import argparse
 import json
 import os
+import signal
+import subprocess
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +14,12 @@ import torch
 from args import expand_runs
 from dataset import check
 from dataset.check import picture_fault
-from studies.benchmark import augment, compilation, cores, start
-from studies.benchmark.flags import parse_args
+from studies.benchmark import augment, compilation, cores, memory, start
+from studies.benchmark.flags import PARTS, parse_args
+from tools import ToolError
 from tools.console import format_table
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
@@ -81,6 +88,36 @@ def test_divisions_of_the_cores_are_compared_with_the_chosen_one(monkeypatch):
     assert rows[1]["of --num_workers auto"] == pytest.approx(rows[1]["pictures/s"] / rows[0]["pictures/s"])
 
 
+def test_the_memory_of_a_step_is_that_of_a_process_of_its_own():
+    flags = "memory --model test_resnet --img_size 64 --pre_trained false --batch_size 2 --class_counts 3,2000000"
+    with pytest.raises(SystemExit):
+        parse_args(flags.split())  # more classes than the bound
+    run = expand_runs(parse_args(flags.replace("2000000", "100000").split()))[0]
+    small, large = (memory.peak_of_process(run, torch.device("cpu"), c, use_slot=True) for c in run.class_counts)
+    # The initial slots (100,000 x 64), their gradient and the two moments of the optimizer, of four bytes a number.
+    assert large - small > 4 * 100_000 * 64 * 4
+
+
+def test_the_table_of_the_memory_has_a_row_for_each_number_of_classes(monkeypatch):
+    monkeypatch.setattr(memory, "peak_of_process", lambda run, device, c, use_slot: (1 + use_slot) * c * 2**30)
+    rows = memory.measure(argparse.Namespace(class_counts=(3, 7)), torch.device("cpu"))
+    assert [(row["classes"], row["linear, GB"], row["slot, GB"], row["slot / linear"]) for row in rows] == [
+        (3, 3.0, 6.0, 2.0),
+        (7, 7.0, 14.0, 2.0),
+    ]
+
+
+def test_a_process_that_the_system_ends_is_one_line(monkeypatch):
+    monkeypatch.setattr(memory, "peak_of_steps", ended)
+    with pytest.raises(ToolError, match=r"linear classifier with 5 classes was ended by the system.*--class_counts"):
+        memory.peak_of_process(argparse.Namespace(), torch.device("cpu"), 5, use_slot=False)
+
+
+def ended(*arguments):
+    """Stands for work whose process is ended, as a full memory does it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_second_start_reads_the_record_of_the_first(tmp_path, monkeypatch):
     monkeypatch.setenv("SCOUTER_CACHE", str(tmp_path / "cache"))
     start.write_tree(tmp_path / "data", 1200)
@@ -117,6 +154,22 @@ def test_the_times_of_a_program_are_those_of_its_first_and_last_line():
 def test_what_cannot_be_measured_is_one_line(as_user, flags):
     done = as_user(f"python -m studies.benchmark {flags}")
     assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("toy", ["true", "false"])
+def test_the_script_for_a_gpu_gives_flags_that_exist(tmp_path, toy):
+    """Its commands are written down by a stand-in for Python, and read by the parser."""
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$@" >> "$COMMANDS"\n')
+    (tmp_path / "python").chmod(0o755)
+    file, out = tmp_path / "commands", tmp_path / "out"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "COMMANDS": str(file), "TOY": toy, "SCOUTER_DATA": str(tmp_path)}
+    subprocess.run(["bash", ROOT / "studies/benchmark/gpu.sh", out], env=env, check=True, stdout=subprocess.DEVNULL)
+    commands = [line.split() for line in file.read_text().splitlines()]
+    runs = [parse_args(command[2:]) for command in commands]
+    assert {part for run in runs for part in run.parts} == {*PARTS} - {"scale", "cores", "start"}
+    assert all((run.device == "cuda") != (toy == "true") for run in runs)
+    assert len({run.json for run in runs}) == len(runs) == len([*out.glob("*.txt")])
+    assert {run.attention for run in runs if run.trace} == {"paper", "qknorm"}
 
 
 def test_compiled_steps_are_compared_with_plain_ones(monkeypatch):
