@@ -18,7 +18,19 @@ if __name__ == "__main__":
 
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import compilation, cores, data, explain, head, scale, start, steps
+from studies.benchmark import (
+    compilation,
+    cores,
+    data,
+    evaluation,
+    explain,
+    head,
+    metrics,
+    report_page,
+    scale,
+    start,
+    steps,
+)
 from studies.machine import machine
 from tools.console import format_table, run_script, say, set_up_console
 from tools.cores import divide_cores
@@ -35,6 +47,9 @@ PARTS = {
     "scale": scale.measure,
     "cores": cores.measure,
     "start": start.measure,
+    "evaluate": evaluation.measure,
+    "report": report_page.measure,
+    "metrics": metrics.measure,
     "compile": compilation.measure,
 }
 

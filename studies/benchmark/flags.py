@@ -7,8 +7,8 @@ import args as flags
 from tools.discovery import examples_text
 from tools.flags import Parser, one_of, switch
 
-PARTS = ("head", "data", "train", "infer", "explain", "scale", "cores", "start", "compile")
-DEFAULT_PARTS = PARTS[:-1]  # compilation takes minutes
+DEFAULT_PARTS = ("head", "data", "train", "infer", "explain", "scale", "cores", "start")
+PARTS = (*DEFAULT_PARTS, "evaluate", "report", "metrics", "compile")  # each of these takes minutes
 EXAMPLES = (
     ("every part, with fewer pictures and rounds", "--quick true"),
     ("the training step of a model at its picture size", "train --model resnet50 --pre_trained false --img_size 224"),
@@ -23,7 +23,7 @@ def build_parser() -> Parser:
         description="Measure the speed of each part of the program and of its reference.",
     )
     add = parser.add_argument_group("benchmark").add_argument
-    text = f"parts to measure: {', '.join(PARTS)}; all but compile if none is given"
+    text = f"parts to measure: {', '.join(PARTS)}; all before evaluate if none is given"
     parser.add_argument("parts", nargs="*", type=one_of(*PARTS), metavar="part", help=text)
     add("--quick", **switch(False), help="measure with fewer pictures and rounds")
     add("--json", metavar="FILE", help="also write the tables to this JSON file")
