@@ -10,7 +10,7 @@ from torchmetrics.functional import classification as tm
 
 BINS = 15  # of the confidence, for the calibration error
 RESAMPLES = 1000  # of the pictures, for the intervals
-CHUNK = 10**7  # numbers in memory at once
+CHUNK = 3 * 10**5  # numbers of a step over resamples: they stay in the cache, which is four times as fast
 MAX_FOR_AUROC = 10**5  # pictures times classes; its intervals would take minutes beyond
 COLUMNS = ("precision", "recall", "f1", "specificity", "auroc")
 TITLES = {

@@ -1,6 +1,6 @@
 """Predictions of every picture of a split: logits in the order of the pictures, and their table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from dataset.loaders import Batch
 from tools.console import progress
 from tools.distributed import gather
-from tools.files import save_csv
+from tools.files import save_long_csv
 from tools.machine import autocast
+
+CHUNK = 1000  # pictures whose rows are in memory at once
 
 
 class Predictions:
@@ -74,14 +76,15 @@ def save_predictions(
         names: name of each class.
         labelled: whether the true classes are known; if not, there is no column of them.
     """
-    columns = [f"p({name})" for name in names]
-    rows = []
-    for number, label, values in zip(
-        found.numbers.tolist(), found.labels.tolist(), found.probabilities.tolist(), strict=True
-    ):
-        true = {"true": names[label]} if labelled else {}
-        best = max(range(len(values)), key=values.__getitem__)
-        chances = (f"{value:.6g}" for value in values)
-        rows.append({"file": files[number], **true, "predicted": names[best],
-                     **dict(zip(columns, chances, strict=True))})  # fmt: skip
-    save_csv(path, rows, columns=("file", "predicted"))
+    header = ["file", *(["true"] if labelled else []), "predicted", *(f"p({name})" for name in names)]
+    save_long_csv(path, header, _rows(found, files, names, labelled), columns=("file", "predicted"))
+
+
+def _rows(found: Predictions, files: Sequence[str], names: Sequence[str], labelled: bool) -> Iterator[list[str]]:
+    """Rows of the table."""
+    parts = (part.split(CHUNK) for part in (found.numbers, found.labels, found.logits))
+    for numbers, labels, logits in zip(*parts, strict=True):
+        for number, label, values in zip(numbers.tolist(), labels.tolist(), logits.softmax(1).tolist(), strict=True):
+            true = [names[label]] if labelled else []
+            best = max(range(len(values)), key=values.__getitem__)
+            yield [files[number], *true, names[best], *(f"{value:.6g}" for value in values)]

@@ -15,6 +15,7 @@ from tools import ToolError
 from tools.console import progress, say
 from tools.figures.report.gallery import ReportCard, ReportMap
 from tools.figures.report.page import Report, save_report
+from tools.figures.report.pictures import picture_uri
 from tools.files import check_report_file, writable_folder
 from tools.provenance import file_fingerprint, mixed, provenance_text, same_data
 from tools.run_log import read_records
@@ -76,7 +77,7 @@ def report_card(models: Sequence[TrainedModel], source: Source) -> ReportCard:
     maps = [
         ReportMap(
             name=names[label], probability=float(explanation.probabilities[label]),
-            logit=float(explanation.logits[label]), values=values[label].numpy(), kind=kind,
+            logit=float(explanation.logits[label]), values=values[label].numpy().copy(), kind=kind,
             is_part=explanation.two_sided,
         )
         for model, explanation in zip(models, explanations, strict=True)
@@ -91,7 +92,8 @@ def report_card(models: Sequence[TrainedModel], source: Source) -> ReportCard:
             logit=float(contrast.sum()), values=contrast.numpy(), kind="contrast",
         ))  # fmt: skip
     known = names[source.label] if source.label is not None else None
-    return ReportCard(source.title, source.picture, known, names[best], float(first.probabilities[best]), maps)
+    picture = picture_uri(source.picture)
+    return ReportCard(source.title, picture, known, names[best], float(first.probabilities[best]), maps)
 
 
 def _sides(explanation: Explanation, *, negative: bool) -> dict[str, Tensor]:

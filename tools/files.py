@@ -4,6 +4,7 @@ import csv
 import errno
 import glob
 import io
+import itertools
 import json
 import logging
 import os
@@ -266,12 +267,28 @@ def save_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, columns: Iterable
         rows: at least one.
         columns: names by which such a table is known.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
-    writer.writeheader()
-    writer.writerows(rows)
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    save_long_csv(path, header, ([row.get(name) for name in header] for row in rows), columns=columns)
+
+
+def save_long_csv(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], *, columns: Iterable[str]
+) -> None:  # fmt: skip
+    """Write rows of cells as CSV one by one, so that a table of any length takes no memory.
+
+    Args:
+        path: the file; one without ``columns`` is not of this program, and is kept.
+        header: name of each column.
+        rows: cells in the order of the header.
+        columns: names by which such a table is known.
+    """
     keep_foreign(path, lambda file: set(columns) <= set(_header(file)))
-    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))  # names that are not UTF-8
+    with atomic_file(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="")  # for names that are not UTF-8
+        try:
+            csv.writer(text).writerows(itertools.chain([header], rows))
+        finally:
+            text.detach()  # which leaves the file open
 
 
 def _header(path: Path) -> list[str]:

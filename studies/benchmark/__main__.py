@@ -18,7 +18,21 @@ if __name__ == "__main__":
 
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import augment, compilation, cores, data, explain, head, memory, scale, start, steps
+from studies.benchmark import (
+    augment,
+    compilation,
+    cores,
+    data,
+    evaluation,
+    explain,
+    head,
+    memory,
+    metrics,
+    report_page,
+    scale,
+    start,
+    steps,
+)
 from studies.machine import machine
 from tools.console import format_table, run_script, say, set_up_console
 from tools.cores import divide_cores
@@ -37,6 +51,9 @@ PARTS = {
     "scale": scale.measure,
     "cores": cores.measure,
     "start": start.measure,
+    "evaluate": evaluation.measure,
+    "report": report_page.measure,
+    "metrics": metrics.measure,
     "compile": compilation.measure,
 }
 

@@ -7,8 +7,8 @@ import args as flags
 from tools.discovery import examples_text
 from tools.flags import Parser, comma_list, number, one_of, switch
 
-PARTS = ("head", "data", "augment", "train", "infer", "memory", "explain", "scale", "cores", "start", "compile")
-DEFAULT_PARTS = PARTS[:-1]  # compilation takes minutes
+DEFAULT_PARTS = ("head", "data", "augment", "train", "infer", "memory", "explain", "scale", "cores", "start")
+PARTS = (*DEFAULT_PARTS, "evaluate", "report", "metrics", "compile")  # each of these takes minutes
 MAX_CLASSES = 10**6
 EXAMPLES = (
     ("every part, with fewer pictures and rounds", "--quick true"),
@@ -24,7 +24,7 @@ def build_parser() -> Parser:
         description="Measure the speed of each part of the program and of its reference.",
     )
     add = parser.add_argument_group("benchmark").add_argument
-    text = f"parts to measure: {', '.join(PARTS)}; all but compile if none is given"
+    text = f"parts to measure: {', '.join(PARTS)}; all before evaluate if none is given"
     parser.add_argument("parts", nargs="*", type=one_of(*PARTS), metavar="part", help=text)
     add("--quick", **switch(False), help="measure with fewer pictures and rounds")
     add(

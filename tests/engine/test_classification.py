@@ -92,6 +92,15 @@ def test_a_resample_counts_a_picture_as_often_as_it_was_drawn():
             assert float(both[name][row]) == pytest.approx(value, abs=1e-6), name
 
 
+def test_intervals_do_not_depend_on_how_many_resamples_are_computed_at_once(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(40, 3, generator=generator), torch.randint(3, (40,), generator=generator)
+    whole = cl.intervals(logits, labels)
+    for chunk in (1, 40 * 7, 10**7):
+        monkeypatch.setattr(cl, "CHUNK", chunk)
+        assert cl.intervals(logits, labels) == whole
+
+
 def test_the_interval_of_the_accuracy_is_about_that_of_a_proportion():
     labels = torch.zeros(400, dtype=torch.long)
     logits = torch.tensor([[0.9, 0.1]] * 320 + [[0.1, 0.9]] * 80)

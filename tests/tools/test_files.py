@@ -3,6 +3,7 @@ import errno
 import io
 import os
 import time
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,17 @@ def test_rows_are_written_as_csv(tmp_path):
     files.save_csv(tmp_path / "a.csv", rows, columns=("name",))
     with (tmp_path / "a.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"name": "a, b", "top1": "0.5"}, {"name": "c", "top1": "1"}]
+
+
+def test_a_long_table_is_written_row_by_row(tmp_path):
+    rows = ([number, "x" * 1000] for number in range(10_000))
+    tracemalloc.start()
+    files.save_long_csv(tmp_path / "a.csv", ["number", "text"], rows, columns=["number"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert len(lines) == 10_001 and lines[0] == "number,text" and lines[-1] == f"9999,{'x' * 1000}"
+    assert peak < 1e6  # the file has 10 MB
 
 
 def test_a_page_never_replaces_something_else(tmp_path):

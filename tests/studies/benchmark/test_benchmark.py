@@ -1,8 +1,10 @@
 """The benchmark runs and says what it measured."""
 
 import argparse
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 from functools import partial
@@ -14,6 +16,7 @@ import torch
 from args import expand_runs
 from dataset import check
 from dataset.check import picture_fault
+from engine.explain.settings import METRIC_NAMES
 from studies.benchmark import augment, compilation, cores, memory, start
 from studies.benchmark.flags import PARTS, parse_args
 from tools import ToolError
@@ -150,6 +153,27 @@ def test_the_times_of_a_program_are_those_of_its_first_and_last_line():
     assert used > 0 and after > 0.4
 
 
+def test_an_evaluation_is_compared_with_a_bare_loop_and_a_report_is_weighed_and_opened(as_user, tmp_path):
+    file = tmp_path / "out.json"
+    flags = "--model test_resnet --img_size 64 --num_classes 3 --metric_steps 2 --num_workers 0 --device cpu"
+    done = as_user(f"python -m studies.benchmark evaluate report metrics --quick true {flags} --json {file}")
+    assert done.returncode == 0, done.stderr
+    tables = json.loads(file.read_text())
+    milliseconds = {row["evaluate"]: row["CPU ms a picture"] for row in tables["evaluate"]}
+    loop = milliseconds["loop: load, forward, argmax"]
+    assert len(milliseconds) == 4 and min(milliseconds.values()) > 0
+    assert [row["of the loop"] for row in tables["evaluate"]] == [
+        pytest.approx(v / loop) for v in milliseconds.values()
+    ]
+    assert "evaluate: 200 pictures, " in done.stdout
+    values = {row["report"]: row["value"] for row in tables["report"]}
+    assert 30 * 500 < 1e6 * values["page, MB"] < 30 * 10_000
+    assert [row["metrics"] for row in tables["metrics"]] == [*METRIC_NAMES]
+    assert min(row["CPU s a picture"] for row in tables["metrics"]) > 0
+    if importlib.util.find_spec("playwright") and shutil.which("chromium"):
+        assert values["opened: first paint, s"] > 0 and values["opened: files asked for"] == 1
+
+
 @pytest.mark.parametrize("flags", ["nothing", "--dataset CUB200 data"])
 def test_what_cannot_be_measured_is_one_line(as_user, flags):
     done = as_user(f"python -m studies.benchmark {flags}")
@@ -166,7 +190,14 @@ def test_the_script_for_a_gpu_gives_flags_that_exist(tmp_path, toy):
     subprocess.run(["bash", ROOT / "studies/benchmark/gpu.sh", out], env=env, check=True, stdout=subprocess.DEVNULL)
     commands = [line.split() for line in file.read_text().splitlines()]
     runs = [parse_args(command[2:]) for command in commands]
-    assert {part for run in runs for part in run.parts} == {*PARTS} - {"scale", "cores", "start"}
+    assert {part for run in runs for part in run.parts} == {*PARTS} - {
+        "scale",
+        "cores",
+        "start",
+        "evaluate",
+        "report",
+        "metrics",
+    }
     assert all((run.device == "cuda") != (toy == "true") for run in runs)
     assert len({run.json for run in runs}) == len(runs) == len([*out.glob("*.txt")])
     assert {run.attention for run in runs if run.trace} == {"paper", "qknorm"}

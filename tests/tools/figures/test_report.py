@@ -10,6 +10,7 @@ from PIL import Image
 
 from tools import ToolError
 from tools.figures.report.page import Report, ReportCard, ReportMap, save_report
+from tools.figures.report.pictures import picture_uri
 
 NASTY = """<script>alert("x")</script>'"&${title}"""
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
@@ -63,7 +64,7 @@ def a_map(name="cat", kind="positive", top=1.0, **changes):
 
 def a_card(title="1", label="cat", prediction="cat", probability=0.7, maps=None, size=(20, 10)):
     picture = Image.new("RGB", size, (30, 120, 200))
-    return ReportCard(title, picture, label, prediction, probability, [a_map()] if maps is None else maps)
+    return ReportCard(title, picture_uri(picture), label, prediction, probability, [a_map()] if maps is None else maps)
 
 
 def a_report(**changes):
@@ -228,12 +229,39 @@ def test_a_map_of_unknown_kind_or_shape_is_named_and_nothing_is_written(tmp_path
 
 def test_pictures_of_every_mode_are_small_and_keep_their_shape(tmp_path):
     modes = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
-    cards = [ReportCard(m, Image.new(m, (600, 300)), "cat", "cat", i / 10, []) for i, m in enumerate(modes)]
+    cards = [
+        ReportCard(m, picture_uri(Image.new(m, (600, 300))), "cat", "cat", i / 10, []) for i, m in enumerate(modes)
+    ]
     page, _ = written(tmp_path, cards=cards)
     pictures = [pixels(e["src"]) for e in page.find("img", "picture")]
     assert {p.shape[:2] for p in pictures} == {(144, 288)}
     # transparent parts are white, as is CMYK without ink
     assert [int(p.min()) for p in pictures] == [0, 0, 255, 0, 0, 255, 255]
+
+
+def drawing(side):
+    """A picture of few colours, as of a chart: rings."""
+    rows, columns = np.indices((side, side)) - side / 2
+    return (np.hypot(rows, columns) % 24 < 4) * np.uint8(255)
+
+
+@pytest.mark.parametrize(
+    ("picture", "form"),
+    [(np.zeros((200, 200), np.uint8), "png"), (np.arange(200, dtype=np.uint8)[None].repeat(200, 0), "png"),
+     (drawing(200), "png"), (np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8), "jpeg"),
+     (np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8), "jpeg")],
+    ids=["flat", "gradient", "drawing", "small noise", "noise"],
+)  # fmt: skip
+def test_the_smaller_file_of_a_picture_is_embedded(picture, form):
+    def size(form, **options):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, form, optimize=True, **options)
+        return len(file.getvalue())
+
+    sizes = {"png": size("png"), "jpeg": size("jpeg", quality=80)}
+    assert min(sizes, key=sizes.get) == form
+    head, data = picture_uri(Image.fromarray(picture)).uri.split(",")
+    assert head == f"data:image/{form};base64" and len(base64.b64decode(data)) == sizes[form]
 
 
 def test_numbers_have_four_decimals_and_missing_ones_are_a_dash(tmp_path):
@@ -292,7 +320,7 @@ def test_a_hundred_pictures_with_four_maps_each_stay_below_eight_megabytes(tmp_p
     noise = np.random.default_rng(0).integers(0, 256, (260, 260, 3), np.uint8)  # nothing is harder to compress
     values = np.random.default_rng(1).random((9, 9))
     maps = [a_map(str(i), values=values) for i in range(4)]
-    cards = [ReportCard(str(i), Image.fromarray(noise), "a", "a", 0.5, maps) for i in range(100)]
+    cards = [ReportCard(str(i), picture_uri(Image.fromarray(noise)), "a", "a", 0.5, maps) for i in range(100)]
     save_report(tmp_path / "report.html", a_report(cards=cards))
     assert (tmp_path / "report.html").stat().st_size < 8e6
 
@@ -443,7 +471,10 @@ def test_five_hundred_pictures_open_in_three_seconds(tab, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (500, 60, 80, 3), np.uint8)
     maps = [a_map(name, values=np.random.default_rng(1).random((9, 9))) for name in ("cat", "dog")]
     maps += [a_map(name, "negative") for name in ("cat", "dog")]
-    cards = [ReportCard(str(i), Image.fromarray(pixels), "cat", "cat", 0.5, maps) for i, pixels in enumerate(noise)]
+    cards = [
+        ReportCard(str(i), picture_uri(Image.fromarray(pixels)), "cat", "cat", 0.5, maps)
+        for i, pixels in enumerate(noise)
+    ]
     save_report(tmp_path / "report.html", a_report(cards=cards))
     page = tab("about:blank", width=1200)
     session = page.context.new_cdp_session(page)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from tools import ToolError
 from tools.figures.report.parts import NO_VALUE, breakable, fill, is_finite, isolated, percent
-from tools.figures.report.pictures import COLOURS, map_uris, picture_uri
+from tools.figures.report.pictures import COLOURS, EmbeddedPicture, map_uris
 
 MAX_SMALL_SIDE = 64  # pixels up to which a picture is enlarged without smoothing
 LEGEND = {
@@ -40,7 +39,7 @@ class ReportCard:
     """Picture with its true and predicted class, and maps of the classes of interest."""
 
     title: str
-    picture: Image.Image
+    picture: EmbeddedPicture  # not the picture itself: a thousand photographs would fill the memory
     label: str | None  # None if unknown
     prediction: str
     probability: float  # probability of the prediction
@@ -105,7 +104,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _card(card: ReportCard, number: int, class_number: int | str) -> str:
-    uri, width, height = picture_uri(card.picture)
+    uri, width, height = card.picture
     named = card.title.casefold().startswith("picture")
     of_picture = isolated(card.title) if named else f"picture {isolated(card.title)}"
     facts = {"True class": card.label, "Prediction": card.prediction}

@@ -4,6 +4,7 @@ import html
 import math
 import re
 import unicodedata
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -23,7 +24,12 @@ def text_of(name: str) -> str:
 
 def fill(template: str, **values: Any) -> str:
     """Fill the ``$variables`` of a template with values that are HTML already."""
-    return Template(text_of(template)).substitute(values)
+    return _template(template).substitute(values)
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template(text_of(name))  # read once: a page fills those of cards and maps thousands of times
 
 
 def escape(value: object) -> str:

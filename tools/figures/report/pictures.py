@@ -3,12 +3,14 @@
 import base64
 import io
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 MAX_SIDE = 288  # pixels of the longer side; shown at about that size
 JPEG_QUALITY = 80
+WORTH_PACKING = 2  # times the JPEG file up to which a PNG file that was packed in haste may still become smaller
 # Colours of positive and of negative values, as in tools.figures.explanations; None: such values are not shown.
 RED, BLUE = (214, 26, 0), (0, 51, 217)
 COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int] | None]] = {
@@ -16,22 +18,32 @@ COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int] | None]] = {
 }  # fmt: skip
 
 
-def picture_uri(picture: Image.Image) -> tuple[str, int, int]:
-    """Data URI of a picture, reduced to ``MAX_SIDE``, as PNG or JPEG, whichever is smaller.
+class EmbeddedPicture(NamedTuple):
+    """Picture as a data URI, with its width and height in pixels."""
 
-    Transparent parts become white.
+    uri: str
+    width: int
+    height: int
 
-    Returns:
-        The URI, width and height in pixels.
-    """
+
+def picture_uri(picture: Image.Image) -> EmbeddedPicture:
+    """Embed a picture, reduced to ``MAX_SIDE``, as the smaller of PNG and JPEG; transparent parts become white."""
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     small = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
     small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    jpeg, png = _encoded(small, "JPEG", quality=JPEG_QUALITY), _encoded(small, "PNG")
-    uri = _uri("png", png) if len(png) <= len(jpeg) else _uri("jpeg", jpeg)
-    return uri, small.width, small.height
+    return EmbeddedPicture(_smaller_uri(small), small.width, small.height)
+
+
+def _smaller_uri(picture: Image.Image) -> str:
+    """Data URI of the smaller file of PNG and JPEG; a photograph is not packed well as PNG, which takes very long."""
+    jpeg = _encoded(picture, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    if len(_encoded(picture, "PNG", compress_level=1)) <= WORTH_PACKING * len(jpeg):
+        png = _encoded(picture, "PNG", optimize=True)
+        if len(png) <= len(jpeg):
+            return _uri("png", png)
+    return _uri("jpeg", jpeg)
 
 
 def map_uris(maps: Sequence[np.ndarray], kind: str, *, scale: float = 0.0) -> list[str]:
@@ -52,13 +64,13 @@ def map_uris(maps: Sequence[np.ndarray], kind: str, *, scale: float = 0.0) -> li
         pixels = np.empty((*values.shape, 4), np.uint8)  # (h, w, 4)
         pixels[..., :3] = above if below is None else np.where(values[..., None] < 0, below, above)
         pixels[..., 3] = (np.abs(values) / scale * 255).round()
-        uris.append(_uri("png", _encoded(Image.fromarray(pixels), "PNG")))
+        uris.append(_uri("png", _encoded(Image.fromarray(pixels), "PNG", optimize=True)))
     return uris
 
 
 def _encoded(picture: Image.Image, form: str, **options: int) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format=form, optimize=True, **options)
+    picture.save(file, format=form, **options)
     return file.getvalue()
 
 
