@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from dataset import DataError
 from sloter import ModelError
-from studies.benchmark import compilation, cores, data, explain, head, scale, start, steps
+from studies.benchmark import compilation, cores, data, drawing, explain, head, scale, start, steps
 from studies.machine import machine
 from tools.console import format_table, run_script, say, set_up_console
 from tools.cores import divide_cores
@@ -32,6 +32,7 @@ PARTS = {
     "train": steps.measure_train,
     "infer": steps.measure_infer,
     "explain": explain.measure,
+    "draw": drawing.measure,
     "scale": scale.measure,
     "cores": cores.measure,
     "start": start.measure,

@@ -28,6 +28,7 @@ CLASSES = (1, 10, 100)
 LIBRARIES = ("torchcam", "grad-cam", "captum")  # grad-cam only where it is installed
 LONGEST = {True: 1.0, False: 4.0}  # seconds; what would take longer explains fewer classes
 ROUNDS = {True: 1, False: 5}
+MOST_ROUNDS = 15  # of what is fast
 QUICK_METHODS = ("CAM", "GradCAM")  # used by --quick without --methods
 # In place of the usual numbers, the same for all libraries.
 FEWER_SAMPLES = {"ss_samples": 1, "is_samples": 1, "ig_steps": 8, "rise_masks": 100, "extremal_steps": 2,
@@ -143,16 +144,19 @@ def method_rows(task: Task, name: str) -> Iterator[dict[str, Any]]:
 
     actions: dict[str, Action] = {}
     measured: dict[str, int] = {}
+    each_round = 0.0  # seconds
     growth = METHODS[name].cost(task.split, settings, c) / METHODS[name].cost(task.split, settings, 1)
     clock, longest = clock_of(device), LONGEST[run.quick]
     for who, explain in {"ours": ours, **peers_of(name, task.split, settings, classifier)}.items():
         expected = seconds_once(partial(explain, task.image, [0]), clock, device)
         expected *= growth if who == "ours" else c  # others explain one class after another
         measured[who] = max(1, min(c, int(c * longest / max(expected, 1e-9))))
+        each_round += expected * measured[who] / c
         counts = {1, measured[who]} if measured[who] < c else {c}
         actions |= {f"{who} {t}": partial(explain, task.image, range(t)) for t in counts}
     title = f"{name}, {c} classes"
-    seconds = seconds_each(actions, rounds=ROUNDS[run.quick], title=title, device=device, clock=clock)
+    rounds = max(ROUNDS[run.quick], min(MOST_ROUNDS, int(longest / max(each_round, 1e-9))))
+    seconds = seconds_each(actions, rounds=rounds, title=title, device=device, clock=clock)
     totals = {}
     for who, t in measured.items():
         totals[who] = seconds[f"{who} {t}"]

@@ -7,7 +7,7 @@ import args as flags
 from tools.discovery import examples_text
 from tools.flags import Parser, one_of, switch
 
-PARTS = ("head", "data", "train", "infer", "explain", "scale", "cores", "start", "compile")
+PARTS = ("head", "data", "train", "infer", "explain", "draw", "scale", "cores", "start", "compile")
 DEFAULT_PARTS = PARTS[:-1]  # compilation takes minutes
 EXAMPLES = (
     ("every part, with fewer pictures and rounds", "--quick true"),

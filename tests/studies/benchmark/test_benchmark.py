@@ -12,7 +12,7 @@ from dataset import check
 from dataset.check import picture_fault
 from engine.explain.attribution.cam import pooled_linear
 from engine.explain.attribution.registry import MethodSettings, SplitModel, build_explainer
-from studies.benchmark import compilation, cores, explain, start
+from studies.benchmark import compilation, cores, drawing, explain, start
 from studies.benchmark.flags import parse_args
 from studies.benchmark.peers import peers_of
 from tools.console import format_table
@@ -89,6 +89,17 @@ def test_the_peers_compute_the_same_maps(name, plain_task):
         found = [maps[0] if isinstance(maps, list) else maps for maps in peer(task.image, [0, 3])]
         torch.testing.assert_close(torch.cat(found).float(), ours, rtol=1e-3, atol=1e-3 * float(ours.abs().max()))
     assert peers
+
+
+def test_what_is_drawn_of_a_picture_is_timed_and_summed(monkeypatch):
+    monkeypatch.setitem(drawing.ROUNDS, True, 1)
+    rows = drawing.measure(
+        expand_runs(parse_args(["draw", "--quick", "true", "--img_size", "40x60"]))[0], torch.device("cpu")
+    )
+    assert [row["draw"] for row in rows] == [
+        "explanation.png, 5 classes", "versus_<class>.png", "image.png and 20 map files", "all of them",
+    ]  # fmt: skip
+    assert rows[3]["CPU s"] == pytest.approx(sum(row["CPU s"] for row in rows[:3])) and rows[0]["CPU s"] > 0
 
 
 def test_head_and_whole_models_are_compared_with_what_they_should_be(as_user, tmp_path):
