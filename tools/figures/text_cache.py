@@ -48,7 +48,7 @@ class TextCache(RendererAgg):
         ismath: bool | str = False, mtext: Text | None = None,
     ) -> None:  # fmt: skip
         """Draw a line, turned by an angle in degrees; its baseline begins at ``x``, and at ``y`` from the top."""
-        if ismath or mtext is None or mtext.get_fontfeatures() or mtext.get_language():
+        if ismath or (mtext and (mtext.get_fontfeatures() or mtext.get_language())):
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
             return
         key = (s, prop, angle, self.dpi, gc.get_rgb())

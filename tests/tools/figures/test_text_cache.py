@@ -45,6 +45,8 @@ def test_a_line_is_drawn_once_for_each_font_and_colour(monkeypatch):
     for place in (10, 50, 50):
         drawn(PngCanvas, "abc", x=place)
     assert len(calls) == 1
+    drawn(PngCanvas, "abc\nabc")
+    assert len(calls) == 1
     drawn(PngCanvas, "abc", fontsize=20)
     drawn(PngCanvas, "abc", color="red")
     assert len(calls) == 3
