@@ -26,6 +26,7 @@ from dataset.pictures import open_picture
 from dataset.registry import build_dataset
 from sloter import ModelError
 from tools import ToolError, checkpoint
+from tools.figures.sheet import Panel
 
 ROOT = Path(hubconf.__file__).parent
 NAMES = [str(digit) for digit in range(10)]
@@ -181,18 +182,17 @@ def test_the_figure_is_drawn_for_the_classes_asked_for(model, seven):
     result = model.explain(seven)
     figure = result.figure("1", 7)
     assert isinstance(figure, Figure)
-    titles = [ax.get_title().partition("\n")[0] for ax in figure.axes]
+    shown = [artist for artist in figure.artists if type(artist) is Panel]
+    titles = [panel.title.get_text().partition("\n")[0] for panel in shown]
     assert titles[:3] == ["picture", "1", "7"] and figure.get_suptitle() == repr(result)
     FigureCanvasAgg(figure).draw()
     for text in figure.findobj(Text):
         box = text.get_window_extent()
         assert not text.get_visible() or not text.get_text() or box.y0 >= 0, text  # none is cut off below
     title = figure._suptitle.get_window_extent()
-    assert all(ax.title.get_window_extent().y1 <= title.y0 for ax in figure.axes if ax.get_title())
-    panels = [ax.get_window_extent() for ax in figure.axes]
-    assert all(
-        panels[1].y0 >= ax.title.get_window_extent().y1 for ax in figure.axes if ax.get_title().startswith("against")
-    )
+    assert all(panel.title.get_window_extent().y1 <= title.y0 for panel in shown)
+    above = shown[1].get_window_extent()
+    assert all(above.y0 >= panel.title.get_window_extent().y1 for panel in shown[3:])
     assert result._repr_html_().startswith('<img alt="predicted 7 (p = ')
 
 
@@ -209,12 +209,12 @@ def test_the_figure_of_one_class_rather_than_another_has_the_numbers_of_the_scri
     assert re.fullmatch(r"(more than )?([\d,]+) times as likely as 2", text.partition(" 7 is ")[2])
     assert float(re.search(r"([\d,]+) times", text)[1].replace(",", "")) == pytest.approx(min(ratio, 1e6), rel=0.01)
     assert amounts.endswith(f" = {nats:.1f} nats")
-    drawn = figure.axes[1].images[1].get_array()
-    np.testing.assert_array_equal(drawn, result.contrast("7", "2").numpy())
-    assert "red: for 7" in figure.axes[1].get_title() and "blue, dashed: for 2" in figure.axes[1].get_title()
+    drawn = figure.artists[1]
+    np.testing.assert_array_equal(drawn.values, result.contrast("7", "2").numpy())
+    assert "red: for 7" in drawn.title.get_text() and "blue, dashed: for 2" in drawn.title.get_text()
     # the other way round, by numbers: the same places with the opposite sign
     other = result.figure(2, versus=7)
-    np.testing.assert_allclose(other.axes[1].images[1].get_array(), -drawn, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(other.artists[1].values, -drawn.values, rtol=1e-5, atol=1e-6)
     assert f"2 rather than 7: {-nats:.1f} nats; by the model's probabilities 7 is " in other.get_suptitle()
 
 

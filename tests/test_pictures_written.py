@@ -23,6 +23,8 @@ from timm.models.resnet import ResNet
 from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 
+from tools.figures.sheet import Panel
+
 NAMES = ["Auk", "Dove", "Heron", "Jay", "Kite", "Tern", "Wren"]  # folders, hence in the order of the alphabet
 C, S, D = len(NAMES), 2, 16
 GRID_H, GRID_W, CELL = 6, 9, 16
@@ -130,21 +132,29 @@ def figures_drawn():
 
 
 def panels(figure):
-    """Rows of panels, from left to right: their title, their text, and their frame in shares of the figure."""
-    found = []
-    for ax in figure.axes:
-        frame = ax.get_position()
-        if ax.get_label() != "<colorbar>":
-            text = " ".join(text.get_text() for text in ax.texts)
-            box = (frame.x0, 1 - frame.y1, frame.x1, 1 - frame.y0)
-            found.append(SimpleNamespace(title=ax.get_title(), text=text, box=box))
+    """Rows of panels, from left to right: their title, their text, and their frame in shares of the figure.
+
+    What stands to the left of the panels of a row, such as the name of its method, is its first panel.
+    """
+    size = figure.get_size_inches()
     rows = []
-    for panel in sorted(found, key=lambda panel: panel.box[1] + panel.box[3]):  # by their middle
-        if rows and panel.box[1] + panel.box[3] < rows[-1][0].box[1] + rows[-1][0].box[3] + 0.02:
-            rows[-1].append(panel)
+    shown = [artist for artist in figure.artists if type(artist) is Panel]
+    for panel in sorted(shown, key=lambda panel: panel.box.middle[::-1]):
+        left, top, width, height = panel.box
+        box = tuple(np.divide((left, top, left + width, top + height), (*size, *size)))
+        title = panel.title.get_text() if panel.title else ""
+        found = SimpleNamespace(title=title, text="", box=box, middle=panel.box.middle[1], left=left)
+        if rows and found.middle < rows[-1][0].middle + 0.1:
+            rows[-1].append(found)
         else:
-            rows.append([panel])
-    return [sorted(row, key=lambda panel: panel.box[0]) for row in rows]
+            rows.append([found])
+    for row in rows:
+        row.sort(key=lambda panel: panel.left)
+        for text in figure.texts:
+            x, y = text.get_position()
+            if x < row[0].left and abs(row[0].middle + y) < 0.1:
+                row.insert(0, SimpleNamespace(title="", text=text.get_text(), box=None, middle=-y, left=x))
+    return rows
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from tools.figures.explanations import class_maps, draw_explanation
 from tools.figures.texts import prepare_texts
 
 LIKELY_CLASSES = 4  # shown unless others are chosen
-ROOM = 0.3  # inches for the titles of a figure without a note, which makes the figures of the scripts higher
 
 
 def caption(title: str, names: Sequence[str], probabilities: Tensor, label: int | None) -> str:
@@ -112,7 +111,6 @@ class PictureExplanation(Explanation):
             )
             columns = class_maps(self, self.class_names, chosen, label=None)
             figure = draw_explanation(self.picture, columns, title=repr(self), negative=self.negative)
-            figure.set_figheight(figure.get_figheight() + ROOM)
         else:
             figure = self._figure_of_contrast(classes, versus)
         prepare_texts(figure)

@@ -7,7 +7,7 @@ import args as flags
 from tools.discovery import examples_text
 from tools.flags import Parser, comma_list, number, one_of, switch
 
-DEFAULT_PARTS = ("head", "data", "augment", "train", "infer", "memory", "explain", "scale", "cores", "start")
+DEFAULT_PARTS = ("head", "data", "augment", "train", "infer", "memory", "explain", "draw", "scale", "cores", "start")
 PARTS = (*DEFAULT_PARTS, "evaluate", "report", "metrics", "compile")  # each of these takes minutes
 MAX_CLASSES = 10**6
 EXAMPLES = (

@@ -5,11 +5,13 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+from contourpy import contour_generator
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tools.figures.explanations import ABOVE, NEGATIVE, POSITIVE, overlay, panels, shortened
+from tools.figures.explanations import GAP, NEGATIVE, POSITIVE, shortened
+from tools.figures.sheet import ABOVE, LINE, Box, Sheet, scale_room
 from tools.files import save_figure
 from tools.text import visible
 
@@ -54,29 +56,29 @@ def draw_contrast(picture: Image.Image, contrast: np.ndarray, *, name: str, othe
         name, other: the two classes.
         title: the picture's true and predicted class.
     """
-    top = max(float(np.abs(contrast).max()), 1e-12)
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    left, right = panels(figure, 1, 2)[0]
-    left.imshow(picture.convert("RGB"))
-    left.set_title("picture", fontsize=9, y=ABOVE)
-    image = overlay(right, picture, contrast, SIGNED, Normalize(-top, top))
-    _contours(right, picture, contrast / top)
+    strongest = max(float(np.abs(contrast).max()), 1e-12)
     total, up, down = contrast.sum(), contrast.clip(0).sum(), abs(contrast.clip(None, 0)).sum()
-    right.set_title(f"red: for {shortened(name)}\nblue, dashed: for {shortened(other)}", fontsize=9, y=ABOVE)
-    figure.colorbar(image, ax=right, shrink=0.85, pad=0.02).ax.tick_params(labelsize=7)
     amounts = f"red {up:.1f} \u2212 blue {down:.1f} = {total:.1f} nats".replace("-", "\u2212")
     text = textwrap.fill(visible(contrast_text(name, other, float(total))), LINE_LENGTH)
-    figure.suptitle(f"{title}\n{text}\n{amounts}", fontsize=9)
-    return figure
+    sheet, scale = Sheet(7.2, 4.2), Normalize(-strongest, strongest)
+    top = sheet.title(f"{title}\n{text}\n{amounts}", size=9) + GAP + 2 * LINE * 9 + ABOVE
+    pitch = (sheet.width - GAP - scale_room(scale)) / 2
+    left, right = (Box(GAP + pitch * i, top, pitch - 2 * GAP, sheet.height - top - GAP) for i in (0, 1))
+    sheet.panel(left, picture, title="picture")
+    legend = f"red: for {shortened(name)}\nblue, dashed: for {shortened(other)}"
+    panel = sheet.panel(right, picture, contrast, SIGNED, scale, title=legend)
+    sheet.scale(GAP + 2 * pitch, right, SIGNED, scale)
+    _contours(sheet, panel.box, contrast / strongest)
+    return sheet.figure
 
 
-def _contours(ax: object, picture: Image.Image, shares: np.ndarray) -> None:
+def _contours(sheet: Sheet, box: Box, shares: np.ndarray) -> None:
     """Outline the places with more than half of the largest value, solid for positive, dashed for negative ones."""
     h, w = shares.shape
-    rows = (np.arange(h) + 0.5) * picture.height / h - 0.5  # centres of the places, in pixels
-    columns = (np.arange(w) + 0.5) * picture.width / w - 0.5
+    if min(h, w) < 2:
+        return
+    columns = box.left + (np.arange(w) + 0.5) * box.width / w  # centres of the places, in inches
+    rows = -box.top - (np.arange(h) + 0.5) * box.height / h
     for sign, style in ((1, "solid"), (-1, "dashed")):
-        if min(h, w) > 1 and (sign * shares).max() > CONTOUR:
-            ax.contour(  # type: ignore[attr-defined]
-                columns, rows, sign * shares, [CONTOUR], colors="black", linewidths=0.8, linestyles=style
-            )
+        lines = contour_generator(columns, rows, sign * shares).lines(CONTOUR)
+        sheet.lines(lines, style=style)

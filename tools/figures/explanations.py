@@ -1,19 +1,20 @@
 """Figures of explanations, and the map files of the published code."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import matplotlib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Rectangle
 from PIL import Image
 
+from tools.figures.sheet import ABOVE, LINE, Box, Sheet, height_of, scale_room
 from tools.figures.texts import drawable
 from tools.files import save_figure, save_picture
 from tools.text import visible
@@ -22,7 +23,8 @@ MAX_TITLE_LENGTH = 18  # characters above a small picture
 OVERLAY_ALPHA = 0.4  # as published
 POSITIVE = LinearSegmentedColormap.from_list("positive", [(0.84, 0.1, 0.0, 0.0), (0.84, 0.1, 0.0, 0.9)])
 NEGATIVE = LinearSegmentedColormap.from_list("negative", [(0.0, 0.2, 0.85, 0.0), (0.0, 0.2, 0.85, 0.9)])
-ABOVE = 1.0  # height of the title of a panel, in units of its height
+LINE_LENGTH = 22  # characters of a line above a panel
+GAP = 0.06  # inches between parts of a figure
 
 
 def jet_overlay(picture: Image.Image, grey: Image.Image) -> Image.Image:
@@ -93,40 +95,33 @@ def draw_explanation(picture: Image.Image, columns: Sequence[ClassMap], *, title
         title: the picture's true and predicted class.
         negative: the maps speak against their class (blue) instead of for it (red).
     """
-    rows = _rows_of(columns, negative)
+    rows = [(label, maps, colours, Normalize(0.0, max(top, 1e-12)))
+            for label, maps, colours, top in _rows_of(columns, negative)]  # fmt: skip
     width = 1 + len(columns)
-    below = ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.96))  # for the sums; a note takes this place
-    figure = Figure(figsize=(1.9 * width + 0.6, 4.9), layout=below)
-    axes = panels(figure, 2, width)
-    figure.suptitle(title, fontsize=11)
-    axes[0, 0].imshow(picture.convert("RGB"))
-    axes[0, 0].set_title("picture", fontsize=9, y=ABOVE)
-    axes[1, 0].text(
-        0.5, 0.5, _legend(columns, negative), ha="center", va="center", fontsize=8, transform=axes[1, 0].transAxes
-    )  # fmt: skip
-    for row, (label, maps, colours, top) in enumerate(rows):
-        scale = Normalize(0.0, max(top, 1e-12))
-        for ax, column, values in zip(axes[row, 1:], columns, maps, strict=True):
-            image = overlay(ax, picture, values, colours, scale)
-            ax.set_title(_title(column, values, row), fontsize=9, y=ABOVE)
-            if row == 1 and column.against is not None:
-                ax.text(0.5, -0.04, _sum_text(column), ha="center", va="top", fontsize=8, transform=ax.transAxes)
-        # Beside the last panel: the layout would measure a scale of several panels once for each of them.
-        bar = figure.colorbar(image, ax=axes[row, -1], shrink=0.85, pad=0.01 * width)
-        bar.set_label(label, fontsize=8)
-        bar.ax.tick_params(labelsize=7)
-    return figure
-
-
-def panels(figure: Figure, rows: int, columns: int) -> np.ndarray:
-    """Add panels for pictures to a figure, as an array of axes (rows, columns) without ticks and labels.
-
-    Their titles need ``y=ABOVE``: the search for a free height draws every tick, even of axes that are not shown.
-    """
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    return axes
+    sheet = Sheet(1.9 * width + 0.6, 4.9)
+    top = sheet.title(title, size=11) + GAP
+    titles = [[_title(c, values, row) for c, values in zip(columns, rows[row][1], strict=True)] for row in (0, 1)]
+    heads = [height_of(texts, 9) + ABOVE for texts in titles]
+    sums = [_sum_text(column) for column in columns if column.against is not None]
+    foot = height_of(sums, 8) + 2 * GAP if sums else GAP
+    room = max(scale_room(scale, label) for label, _, _, scale in rows)
+    pitch = (sheet.width - GAP - room) / width
+    side = (sheet.height - top - sum(heads) - GAP - foot) / 2
+    for row, (label, maps, colours, scale) in enumerate(rows):
+        top += heads[row]
+        cells = [Box(GAP + i * pitch, top, pitch - GAP, side) for i in range(width)]
+        if row == 0:
+            sheet.panel(cells[0], picture, title="picture")
+        else:
+            sheet.text(*cells[0].middle, _legend(columns, negative), size=8)
+        for cell, text, values in zip(cells[1:], titles[row], maps, strict=True):
+            sheet.panel(cell, picture, values, colours, scale, title=text)
+        for cell, text in zip(cells[1:], sums if row else (), strict=False):
+            below = cell.fitted(picture)
+            sheet.text(below.middle[0], below.top + below.height + GAP, text, size=8, va="top")
+        sheet.scale(GAP + width * pitch, cells[-1], colours, scale, label=label)
+        top += side + GAP
+    return sheet.figure
 
 
 def _rows_of(columns: Sequence[ClassMap], negative: bool) -> list[tuple[str, list[np.ndarray], Any, float]]:
@@ -144,7 +139,12 @@ def _rows_of(columns: Sequence[ClassMap], negative: bool) -> list[tuple[str, lis
 
 def _title(column: ClassMap, values: np.ndarray, row: int) -> str:
     """Title of a panel: the class above the upper row, the sum of the map where there is evidence."""
-    name = visible(f"{column.name} (true)" if column.is_true else column.name)
+    mark, name = " (true)" if column.is_true else "", drawable(visible(column.name))
+    length = LINE_LENGTH // 2 if any(east_asian_width(c) in "WF" for c in name) else LINE_LENGTH
+    first, *more = textwrap.wrap(name + mark, length) or [""]
+    if len(more) > 1:
+        more = [f"{more[0][: length - 1 - len(mark)]}…{mark}"]
+    name = "\n".join([first, *more])
     if column.against is None:
         upper = f"{name}\nlogit {column.logit:.3g}\np = {column.probability:.3f}"
         return upper if row == 0 else f"sum {values.sum():.3g}"
@@ -208,22 +208,22 @@ def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
     The true class is framed.
     """
     width = 1 + max(len(row.columns) for row in rows)
-    figure = Figure(figsize=(1.1 * width, 1.45 * len(rows) + 0.3), layout="constrained")
-    axes = panels(figure, len(rows), width)
+    sheet = Sheet(1.1 * width, 1.45 * len(rows) + 0.3)
     legend = "blue: evidence against the class" if negative else "red: evidence for the class"
-    figure.suptitle(f"{legend}, one scale per row; framed: the true class", fontsize=8)
-    for line, row in zip(axes, rows, strict=True):
-        line[0].imshow(row.picture.convert("RGB"))
-        line[0].set_title("\n".join(map(shortened, row.title)), fontsize=7, y=ABOVE)
+    top = sheet.title(f"{legend}, one scale per row; framed: the true class", size=8) + GAP
+    head, pitch = 2 * LINE * 7 + ABOVE, (sheet.height - top) / len(rows)
+    for number, row in enumerate(rows):
+        cells = [Box(GAP / 2 + 1.1 * i, top + number * pitch + head, 1.1 - GAP, pitch - head - GAP)
+                 for i in range(width)]  # fmt: skip
+        sheet.panel(cells[0], row.picture, title="\n".join(map(shortened, row.title)), size=7)
         maps = [c.against if negative and c.against is not None else c.evidence for c in row.columns]
         scale = Normalize(0.0, max(max(float(values.max()) for values in maps), 1e-12))
-        for ax, column, values in zip(line[1:], row.columns, maps, strict=False):  # a row may have fewer classes
-            overlay(ax, row.picture, values, NEGATIVE if negative else POSITIVE, scale)
-            ax.set_title(f"{shortened(column.name)}\np = {column.probability:.2f}", fontsize=7, y=ABOVE)
-            if column.is_true:
-                frame = {"fill": False, "edgecolor": "green", "linewidth": 3, "transform": ax.transAxes}
-                ax.add_patch(Rectangle((0, 0), 1, 1, **frame))
-    return figure
+        for cell, column, values in zip(cells[1:], row.columns, maps, strict=False):  # a row may have fewer classes
+            text = f"{shortened(column.name)}\np = {column.probability:.2f}"
+            frame = "green" if column.is_true else ""
+            colours = NEGATIVE if negative else POSITIVE
+            sheet.panel(cell, row.picture, values, colours, scale, title=text, size=7, frame=frame)
+    return sheet.figure
 
 
 def shortened(text: str) -> str:
@@ -234,10 +234,3 @@ def shortened(text: str) -> str:
     name, bracket, qualifier = text.rpartition(" (")
     kept = bracket + qualifier if qualifier.endswith(")") and len(qualifier) < MAX_TITLE_LENGTH - 4 else ""
     return f"{(name if kept else text)[: MAX_TITLE_LENGTH - 1 - len(kept)]}…{kept}"
-
-
-def overlay(ax: Any, picture: Image.Image, values: np.ndarray, colours: Any, scale: Normalize) -> Any:
-    """Draw a map (h, w) in colour over the picture in pale grey, so that all colour belongs to the map."""
-    extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
-    ax.imshow(picture.convert("L"), cmap="gray", vmin=-120, vmax=255)
-    return ax.imshow(values, cmap=colours, norm=scale, extent=extent, interpolation="bilinear")

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.colors import Colormap, Normalize
 from PIL import Image
 
-from tools.figures.explanations import ABOVE, POSITIVE, jet_overlay, overlay, panels, shortened
+from tools.figures.explanations import GAP, POSITIVE, jet_overlay, shortened
+from tools.figures.sheet import ABOVE, LINE, Box, Sheet
 from tools.files import save_figure, save_picture
 
 
@@ -53,7 +52,7 @@ def save_method_files(
 
 def save_method_figure(
     path: Path, picture: Image.Image, rows: Mapping[str, np.ndarray], names: Sequence[str], *, title: str,
-    colours: Mapping[str, object] | None = None, floor: float = 0.0, note: str = "",
+    colours: Mapping[str, Colormap] | None = None, floor: float = 0.0, note: str = "",
 ) -> None:  # fmt: skip
     """Draw the maps of all methods (rows) for all classes (columns) over the picture in pale grey.
 
@@ -71,21 +70,16 @@ def save_method_figure(
         note: see :func:`tools.files.save_figure`.
     """
     width, height = 1 + len(names), len(rows)
-    figure = Figure(figsize=(1.3 * width + 0.3, 1.3 * height + 0.7), layout="constrained")
-    axes = panels(figure, height, width)
-    for line, (method, maps) in zip(axes, rows.items(), strict=True):
-        line[0].text(1, 0.5, method, ha="right", va="center", fontsize=8, transform=line[0].transAxes)
-        _draw_row(line[1:], picture, maps, colours=(colours or {}).get(method), floor=floor)
-    for ax, name in zip(axes[0][1:], names, strict=True):
-        ax.set_title(shortened(name), fontsize=8, y=ABOVE)
-    figure.suptitle(title, fontsize=10)
-    save_figure(path, figure, note=note)
-
-
-def _draw_row(axes: Any, picture: Image.Image, maps: np.ndarray, *, colours: object | None, floor: float) -> None:
-    """Draw maps (t, h, w); with ``colours`` they share one scale, else each is scaled alone."""
-    shared = colours is not None
-    top = max(float(maps.max()), 1e-12) if shared else 1.0
-    for ax, values in zip(axes, maps, strict=True):
-        shown = np.maximum(values, 0) if shared else scaled_map(values, floor)
-        overlay(ax, picture, shown, colours if shared else POSITIVE, Normalize(0, top))
+    sheet = Sheet(1.3 * width + 0.3, 1.3 * height + 0.7)
+    head = sheet.title(title, size=10) + GAP + LINE * 8 + ABOVE
+    across, down = (sheet.width - GAP) / width, (sheet.height - head) / height
+    for number, (method, maps) in enumerate(rows.items()):
+        cells = [Box(GAP + across * i, head + down * number, across - GAP, down - GAP) for i in range(width)]
+        sheet.text(cells[0].left + cells[0].width, cells[0].middle[1], method, size=8, ha="right")
+        own = (colours or {}).get(method)
+        shown = np.maximum(maps, 0) if own else np.stack([scaled_map(values, floor) for values in maps])
+        scale = Normalize(0.0, max(float(maps.max()), 1e-12) if own else 1.0)
+        for cell, values, name in zip(cells[1:], shown, names, strict=True):
+            text = shortened(name) if number == 0 else ""
+            sheet.panel(cell, picture, values, own or POSITIVE, scale, title=text, size=8)
+    save_figure(path, sheet.figure, note=note)

@@ -18,13 +18,18 @@ from engine.explain.attribution.split_model import SplitModel, each_pair
 from tools import ToolError
 
 
-class _Head(nn.Module):
+class _Recorded(nn.Module):
+    """The head of a classifier, or all of it, which keeps the logits of its last call."""
+
     def __init__(self, model: SplitModel) -> None:
         super().__init__()
         self.model = model
+        self.logits = torch.empty(0)
 
-    def forward(self, feature_map: Tensor) -> Tensor:
-        return self.model.head(feature_map)
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = self.model.head(inputs) if self.model.at_tap else self.model(inputs)
+        self.logits = logits.detach()
+        return logits
 
 
 # Elementwise activations that captum does not know and for which its rescale rule holds too; by name, since timm has
@@ -71,14 +76,20 @@ class DeepLift:
         Raises:
             ToolError: a module after the layer is used twice, which captum cannot follow.
         """
-        zero = torch.zeros_like(images[:1])
-        with torch.no_grad():
-            change = (self.model(images) - self.model(zero)).gather(1, targets)  # (b, t)
+        inputs, zero, changes = images, torch.zeros_like(images[:1]), []
+        if self.model.at_tap:  # the classes differ in the head alone
+            with torch.no_grad():
+                both = self.model.features(torch.cat([images, zero]))
+            inputs, zero = both[:-1], both[-1:]
+
+        def attribute(chosen: Tensor, classes: Tensor) -> Tensor:
+            maps, change = self._attribute(chosen, zero, classes)
+            changes.append(change)
+            return maps
+
         try:
             with _tidy(self.model):
-                # Of the last feature map the classes differ in the head alone.
-                inputs = self.model.features(images).detach() if self.model.at_tap else images
-                maps = each_pair(self._attribute, inputs, targets, self.options.batch_size).detach()  # (b, t, h, w)
+                maps = each_pair(attribute, inputs, targets, self.options.batch_size).detach()  # (b, t, h, w)
         except RuntimeError as error:
             if "used more than once" not in str(error):
                 raise
@@ -86,18 +97,21 @@ class DeepLift:
                 f"DeepLIFT cannot follow {type(self.model.backbone).__name__} from layer '{self.model.layer_name}', "
                 "because a module after it is used twice: choose a later --cam_layer or another method"
             ) from error
-        self.gap = float((maps.sum((2, 3)) - change).abs().mean())
+        self.gap = float((maps.sum((2, 3)) - torch.cat(changes).view_as(targets)).abs().mean())
         return maps
 
-    def _attribute(self, inputs: Tensor, classes: Tensor) -> Tensor:
-        """Maps (p, h, w) for feature maps (p, f, h, w), or for pictures if the layer is another one."""
-        if self.model.at_tap:
-            with torch.no_grad():
-                zero = inputs.new_zeros(1, *self.model.image_shape)
-                reference = self.model.features(zero).expand_as(inputs)  # (p, f, h, w)
-            # Otherwise captum sets requires_grad, with a warning.
-            return (
-                CaptumDeepLift(_Head(self.model)).attribute(inputs.requires_grad_(), reference, target=classes).sum(1)
-            )
-        layered = LayerDeepLift(self.model, self.model.layer)
-        return layered.attribute(inputs.requires_grad_(), torch.zeros_like(inputs), target=classes).sum(1)
+    def _attribute(self, inputs: Tensor, reference: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (p, h, w) and changes of the logits (p) for feature maps, or for pictures if the layer is another one.
+
+        Args:
+            inputs: (p, ...).
+            reference: (1, ...), the same of the mean picture.
+            classes: (p).
+        """
+        recorded = _Recorded(self.model)
+        at_tap = self.model.at_tap
+        method = CaptumDeepLift(recorded) if at_tap else LayerDeepLift(recorded, self.model.layer)
+        # Otherwise captum sets requires_grad, with a warning.
+        maps = method.attribute(inputs.requires_grad_(), reference.expand_as(inputs), target=classes).sum(1)
+        whole, nothing = recorded.logits.chunk(2)  # captum appends the references to the inputs
+        return maps, (whole - nothing).gather(1, classes[:, None])[:, 0]

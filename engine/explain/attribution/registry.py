@@ -83,11 +83,9 @@ METHODS: dict[str, Method] = {
     "ScoreCAM": _score_cam("ScoreCAM", lambda o: 1),
     "SSCAM": _score_cam("SSCAM", lambda o: o.ss_samples),
     "ISCAM": _score_cam("ISCAM", lambda o: o.is_samples),
-    "DeepLIFT": Method(
-        lambda m, o, s, d: DeepLift(m, o), lambda m, o, t: 2 + (2 if m.at_tap else 6) * t, complete=True
-    ),
+    "DeepLIFT": Method(lambda m, o, s, d: DeepLift(m, o), lambda m, o, t: 2 if m.at_tap else 6 * t, complete=True),
     "IntegratedGradients": Method(
-        lambda m, o, s, d: build_integrated_gradients(m, o), lambda m, o, t: 3 * o.ig_steps * t, complete=True
+        lambda m, o, s, d: build_integrated_gradients(m, o), lambda m, o, t: o.ig_steps * (1 + 2 * t), complete=True
     ),
     "Occlusion": Method(lambda m, o, s, d: build_occlusion(m, o), _occlusion_cost),
     "RISE": Method(lambda m, o, s, d: build_rise(m, o, s), lambda m, o, t: o.rise_masks, slow=True),

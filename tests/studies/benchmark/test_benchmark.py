@@ -16,9 +16,12 @@ import torch
 from args import expand_runs
 from dataset import check
 from dataset.check import picture_fault
+from engine.explain.attribution.cam import pooled_linear
+from engine.explain.attribution.registry import MethodSettings, SplitModel, build_explainer
 from engine.explain.settings import METRIC_NAMES
-from studies.benchmark import augment, compilation, cores, memory, start
+from studies.benchmark import augment, compilation, cores, drawing, explain, memory, start
 from studies.benchmark.flags import PARTS, parse_args
+from studies.benchmark.peers import peers_of
 from tools import ToolError
 from tools.console import format_table
 
@@ -35,9 +38,78 @@ def test_data_and_explain_run_quickly_and_leave_their_tables(as_user, tmp_path):
     rates = {row["data"]: row["pictures/s"] for row in tables["data"]}
     assert len(rates) == 10 and all(rate > 0 for rate in rates.values())
     assert next(row for row in tables["data"] if row["data"] == "published pipeline")["times published"] == 1
-    methods = {row["explain"]: row for row in tables["explain"]}
-    assert list(methods) == ["plain forward, no map", "slot model, no map", "SCOUTER", "CAM", "RISE"]
+    rows = [(row["explain"], row["classes"]) for row in tables["explain"]]
+    names = ["plain forward, no map", "slot model, no map", "SCOUTER", "CAM", "RISE"]
+    assert rows == [(name, c) for name in names for c in (1, 10, 100)]
+    for row in tables["explain"]:
+        assert (row["ours / best"] == "") == (row["explain"] != "CAM") == (not row["torchcam, s"])
     assert "published pipeline" in done.stdout and "SCOUTER" in done.stdout
+
+
+def test_ours_is_compared_with_the_fastest_of_the_others_and_what_was_not_measured_is_marked():
+    row = explain.table_row("Occlusion", 10, {"ours": 3.0, "torchcam": 4.0, "captum": 2.0}, {"ours": 10, "captum": 2})
+    assert row == {
+        "explain": "Occlusion", "classes": 10, "ours, s": "3.0000", "torchcam, s": "4.0000", "grad-cam, s": "",
+        "captum, s": "~2.0000", "ours / best": 1.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("longest", "seconds"), [(1000, 10 + 100), (50, 10 + 100), (1, 11 * 100)])
+def test_a_peer_that_takes_long_explains_fewer_classes(longest, seconds, monkeypatch, plain_task):
+    """Its first class takes 11 s, each further one 1 s, by the clock of this test; with one alone, all are as slow."""
+    now = [0.0]
+
+    def peer(image, classes):
+        now[0] += 10 + len(classes)
+
+    monkeypatch.setattr(explain, "clock_of", lambda device: lambda: now[0])
+    monkeypatch.setattr(explain, "peers_of", lambda *args: {"captum": peer})
+    monkeypatch.setitem(explain.LONGEST, True, longest * 11)
+    (row,) = explain.method_rows(plain_task(100), "Occlusion")
+    assert row["captum, s"] == ("~" if longest < 100 else "") + f"{seconds:.4f}"
+
+
+@pytest.fixture
+def plain_task():
+    """Task of a tiny classifier."""
+    run = expand_runs(
+        parse_args(["--quick", "true", "--model", "test_resnet", "--img_size", "64", "--pre_trained", "false"])
+    )[0]
+    image = torch.randn(1, 3, 64, 64)
+
+    def build(c):
+        plain = explain.random_model(run, torch.device("cpu"), c, use_slot=False)
+        return explain.Task(run, SplitModel(plain.backbone, image_shape=(3, 64, 64)), [], image, c)
+
+    return build
+
+
+@pytest.mark.parametrize("name", ["CAM", "GradCAM", "XGradCAM", "LayerCAM", "ScoreCAM", "ISCAM", "DeepLIFT",
+                                  "IntegratedGradients", "Occlusion"])  # fmt: skip
+def test_the_peers_compute_the_same_maps(name, plain_task):
+    """So that the times are of the same work; grad-cam resizes and scales its maps."""
+    torch.manual_seed(0)
+    task = plain_task(4)
+    options = MethodSettings(ig_steps=4, batch_size=8)
+    ours = build_explainer(name, task.split, options=options)(task.image, torch.tensor([[0, 3]]))[0]
+    classifier = pooled_linear(task.split) if name == "CAM" else None
+    peers = peers_of(name, task.split, options, classifier)
+    peers.pop("grad-cam", None)
+    for peer in peers.values():
+        found = [maps[0] if isinstance(maps, list) else maps for maps in peer(task.image, [0, 3])]
+        torch.testing.assert_close(torch.cat(found).float(), ours, rtol=1e-3, atol=1e-3 * float(ours.abs().max()))
+    assert peers
+
+
+def test_what_is_drawn_of_a_picture_is_timed_and_summed(monkeypatch):
+    monkeypatch.setitem(drawing.ROUNDS, True, 1)
+    rows = drawing.measure(
+        expand_runs(parse_args(["draw", "--quick", "true", "--img_size", "40x60"]))[0], torch.device("cpu")
+    )
+    assert [row["draw"] for row in rows] == [
+        "explanation.png, 5 classes", "versus_<class>.png", "image.png and 20 map files", "all of them",
+    ]  # fmt: skip
+    assert rows[3]["CPU s"] == pytest.approx(sum(row["CPU s"] for row in rows[:3])) and rows[0]["CPU s"] > 0
 
 
 def test_head_and_whole_models_are_compared_with_what_they_should_be(as_user, tmp_path):

@@ -3,14 +3,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tools.figures.canvas import PngCanvas
 from tools.figures.explanations import (
     ClassMap,
     OverviewRow,
+    draw_explanation,
     draw_overview,
     jet_overlay,
     save_explanation_figure,
     save_map_files,
 )
+from tools.figures.sheet import Panel
+from tools.figures.texts import prepare_texts
 from tools.files import save_figure
 
 
@@ -71,10 +75,45 @@ def test_two_sides_have_their_colours_on_one_scale_and_the_sum_below(tmp_path):
         patch.setattr("tools.figures.explanations.save_figure", lambda path, figure, note: figures.append(figure))
         save_explanation_figure(tmp_path / "a.png", Image.new("RGB", (30, 30)), [column], title="t", negative=False)
     (figure,) = figures
-    titles = [ax.get_title() for ax in figure.axes]
-    assert "cat (true)\np = 0.900\nfor 9.0" in titles and "against 4.5" in titles
-    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
-    assert "9.0 \u2212 4.5 \u2212 1.0\n= logit 3.5" in texts
-    for_map, against = (ax.images[1] for ax in (figure.axes[1], figure.axes[3]))
-    assert for_map.norm.vmax == against.norm.vmax == 1.0
-    assert for_map.cmap(1.0)[0] > 0.8 > 0.1 > for_map.cmap(1.0)[2] and against.cmap(1.0)[2] > 0.8
+    _, above, below = (artist for artist in figure.artists if type(artist) is Panel)
+    assert above.title.get_text() == "cat (true)\np = 0.900\nfor 9.0" and below.title.get_text() == "against 4.5"
+    assert "9.0 \u2212 4.5 \u2212 1.0\n= logit 3.5" in [text.get_text() for text in figure.texts]
+    assert above.scale.vmax == below.scale.vmax == 1.0
+    assert above.colours(1.0)[0] > 0.8 > 0.1 > above.colours(1.0)[2] and below.colours(1.0)[2] > 0.8
+
+
+LONG = "Black-throated Blue Warbler of the far north, a female in winter"
+NAMES = [["cat"], [LONG, LONG[::-1]], ["猫" * 20, "x" * 60, " "], [f"class {i}" for i in range(10)]]
+
+
+@pytest.mark.parametrize("size", [(28, 28), (260, 260), (400, 90), (90, 400)])
+@pytest.mark.parametrize("names", NAMES, ids=len)
+@pytest.mark.parametrize(("sided", "amount"), [(1, 1e-6), (1, 0.0), (2, 1.0), (2, 123456.0)])
+def test_no_text_of_a_figure_is_cut_or_lies_over_a_panel_or_its_neighbour(names, size, sided, amount):
+    values = np.arange(9, dtype=np.float32).reshape(3, 3) * amount
+    against = values if sided == 2 else None
+    columns = [ClassMap(name, -1.5, 0.5, values, values, i == 0, against, 1.0) for i, name in enumerate(names)]
+    figure = draw_explanation(Image.new("RGB", size), columns, title="picture 1: label a", negative=False)
+    prepare_texts(figure)
+    canvas = PngCanvas(figure)
+    canvas.draw()
+    texts = [text.get_window_extent() for text in figure.texts if text.get_text().strip()]
+    boxes = [artist.get_window_extent() for artist in figure.artists if isinstance(artist, Panel)]
+    width, height = canvas.get_width_height()
+    for box in (*texts, *boxes):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+    for number, box in enumerate(texts):
+        assert not any(touches(box, other) for other in (*boxes, *texts[number + 1 :]))
+
+
+def touches(box, other):
+    return box.x0 < other.x1 and other.x0 < box.x1 and box.y0 < other.y1 and other.y0 < box.y1
+
+
+def test_a_long_name_is_wrapped_and_cut_and_still_marked_as_the_true_one():
+    values = np.ones((2, 2), np.float32)
+    columns = [ClassMap(LONG, 1.0, 0.5, values, values, is_true) for is_true in (True, False)]
+    figure = draw_explanation(Image.new("RGB", (9, 9)), columns, title="t", negative=False)
+    titles = [artist.title.get_text().splitlines() for artist in figure.artists if type(artist) is Panel]
+    assert titles[1] == ["Black-throated Blue", "Warbler of the… (true)", "logit 1", "p = 0.500"]
+    assert titles[2][:2] == ["Black-throated Blue", "Warbler of the far…"]

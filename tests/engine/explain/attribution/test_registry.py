@@ -96,6 +96,26 @@ def test_many_classes_cost_as_much_as_one(name, small, tiny, pictures, counted):
     assert METHODS[name].cost(small, tiny, 5) == pytest.approx(one, abs=1)
 
 
+@pytest.mark.parametrize("t", [1, 4])
+@pytest.mark.parametrize(("name", "layer"), [
+    ("DeepLIFT", None), ("DeepLIFT", "stem"), ("IntegratedGradients", None), ("IntegratedGradients", "stem"),
+])  # fmt: skip
+def test_the_cost_is_that_of_the_passes_through_the_backbone(name, layer, t, small, tiny, pictures):
+    """A picture that goes forward counts one, a gradient that comes back two."""
+    model, passes = SplitModel(small.backbone, image_shape=(3, 32, 32), layer=layer), []
+    explain = build(name, model, tiny)
+
+    def count(module, args, output):
+        passes.append(len(output))
+        if output.requires_grad:
+            output.register_hook(lambda gradient: passes.append(2 * len(gradient)))
+
+    handle = small.backbone.act.register_forward_hook(count)
+    explain(pictures(1, 32), torch.arange(t)[None])
+    handle.remove()
+    assert METHODS[name].cost(model, tiny, t) == sum(passes)
+
+
 def test_the_slow_methods_are_those_of_high_cost():
     model = SplitModel(timm.create_model("resnet18", num_classes=5), image_shape=(3, 64, 64))
     slow = [name for name, method in METHODS.items() if method.cost(model, MethodSettings(), 1) > 200]
