@@ -4,16 +4,13 @@ Not taken from torchcam, whose version 0.5 gives other maps under these names: t
 of cubed gradients, and its ``SmoothGradCAMpp`` weights the features of the last noisy picture.
 """
 
-from contextlib import suppress
-
 import torch
 from torch import Tensor
 
+from engine.explain.attribution.gradients import layer_gradients
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel, forward_from_leaf
 from engine.explain.interface import Explainer
-
-MAX_GRADIENTS = 2**20  # numbers of the gradients that are computed at once, 4 MiB
 
 
 def channel_weights(grad: Tensor, grad_2: Tensor, grad_3: Tensor, features: Tensor) -> Tensor:
@@ -53,28 +50,11 @@ def _weighted(weights: Tensor, features: Tensor) -> Tensor:
     return torch.einsum("tbf,bfhw->tbhw", weights, features).relu()
 
 
-def _gradients(model: SplitModel, images: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Features of the layer (b, f, h, w), and gradients of the logits of the targets in parts (t, b, f, h, w)."""
-    features, logits = forward_from_leaf(model, images)
-    sums = logits.gather(1, targets).sum(0)  # (t)
-    size = max(1, MAX_GRADIENTS // features.numel())
-    return features.detach(), [_gradient(part, features) for part in sums.split(size)]
-
-
-def _gradient(sums: Tensor, features: Tensor) -> Tensor:
-    """Gradient (t, b, f, h, w) of each of t sums."""
-    if len(sums) > 1:
-        directions = torch.eye(len(sums)).to(sums)
-        with suppress(RuntimeError):  # a module whose gradient is not written for several directions at once
-            return torch.autograd.grad(sums, features, directions, retain_graph=True, is_grads_batched=True)[0]
-    return torch.stack([torch.autograd.grad(each, features, retain_graph=True)[0] for each in sums])
-
-
 def build_gradcampp(model: SplitModel) -> Explainer:
     """Build Grad-CAM++, clipped at zero as in the paper."""
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
-        features, gradients = _gradients(model, images, targets)
+        features, gradients = layer_gradients(model, images, targets)
         maps = [_weighted(plain_weights(part, features), features) for part in gradients]  # (t, b, h, w)
         return torch.cat(maps).transpose(0, 1)  # (b, t, h, w)
 
@@ -94,7 +74,7 @@ def build_smoothgradcampp(model: SplitModel, options: MethodSettings, seed: int)
         for _ in range(options.smooth_samples):
             # The same noise for all pictures, so that a map does not depend on the batch.
             noise = torch.randn(images.shape[1:], generator=generator).to(images) * options.smooth_std
-            gradients = _gradients(model, images + noise, targets)[1]
+            gradients = layer_gradients(model, images + noise, targets)[1]
             sums = sums or [[torch.zeros_like(part) for _ in range(3)] for part in gradients]
             for powers, gradient in zip(sums, gradients, strict=True):
                 square = gradient * gradient

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from torch.nn import functional as F
+from torchcam import methods
 
 from engine.explain.attribution.cam import pooled_linear
 from engine.explain.attribution.registry import SplitModel, build_explainer
@@ -41,6 +42,18 @@ def test_layercam_takes_positive_weights_only(pooled, known):
     images, features, weights = known
     maps = build_explainer("LayerCAM", pooled)(images, TARGETS)
     torch.testing.assert_close(maps, torch.einsum("btf,bfhw->bthw", weights.relu() / 16, features))
+
+
+@pytest.mark.parametrize("name", ["GradCAM", "XGradCAM", "LayerCAM"])
+@pytest.mark.parametrize("layer", [None, "stem"])
+def test_the_maps_are_those_of_torchcam(name, layer, small, pictures):
+    model, images = SplitModel(small.backbone, image_shape=(3, 32, 32), layer=layer), pictures(2, 32)
+    maps = build_explainer(name, model)(images, TARGETS)
+    with getattr(methods, name)(model.eval(), model.layer) as extractor:
+        logits = model(images)
+        found = [extractor(column.tolist(), logits, normalized=False, retain_graph=True)[0] for column in TARGETS.T]
+    torch.testing.assert_close(maps, torch.stack(found, 1), rtol=1e-4, atol=1e-6)
+    assert maps.max() > 1e-3
 
 
 def test_modules_after_the_layer_may_work_in_place(small, pictures):

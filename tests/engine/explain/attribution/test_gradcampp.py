@@ -51,7 +51,7 @@ def test_without_noise_the_smooth_form_equals_the_plain_one(small, pictures):
 
 @pytest.mark.parametrize("largest", [1, 1500, 2**20])
 def test_gradients_of_many_classes_at_once_are_those_of_one_at_a_time(small, pictures, monkeypatch, largest):
-    monkeypatch.setattr("engine.explain.attribution.gradcampp.MAX_GRADIENTS", largest)
+    monkeypatch.setattr("engine.explain.attribution.gradients.MAX_GRADIENTS", largest)
     images, targets = pictures(2, 32), torch.tensor([[0, 3, 4, 1], [2, 1, 0, 3]])
     for name in ("GradCAMpp", "SmoothGradCAMpp"):
         explain = build_explainer(name, small, options=MethodSettings(smooth_samples=2))

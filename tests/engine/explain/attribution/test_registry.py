@@ -53,7 +53,7 @@ def test_an_error_leaves_nothing_behind(name, small, tiny, batches, pictures, le
     def broken(feature_map):
         raise ArithmeticError("broken")
 
-    monkeypatch.setattr(small.backbone, "forward_head", broken)
+    monkeypatch.setattr(small.backbone, "forward_features" if name == "CAM" else "forward_head", broken)
     before = left_behind(small)
     with pytest.raises(ArithmeticError):
         explain(pictures(2, 32), TARGETS)
