@@ -12,6 +12,7 @@ from dataset.loaders import Batch
 from engine import TrainingError
 from engine.accuracy import confusion_counts, topk_correct
 from engine.explain.metrics.area import explanation_area
+from sloter.slot_attention import over_slots
 from sloter.slot_model import SlotOutput
 from tools.console import progress
 from tools.distributed import sum_over_processes
@@ -89,7 +90,7 @@ def _sums(
     logits, attn = output.logits.float(), output.attn
     area = attn_mean = logits.new_zeros(())
     if attn is not None:
-        above = attn.sum(2).clamp_min(0)  # below a reference there is nothing to show
+        above = over_slots(attn).clamp_min(0)  # below a reference there is nothing to show
         area = explanation_area(above, labels, negative=negative, explained=explained).sum()
         attn_mean = criterion.attention_area(attn).sum()
     return {

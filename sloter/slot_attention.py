@@ -229,7 +229,7 @@ class SlotAttention(nn.Module):
         """
         if self.training or self.reference == "none":
             return attn
-        reference = upper_reference(attn.sum(2), self.reference, self.reference_quantile)  # (b, 1, n)
+        reference = upper_reference(over_slots(attn), self.reference, self.reference_quantile)  # (b, 1, n)
         return attn - reference[:, :, None] / self.slots_per_class  # (b, c, s, n)
 
     def _update_slots(

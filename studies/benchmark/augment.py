@@ -1,7 +1,6 @@
 """Augmentation of ``--aug true`` by the loading processes and on the device, and its share of a training step."""
 
 import argparse
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from dataset.loaders import images_on
 from dataset.paper_augmentation import draw_change
 from dataset.pictures import Sample
 from studies.benchmark.steps import Variant, model, training
-from studies.benchmark.timing import Action, seconds_each
+from studies.benchmark.timing import Action, clock_of, seconds_each
 from tools.machine import amp_dtype, memory_format
 
 BATCHES = {True: 4, False: 16}  # number of measured batches, with --quick and without
@@ -42,7 +41,7 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
     step = training(run, device, variant, model(run, device, variant, CLASSES, use_slot=True), CLASSES)
     seconds = seconds_each(
         {**ways(run, device), STEP: step}, rounds=ROUNDS[run.quick], title="augment", device=device,
-        clock=time.process_time if device.type == "cpu" else time.perf_counter,
+        clock=clock_of(device),
     )  # fmt: skip
     count = run.batch_size * BATCHES[run.quick]
     each = {name: seconds[name] / count for name in WAYS} | {STEP: seconds[STEP] / run.batch_size}

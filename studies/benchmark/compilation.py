@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from studies.benchmark.steps import ROUNDS, Variant, inference, model, training
-from studies.benchmark.timing import seconds_each, wait_for
+from studies.benchmark.timing import clock_of, seconds_each, wait_for
 from tools.machine import amp_dtype
 
 CLASSES = 10
@@ -30,8 +30,7 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
         actions["compiled"]()
         wait_for(device)
         first = time.perf_counter() - start
-        clock = time.process_time if device.type == "cpu" else time.perf_counter
-        seconds = seconds_each(actions, rounds=ROUNDS[run.quick], title=name, device=device, clock=clock)
+        seconds = seconds_each(actions, rounds=ROUNDS[run.quick], title=name, device=device, clock=clock_of(device))
         rows.append({
             "compile": name, "plain, s": seconds["plain"], "compiled, s": seconds["compiled"],
             "times plain": seconds["plain"] / seconds["compiled"], "first step, s": first,

@@ -17,7 +17,7 @@ from engine.predictions import Predictions, save_predictions
 from engine.trained_model import TrainedModel
 from sloter.loss import ScouterLoss
 from studies.benchmark.opened import opened
-from studies.benchmark.timing import Action, peak_memory, seconds_each, wait_for
+from studies.benchmark.timing import Action, peak_memory, process_seconds, seconds_each, wait_for
 from tools.console import say
 
 PICTURES = {True: 200, False: 5000}  # with --quick and without
@@ -44,9 +44,7 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
             ),
         }
         for name, action in tables.items():
-            start = time.process_time()
-            action()
-            seconds[name] = time.process_time() - start
+            seconds[name] = process_seconds(action)
         grown = (peak_memory(device) - before) / 2**20
     bare = seconds["loop: load, forward, argmax"]
     say(f"evaluate: {len(data)} pictures, {grown:.0f} MB more after the first evaluation", several=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from engine.explain.slots import slot_explainer
 from sloter.backbone import FeatureModel
 from sloter.slot_model import build_model
 from studies.benchmark.peers import peers_of
-from studies.benchmark.timing import Action, seconds_each, wait_for
+from studies.benchmark.timing import Action, clock_of, seconds_each, wait_for
 from tools import ToolError
 
 logger = logging.getLogger(__name__)
@@ -106,11 +105,6 @@ def table_row(name: str, c: int, seconds: dict[str, float], measured: dict[str, 
              for who in ("ours", *LIBRARIES)}  # fmt: skip
     others = [taken for who, taken in seconds.items() if who != "ours"]
     return {"explain": name, "classes": c, **cells, "ours / best": seconds["ours"] / min(others) if others else ""}
-
-
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """Seconds of the cores for a CPU, of the wall clock for another device."""
-    return time.process_time if device.type == "cpu" else time.perf_counter
 
 
 def random_model(run: argparse.Namespace, device: torch.device, c: int, *, use_slot: bool) -> FeatureModel:

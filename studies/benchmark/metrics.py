@@ -2,8 +2,6 @@
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from engine.explain.slots import slot_claim
 from engine.explain.subjects import BATCH, slot_subject
 from studies.benchmark.evaluation import loop
 from studies.benchmark.opened import opened
+from studies.benchmark.timing import process_seconds
 from tools.console import progress
 
 PICTURES = {True: 4, False: 48}  # with --quick and without
@@ -32,7 +31,7 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         trained, data = opened(run, device, Path(folder), PICTURES[run.quick])
         loader = trained.loader(data, batch_size=BATCH)
-        forward = min(seconds(lambda: loop(trained, loader)) for _ in range(3)) / len(data)
+        forward = min(process_seconds(lambda: loop(trained, loader)) for _ in range(3)) / len(data)
         rows = []
         for name in progress(METRIC_NAMES, "metrics"):
             subject = slot_subject(
@@ -42,15 +41,8 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
                 measure_maps, subject, [name], num_classes=data.num_classes, boxes=data.boxes,
                 claim=slot_claim(trained.model, "attention"), statistics=trained.statistics,
             )  # fmt: skip
-            taken = seconds(action) / len(data)
+            taken = process_seconds(action) / len(data)
             count = sum(passes([name], settings))
             rows.append({"metrics": name, "CPU s a picture": taken, "passes": count,
                          "of its passes": taken / count / forward})  # fmt: skip
     return rows
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """CPU seconds of an action."""
-    start = time.process_time()
-    action()
-    return time.process_time() - start

@@ -14,7 +14,7 @@ import torch
 from dataset.sources import Sources
 from engine.report import report_card
 from studies.benchmark.opened import opened
-from studies.benchmark.timing import peak_memory
+from studies.benchmark.timing import peak_memory, process_seconds
 from tools.figures.report.page import Report, save_report
 
 PICTURES = {True: 30, False: 1000}  # with --quick and without
@@ -43,9 +43,7 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
             times.append(time.process_time())
             for name, start, end in zip(seconds, times, times[1:], strict=False):
                 seconds[name] += end - start
-        start = time.process_time()
-        save_report(file, Report(run.dataset, {}, {}, [], [], cards))
-        seconds["page"] = time.process_time() - start
+        seconds["page"] = process_seconds(lambda: save_report(file, Report(run.dataset, {}, {}, [], [], cards)))
         n = len(sources)
         rows = [{"report": f"{name}, CPU ms a picture", "value": taken / n * 1000} for name, taken in seconds.items()]
         rows += [{"report": "page, MB", "value": file.stat().st_size / 1e6},

@@ -14,7 +14,7 @@ from engine.optim import build_optimizer, build_scheduler
 from engine.optim_step import OptimStep
 from sloter.loss import ScouterLoss
 from sloter.slot_model import build_model
-from studies.benchmark.timing import Action, clock_of, matmul_rate, peak_memory, seconds_each
+from studies.benchmark.timing import Action, chosen_clock, matmul_rate, peak_memory, seconds_each
 from tools.console import say
 from tools.machine import amp_dtype, autocast
 
@@ -57,7 +57,7 @@ def measure_infer(run: argparse.Namespace, device: torch.device) -> list[dict[st
 def rows(run: argparse.Namespace, device: torch.device, *, train: bool) -> Iterator[dict[str, Any]]:
     """A row for each variant and number of classes; with ``--quick`` only the last variant has more than the first."""
     chosen = variants(run, device)
-    clock = clock_of(run, device)
+    clock = chosen_clock(run, device)
     rates = {dtype: matmul_rate(device, dtype, clock) for dtype in {variant.amp or torch.float32 for variant in chosen}}
     for variant in chosen:
         for c in run.class_counts if not run.quick or variant is chosen[-1] else run.class_counts[:1]:
@@ -85,7 +85,7 @@ def compare(
         torch.cuda.reset_peak_memory_stats(device)
     title = f"{'train' if train else 'infer'}, {variant.name}, {c} classes"
     return seconds_each(
-        actions, rounds=ROUNDS[run.quick], title=title, device=device, clock=clock_of(run, device)
+        actions, rounds=ROUNDS[run.quick], title=title, device=device, clock=chosen_clock(run, device)
     ), macs
 
 

@@ -14,9 +14,21 @@ CPU = torch.device("cpu")
 Action = Callable[[], object]
 
 
-def clock_of(run: argparse.Namespace, device: torch.device) -> Callable[[], float]:
-    """The clock of ``--cpu_time``."""
-    return time.process_time if run.cpu_time and device.type == "cpu" else time.perf_counter
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Seconds of this process on the cores for a CPU, of the wall clock for another device."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
+
+
+def chosen_clock(run: argparse.Namespace, device: torch.device) -> Callable[[], float]:
+    """The clock of ``--cpu_time``: without it, the wall clock."""
+    return clock_of(device) if run.cpu_time else time.perf_counter
+
+
+def process_seconds(action: Action) -> float:
+    """Seconds of this process on the cores that an action takes, once."""
+    start = time.process_time()
+    action()
+    return time.process_time() - start
 
 
 def wait_for(device: torch.device) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from engine.explain.attribution.gradients import layer_gradients
+from engine.explain.attribution.gradients import layer_gradients, weighted_sum
 from engine.explain.attribution.split_model import SplitModel, frozen
 from engine.explain.interface import Explainer
 from tools import ToolError
@@ -17,19 +17,15 @@ from tools import ToolError
 EPSILON = 1e-8  # added to the sum of a channel
 
 
-def _weighted(weights: Tensor, features: Tensor) -> Tensor:
-    return torch.einsum("tbf,bfhw->tbhw", weights, features)
-
-
 def gradcam(gradients: Tensor, features: Tensor) -> Tensor:
     """Grad-CAM (t, b, h, w): features (b, f, h, w), weighted by their mean gradient (t, b, f, h, w)."""
-    return _weighted(gradients.mean((3, 4)), features)
+    return weighted_sum(gradients.mean((3, 4)), features)
 
 
 def xgradcam(gradients: Tensor, features: Tensor) -> Tensor:
     """XGrad-CAM: the same, the mean weighted by the features."""
     products = torch.einsum("tbfhw,bfhw->tbf", gradients, features)
-    return _weighted(products / (features.sum((2, 3)) + EPSILON), features)
+    return weighted_sum(products / (features.sum((2, 3)) + EPSILON), features)
 
 
 def layercam(gradients: Tensor, features: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ of cubed gradients, and its ``SmoothGradCAMpp`` weights the features of the last
 import torch
 from torch import Tensor
 
-from engine.explain.attribution.gradients import layer_gradients
+from engine.explain.attribution.gradients import layer_gradients, weighted_sum
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel, forward_from_leaf
 from engine.explain.interface import Explainer
@@ -46,17 +46,13 @@ def plain_weights(grad: Tensor, features: Tensor) -> Tensor:
     return torch.where(denominator != 0, positive / denominator, 0).sum((3, 4))
 
 
-def _weighted(weights: Tensor, features: Tensor) -> Tensor:
-    return torch.einsum("tbf,bfhw->tbhw", weights, features).relu()
-
-
 def build_gradcampp(model: SplitModel) -> Explainer:
     """Build Grad-CAM++, clipped at zero as in the paper."""
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         features, gradients = layer_gradients(model, images, targets)
-        maps = [_weighted(plain_weights(part, features), features) for part in gradients]  # (t, b, h, w)
-        return torch.cat(maps).transpose(0, 1)  # (b, t, h, w)
+        maps = [weighted_sum(plain_weights(part, features), features) for part in gradients]  # (t, b, h, w)
+        return torch.cat(maps).relu().transpose(0, 1)  # (b, t, h, w)
 
     return explain
 
@@ -80,7 +76,7 @@ def build_smoothgradcampp(model: SplitModel, options: MethodSettings, seed: int)
                 square = gradient * gradient
                 for power, value in zip(powers, (gradient, square, square * gradient), strict=True):
                     power.add_(value, alpha=1 / options.smooth_samples)
-        maps = [_weighted(channel_weights(g, g2, g3, features), features) for g, g2, g3 in sums]  # (t, b, h, w)
-        return torch.cat(maps).transpose(0, 1)  # (b, t, h, w)
+        maps = [weighted_sum(channel_weights(g, g2, g3, features), features) for g, g2, g3 in sums]  # (t, b, h, w)
+        return torch.cat(maps).relu().transpose(0, 1)  # (b, t, h, w)
 
     return explain

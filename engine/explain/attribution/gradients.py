@@ -18,6 +18,11 @@ def layer_gradients(model: SplitModel, images: Tensor, targets: Tensor) -> tuple
     return features.detach(), [_gradient(part, features) for part in sums.split(size)]
 
 
+def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
+    """Sum (t, b, h, w) of the features (b, f, h, w), each channel weighted by (t, b, f)."""
+    return torch.einsum("tbf,bfhw->tbhw", weights, features)
+
+
 def _gradient(sums: Tensor, features: Tensor) -> Tensor:
     """Gradient (t, b, f, h, w) of each of t sums."""
     if len(sums) > 1:
