@@ -102,7 +102,7 @@ def main() -> None:
         note = provenance_text(trained.provenance(data))
         draw_slot_maps(
             trained, sources, root, classes=chosen_classes(run, trained, "classes"),
-            versus=chosen_classes(run, trained, "versus") or (), note=note,
+            versus=chosen_classes(run, trained, "versus") or (), note=note, vis_format=run.vis_format,
         )  # fmt: skip
     if run.report and distributed.is_main():
         report(run, trained, data, accuracy)
@@ -129,7 +129,7 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         check_report(Path(run.report), inputs=[trained.path, run.lsc, *(run.image or ())])
     if draws and run.vis_dir:
         check_folder(Path(run.vis_dir), "--vis_dir", inputs=[*(run.image or ()), run.dataset_dir])
-        check_outputs(Path(run.vis_dir, "overview.png"))
+        check_outputs(Path(run.vis_dir, f"overview.{run.vis_format}"))
 
 
 def chosen_classes(run: argparse.Namespace, trained: TrainedModel, flag: str) -> list[int] | None:

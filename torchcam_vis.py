@@ -165,7 +165,7 @@ def draw_all(run: argparse.Namespace, explained: Explained, sources: Sources) ->
     for source in sources:
         draw_picture(run, explained, own, source, writable_folder(root / source.title), note=", ".join(parts))
     say(f"maps of {len(explained.explainers)} methods for {len(classes)} classes of {len(sources)} picture(s): "
-        f"{root / sources.titles[0] / 'methods.png'}")  # fmt: skip
+        f"{root / sources.titles[0] / f'methods.{run.vis_format}'}")  # fmt: skip
 
 
 def draw_picture(
@@ -178,24 +178,25 @@ def draw_picture(
     shown, image = to_pil_image(pixels), trained.normalised(pixels)[None]  # (1, ch, H, W)
     targets = torch.tensor([classes], device=trained.device)  # (1, t)
     rows = {name: slot_maps(model, model.explainer(run.map), source, targets) for name, model in own.items()}
-    rows |= draw_methods(explained, image, targets, shown, folder, floor=run.grad_min_level)
+    rows |= draw_methods(explained, image, targets, shown, folder, floor=run.grad_min_level, vis_format=run.vis_format)
     title = caption(source.title, names, explained.split(image).detach().softmax(1)[0].cpu(), source.label)
     colours = {name: NEGATIVE if model.is_negative else POSITIVE for name, model in own.items()}
     save_method_figure(
-        folder / "methods.png", shown, rows, [names[c] for c in classes], title=title, colours=colours,
+        folder / f"methods.{run.vis_format}", shown, rows, [names[c] for c in classes], title=title, colours=colours,
         floor=run.grad_min_level, note=note,
     )  # fmt: skip
     say(title)
     for name, model in own.items() if explained.versus else ():
         draw_contrasts(
             model, model.explain(source.picture), source, folder, shown, versus=explained.versus, note=note,
-            prefix="positive_" if name == POSITIVE_MODEL else "negative_",
+            vis_format=run.vis_format, prefix="positive_" if name == POSITIVE_MODEL else "negative_",
         )  # fmt: skip
 
 
 def draw_methods(
-    explained: Explained, image: Tensor, targets: Tensor, shown: Any, folder: Path, *, floor: float
-) -> dict[str, np.ndarray]:
+    explained: Explained, image: Tensor, targets: Tensor, shown: Any, folder: Path, *, floor: float,
+    vis_format: str,
+) -> dict[str, np.ndarray]:  # fmt: skip
     """The maps (t, h, w) of each method for one picture, saved one by one; a slow method is announced."""
     forward, rows = seconds_of_forward(explained.split, image), {}
     for name, explainer in progress(explained.explainers.items(), "methods"):
@@ -206,7 +207,7 @@ def draw_methods(
         maps = explainer(image, targets)[0].cpu().numpy()  # (t, h, w)
         gap = "" if explainer.gap is None else f", completeness gap {explainer.gap:.2g}"
         say(f"{name}: {time.monotonic() - start:.1f} s{gap}")
-        save_method_files(folder, shown, name, maps, explained.classes, floor=floor)
+        save_method_files(folder, shown, name, maps, explained.classes, floor=floor, vis_format=vis_format)
         rows[name] = maps
     return rows
 

@@ -35,7 +35,7 @@ def titled_pictures(files: Sequence[str], *, flag: str = "--image") -> dict[str,
     if not paths:
         raise DataError(f"{flag} {files[0]}: there are no pictures in this folder; give another")
     titles: dict[str, Path] = {}
-    taken = {"overview.png", "images"}  # the program's own names beside the folders of the pictures
+    taken = {"overview.png", "overview.jpg", "images"}  # the program's own names beside the folders of the pictures
     for path in paths:
         title = _title(path)
         numbered = (f"{title}_{number}" for number in itertools.count(2))

@@ -109,6 +109,29 @@ def test_vis_writes_the_published_files_and_a_figure(scripts, trained):
     assert not np.array_equal(*(np.asarray(Image.open(folders / n / "image.png")) for n in "01"))
 
 
+def test_the_format_of_pictures_in_colour_can_be_chosen(scripts, trained, tmp_path):
+    flags = f"--checkpoint {trained}/{NAME} --vis_id 0,7 --versus 0,1 --num_workers 0 --vis_dir {tmp_path}/v"
+    for ending, options in (("png", ""), ("jpg", " --vis_format jpg")):
+        code, out, err = scripts("test", flags + options)
+        assert code == 0 and f"explanation.{ending} and so on, 2 in {tmp_path}/v/overview.{ending}" in out, err
+    assert sorted(p.name for p in (tmp_path / "v").iterdir()) == ["0", "7", "overview.jpg", "overview.png"]
+    written = [p.name for p in (tmp_path / "v" / "0").iterdir()]
+    (versus,) = (name[:8] for name in written if name.startswith("versus") and name.endswith(".jpg"))
+    both = ("explanation", "image", "slot_mask_0", "slot_mask_1", versus)  # not versus the predicted class
+    assert sorted(written) == sorted(["slot_0.png", "slot_1.png", *(f"{n}.{e}" for n in both for e in ("png", "jpg"))])
+    for name in both:
+        png, jpeg = (Image.open(tmp_path / "v" / "0" / f"{name}.{ending}") for ending in ("png", "jpg"))
+        assert jpeg.format == "JPEG"
+        difference = np.asarray(jpeg.convert("RGB"), float) - np.asarray(png.convert("RGB"), float)
+        assert np.abs(difference).mean() < 4, name
+
+
+def test_what_stops_the_map_files_stops_the_program(fails, trained, tmp_path):
+    (tmp_path / "0" / "slot_1.png").mkdir(parents=True)  # the files of maps are written in another thread
+    line = fails("test", f"--checkpoint {trained}/{NAME} --vis_id 0 --num_workers 0 --vis_dir {tmp_path}")
+    assert f"{tmp_path}/0/slot_1.png is a folder" in line
+
+
 def test_nothing_is_written_into_the_packages(scripts, trained, tmp_path):
     from pathlib import Path
 

@@ -38,10 +38,10 @@ def test_every_method_and_class_is_drawn_and_compared(scripts, folder, tmp_path)
 
 def test_methods_and_classes_can_be_chosen(scripts, folder, tmp_path):
     flags = f"--checkpoint {folder}/{NAME} {FAST} --methods RISE,CAM --classes 1 --vis_dir {tmp_path} --vis_id 0-1"
-    assert scripts("torchcam_vis", flags)[0] == 0
+    assert scripts("torchcam_vis", f"{flags} --vis_format jpg")[0] == 0
     for number in ("0", "1"):
         files = {path.name for path in (tmp_path / number).iterdir()}
-        assert files == {"methods.png", "CAM_1.png", "CAM_1_mask.png", "RISE_1.png", "RISE_1_mask.png"}
+        assert files == {"methods.jpg", "CAM_1.jpg", "CAM_1_mask.png", "RISE_1.jpg", "RISE_1_mask.png"}
 
 
 def test_grad_min_level_makes_the_map_smaller(scripts, folder, tmp_path):

@@ -10,31 +10,20 @@ import logging
 import os
 import secrets
 import shutil
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from PIL import Image
-
-from tools import VERSION, ToolError
+from tools import ToolError
 from tools.ending import TEMPORARY_FILES
-from tools.figures.canvas import PngCanvas, save_png
-from tools.figures.texts import prepare_texts
 from tools.stop_signals import hold_stop_signals
 from tools.text import size_text
 
 logger = logging.getLogger(__name__)
 
-DPI = 120  # of a figure
-PROGRAM = "SCOUTER"  # the start of the "Software" of every PNG that is written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_TO_LEFTOVER = 3600.0  # after its last write, a temporary file has no writer any more
-
-CHARACTERS_PER_INCH = 20  # of a note below a figure
 
 
 @contextmanager
@@ -294,44 +283,3 @@ def save_long_csv(
 def _header(path: Path) -> list[str]:
     with path.open(encoding="utf-8", newline="") as file:
         return next(csv.reader([file.readline(100_000)]), [])
-
-
-def is_own_picture(path: Path) -> bool:
-    """Whether a PNG file is of this program."""
-    with path.open("rb") as file:
-        return f"tEXtSoftware\0{PROGRAM} ".encode() in file.read(4096)
-
-
-def save_picture(path: Path, picture: Image.Image) -> None:
-    """Write a picture as PNG, with a mark of this program; another one of this name is kept."""
-    keep_foreign(path, is_own_picture)
-    with atomic_file(path, durable=False) as file:
-        save_png(file, picture, {"Software": f"{PROGRAM} {VERSION}"})
-
-
-def save_figure(path: Path, figure: Figure, *, note: str = "") -> None:
-    """Write a figure as PNG at :data:`DPI` pixels per inch, its texts as :mod:`tools.figures.texts` draws them.
-
-    A picture of this name that is not of this program is kept.
-
-    Args:
-        path: the file.
-        figure: what is drawn.
-        note: line below it that says which data it shows; it is the file's ``Description``, too.
-    """
-    if note:
-        width, height = figure.get_size_inches()
-        note = textwrap.fill(note, max(int(width * CHARACTERS_PER_INCH), 20))
-        strip = 0.1 * (note.count("\n") + 1) + 0.1  # whole pixels, so that what is above stays as it is
-        figure.set_size_inches(width, height + strip)
-        share = strip / (height + strip)
-        engine = figure.get_layout_engine()
-        if isinstance(engine, ConstrainedLayoutEngine):
-            engine.set(rect=(0, share, 1, 1 - share))
-        figure.text(0.5, share / 2, note, ha="center", va="center", fontsize=6, color="0.4", parse_math=False)
-    prepare_texts(figure)
-    keep_foreign(path, is_own_picture)
-    metadata = {"Software": f"{PROGRAM} {VERSION}", **({"Description": note} if note else {})}
-    PngCanvas(figure)
-    with atomic_file(path, durable=False) as file:
-        figure.savefig(file, dpi=DPI, format="png", metadata=metadata)

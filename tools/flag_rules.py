@@ -15,11 +15,12 @@ OF_EXPLANATIONS = (
     "classes",
     "versus",
     "vis_dir",
+    "vis_format",
     "explain_metrics",
     "metric_images",
     "report",
 )
-OF_DRAWINGS = ("classes", "versus", "vis_dir")
+OF_DRAWINGS = ("classes", "versus", "vis_dir", "vis_format")
 OF_TEST = ("predictions", "report")  # flags of test.py that the other scripts ignore
 
 
@@ -111,7 +112,7 @@ def ignored(script: str, values: Mapping[str, Any], given: Collection[str]) -> l
         notes.append("--vis_id is ignored: --image replaces the pictures of the split")
     if not draws(script, values, given):
         notes += [f"--{name} is ignored: nothing is drawn without --vis true, --vis_id or --image"
-                  for name in OF_DRAWINGS if values[name]]  # fmt: skip
+                  for name in OF_DRAWINGS if name in given]  # fmt: skip
     if values["metric_images"] and not values["explain_metrics"]:
         notes.append("--metric_images is ignored: nothing is measured without --explain_metrics true")
     return notes

@@ -31,7 +31,7 @@ METRICS = ("val_top1", "val_top5", "val_loss", "val_attn_mean", "val_area")
 FLAGS_FREE_TO_CHANGE = frozenset({
     "channels_last", "compile", "device", "dist_url", "grad_checkpointing", "iterated_evaluation_num", "local_rank",
     "num_workers", "output_dir", "pre_dir", "repeat", "resume", "swept", "tensorboard", "tf32", "threads",
-    "vis", "vis_dir", "vis_id", "world_size",
+    "vis", "vis_dir", "vis_format", "vis_id", "world_size",
 })  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from engine.demo import view
 from engine.demo.examples import Example
 from engine.explain.result import LIKELY_CLASSES, PictureExplanation
 from engine.trained_model import TrainedModel
-from tools.files import save_figure
+from tools.figures.saving import save_figure
 from tools.provenance import provenance_text
 from tools.text import visible
 

@@ -1,6 +1,7 @@
 """Drawing of explanations: the published map files, a figure of each picture, and the rows of an overview."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from engine.trained_model import TrainedModel
 from tools.console import progress, say
 from tools.figures.contrast import contrast_text, save_contrast_figure
 from tools.figures.explanations import OverviewRow, class_maps, draw_overview, save_explanation_figure, save_map_files
-from tools.files import save_figure, writable_folder
+from tools.figures.saving import save_figure
+from tools.files import writable_folder
 
 MAX_OVERVIEW_ROWS = 20
 MAX_CLASSES_IN_OVERVIEW = 10  # with more classes, only the most likely ones have a column
@@ -40,6 +42,7 @@ def draw_slot_maps(
     classes: list[int] | None,
     versus: Sequence[int] = (),
     note: str = "",
+    vis_format: str = "png",
 ) -> None:
     """Draw the explanations of pictures, each in a folder of its own, and an overview of the first ones.
 
@@ -50,33 +53,42 @@ def draw_slot_maps(
         classes: to show; None for the likely ones.
         versus: classes that the predicted one is contrasted with; see :func:`draw_contrasts`.
         note: data and checkpoint, for a line below each figure.
+        vis_format: ending of the figures and the other pictures in colour, ``png`` or ``jpg``.
     """
-    rows = []
-    for source in progress(sources, "explain"):
-        rows.append(_draw_picture(trained, source, writable_folder(root / source.title), classes, versus, note))
-    line = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / 'explanation.png'}"
+    rows, overview = [], root / f"overview.{vis_format}"
+    with ThreadPoolExecutor(1) as thread:
+        for source in progress(sources, "explain"):
+            folder = writable_folder(root / source.title)
+            rows.append(_draw_picture(trained, source, folder, classes, versus, note, vis_format, thread))
+    line = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / f'explanation.{vis_format}'}"
     if len(rows) > 1:
         shown = rows[:MAX_OVERVIEW_ROWS]
-        save_figure(root / "overview.png", draw_overview(shown, negative=trained.is_negative), note=note)
-        line += f" and so on, {len(shown)} in {root / 'overview.png'}"
+        save_figure(overview, draw_overview(shown, negative=trained.is_negative), note=note)
+        line += f" and so on, {len(shown)} in {overview}"
     say(line)
 
 
 def _draw_picture(
-    trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None, versus: Sequence[int], note: str
+    trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None, versus: Sequence[int], note: str,
+    vis_format: str, thread: ThreadPoolExecutor,
 ) -> OverviewRow:  # fmt: skip
     names, negative, pixels = trained.class_names, trained.is_negative, trained.pixels(source.picture)
     explanation = explain_picture(trained.model, trained.normalised(pixels))
     picture = to_pil_image(pixels)
-    save_map_files(folder, picture, explanation.attention.clamp_min(0).numpy(), classes or range(len(names)))
+    attention = explanation.attention.clamp_min(0).numpy()
+    # Pillow lets another thread run while it encodes, so that map files take no time beside a figure on a free core.
+    saved = thread.submit(
+        save_map_files, folder, picture, attention, classes or range(len(names)), vis_format=vis_format
+    )
     columns = partial(class_maps, explanation, names, label=source.label)
     shown = classes or interesting_classes(explanation, count=LIKELY_CLASSES, negative=negative, label=source.label)
     title = caption(source.title, names, explanation.probabilities, source.label)
     save_explanation_figure(
-        folder / "explanation.png", picture, columns(shown), title=title, negative=negative, note=note
+        folder / f"explanation.{vis_format}", picture, columns(shown), title=title, negative=negative, note=note
     )
     say(title)
-    draw_contrasts(trained, explanation, source, folder, picture, versus=versus, note=note)
+    draw_contrasts(trained, explanation, source, folder, picture, versus=versus, note=note, vis_format=vis_format)
+    saved.result()  # which raises what writing them raised
     predicted = names[int(explanation.probabilities.argmax())]
     every = list(range(len(names))) if len(names) <= MAX_CLASSES_IN_OVERVIEW else shown
     return OverviewRow(picture, (source.title, f"predicted {predicted}"), columns(classes or every))
@@ -84,9 +96,9 @@ def _draw_picture(
 
 def draw_contrasts(
     trained: TrainedModel, explanation: Explanation, source: Source, folder: Path, picture: Image.Image, *,
-    versus: Sequence[int], note: str, prefix: str = "",
+    versus: Sequence[int], note: str, vis_format: str, prefix: str = "",
 ) -> None:  # fmt: skip
-    """Draw the evidence for the predicted class rather than another, ``versus_<other>.png``, and print their ratio.
+    """Draw the evidence for the predicted class rather than another, ``versus_<other>``, and print their ratio.
 
     Args:
         trained: a slot model.
@@ -95,7 +107,7 @@ def draw_contrasts(
         folder: an existing folder.
         picture: the model's input before normalisation.
         versus: the other classes; none for the true class, if the prediction is wrong.
-        note: data and checkpoint, for a line below each figure.
+        note, vis_format: see :func:`draw_slot_maps`.
         prefix: of the names of the files, to tell two models apart.
     """
     names, predicted = trained.class_names, int(explanation.probabilities.argmax())
@@ -106,8 +118,8 @@ def draw_contrasts(
         contrast = explanation.contrast(predicted, other).numpy()
         text = contrast_text(names[predicted], names[other], float(contrast.sum()))
         save_contrast_figure(
-            folder / f"{prefix}versus_{other}.png", picture, contrast, name=names[predicted], other=names[other],
-            title=caption(source.title, names, explanation.probabilities, source.label), note=note,
+            folder / f"{prefix}versus_{other}.{vis_format}", picture, contrast, name=names[predicted],
+            other=names[other], title=caption(source.title, names, explanation.probabilities, source.label), note=note,
         )  # fmt: skip
         say(f"picture {source.title}: {text}")
 

@@ -8,6 +8,8 @@ from engine.explain.settings import DEFAULT_METRICS, METRIC_NAMES, MetricSetting
 from sloter.config import options_of
 from tools.flags import comma_list, file_or_true, numbers, of_field, one_of, real, switch, whole
 
+VIS_FORMATS = ("png", "jpg")
+
 
 # fmt: off
 def explanation_flags(add: Callable[..., Any]) -> None:
@@ -31,6 +33,8 @@ def explanation_flags(add: Callable[..., Any]) -> None:
              "given, test.py shows why not the true class where the prediction is wrong")
     add("--vis_dir", metavar="DIR",
         help="folder for the drawn explanations; vis/<run> next to the checkpoint if not given")
+    add("--vis_format", choices=VIS_FORMATS, default="png",
+        help="format of the drawn explanations in colour; grey maps, which hold values, are PNG. JPEG is smaller")
     add("--grad", **switch(False),
         help="accepted without effect: the published code needed it to keep the classifier for attribution methods")
     add("--map", choices=("attention", "evidence"), default="attention",

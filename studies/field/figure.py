@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from studies.field.plan import OWN
 from studies.field.table import shown_metric
-from tools.files import save_figure
+from tools.figures.saving import save_figure
 
 PANELS = {
     "top1": "top-1\nhigher is better",

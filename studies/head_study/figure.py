@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tools.files import save_figure
+from tools.figures.saving import save_figure
 
 
 def save_study(path: Path, runs: list[dict[str, Any]], *, note: str = "") -> None:

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from dataset import DataError
 from dataset.pictures import open_picture
 from dataset.similarity import read_lsc
 from tools import ToolError, checkpoint, files
+from tools.figures.saving import save_picture
 from tools.flags import Parser
 
 
@@ -164,7 +164,7 @@ def test_a_full_disk_says_how_much_is_needed_and_how_much_is_free(tmp_path, disk
     with pytest.raises(ToolError, match=r"it takes 4\.\d MiB, 3\.0 KiB are free"):  # torch raises no error of its own
         checkpoint.save(tmp_path / "a", {"weights": torch.zeros(2**20)})
     with pytest.raises(ToolError, match=r"it takes [\d.]+ KiB, 3\.0 KiB are free"):
-        files.save_picture(tmp_path / "a", Image.effect_noise((99, 99), 50))
+        save_picture(tmp_path / "a.png", Image.effect_noise((99, 99), 50))
     assert not list(tmp_path.iterdir())
     files.write_atomically(tmp_path / "a", bytes(3072))
 
@@ -203,19 +203,6 @@ def test_only_a_file_is_replaced(tmp_path):
         with pytest.raises(ToolError, match=kind):
             files.write_atomically(tmp_path / name, b"")
     assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 3
-
-
-def test_a_foreign_picture_is_kept_and_an_own_one_is_replaced(tmp_path, caplog):
-    path, foreign = tmp_path / "overview.png", Image.new("L", (3, 3))
-    for kept in (["overview.kept.png"], ["overview.kept.png", "overview.kept2.png"]):
-        foreign.save(path)
-        before = path.read_bytes()
-        files.save_picture(path, Image.new("L", (5, 5)))
-        files.save_figure(path, Figure(figsize=(1, 1)), note="x" * 5000)
-        files.save_figure(path, Figure(figsize=(1, 1)))
-        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, "overview.png"])
-        assert (tmp_path / kept[-1]).read_bytes() == before and files.is_own_picture(path)
-    assert "they are renamed to *.kept.png" in caplog.text
 
 
 def test_a_foreign_table_is_kept_and_an_own_one_is_replaced(tmp_path):

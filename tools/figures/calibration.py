@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tools.files import save_figure
+from tools.figures.saving import save_figure
 
 
 def save_reliability(

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tools.figures.explanations import GAP, NEGATIVE, POSITIVE, shortened
+from tools.figures.saving import save_figure
 from tools.figures.sheet import ABOVE, LINE, Box, Sheet, scale_room
-from tools.files import save_figure
 from tools.text import visible
 
 # One scale: opaque blue, transparent at zero, opaque red. The two differ for the colour-blind, too; contours, solid for
@@ -43,7 +43,8 @@ def contrast_text(name: str, other: str, nats: float) -> str:
 def save_contrast_figure(
     path: Path, picture: Image.Image, contrast: np.ndarray, *, name: str, other: str, title: str, note: str = ""
 ) -> None:
-    """Write the figure of :func:`draw_contrast`; ``path`` and ``note`` as in :func:`tools.files.save_figure`."""
+    """Write the figure of :func:`draw_contrast`, with arguments of
+    :func:`tools.figures.saving.save_figure`."""
     save_figure(path, draw_contrast(picture, contrast, name=name, other=other, title=title), note=note)
 
 

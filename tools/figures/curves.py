@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tools.figures.explanations import shortened
-from tools.files import save_figure
+from tools.figures.saving import save_figure
 
 MAX_CLASSES_WITH_NAMES, MAX_CLASSES_WITH_COUNTS = 50, 25  # in a confusion matrix
 

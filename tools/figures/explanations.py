@@ -14,9 +14,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tools.figures.saving import save_figure, save_picture
 from tools.figures.sheet import ABOVE, LINE, Box, Sheet, height_of, scale_room
 from tools.figures.texts import drawable
-from tools.files import save_figure, save_picture
 from tools.text import visible
 
 MAX_TITLE_LENGTH = 18  # characters above a small picture
@@ -40,7 +40,9 @@ def _jet() -> np.ndarray:
     return (matplotlib.colormaps["jet"](levels)[:, :3] * 255).round().astype(np.uint8)
 
 
-def save_map_files(folder: Path, picture: Image.Image, maps: np.ndarray, classes: Sequence[int]) -> None:
+def save_map_files(
+    folder: Path, picture: Image.Image, maps: np.ndarray, classes: Sequence[int], *, vis_format: str = "png"
+) -> None:
     """Write the files of the published code: ``image.png``, ``slot_<class>.png``, ``slot_mask_<class>.png``.
 
     Args:
@@ -48,15 +50,16 @@ def save_map_files(folder: Path, picture: Image.Image, maps: np.ndarray, classes
         picture: the model's input before normalisation.
         maps: (c, h, w), the attention of all classes, which are scaled together.
         classes: classes to write.
+        vis_format: ending of the files in colour; grey maps are PNG, since they hold the values.
     """
     low, high = float(maps.min()), float(maps.max())
     scaled = (maps - low) / max(high - low, np.finfo(maps.dtype).tiny)  # (c, h, w)
     colour = picture.convert("RGB")
-    save_picture(folder / "image.png", colour)
+    save_picture(folder / f"image.{vis_format}", colour)
     for label in classes:
         grey = Image.fromarray((scaled[label] * 255).round().astype(np.uint8))
         save_picture(folder / f"slot_{label}.png", grey)
-        save_picture(folder / f"slot_mask_{label}.png", jet_overlay(colour, grey))
+        save_picture(folder / f"slot_mask_{label}.{vis_format}", jet_overlay(colour, grey))
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class ClassMap:
 def save_explanation_figure(
     path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool, note: str = ""
 ) -> None:  # fmt: skip
-    """Write the figure of :func:`draw_explanation`; ``path`` and ``note`` as in :func:`tools.files.save_figure`."""
+    """Write the figure of :func:`draw_explanation`, with arguments of
+    :func:`tools.figures.saving.save_figure`."""
     save_figure(path, draw_explanation(picture, columns, title=title, negative=negative), note=note)
 
 

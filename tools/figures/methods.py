@@ -8,8 +8,8 @@ from matplotlib.colors import Colormap, Normalize
 from PIL import Image
 
 from tools.figures.explanations import GAP, POSITIVE, jet_overlay, shortened
+from tools.figures.saving import save_figure, save_picture
 from tools.figures.sheet import ABOVE, LINE, Box, Sheet
-from tools.files import save_figure, save_picture
 
 
 def scaled_map(values: np.ndarray, floor: float = 0.0) -> np.ndarray:
@@ -31,8 +31,9 @@ def _min_max(values: np.ndarray) -> np.ndarray:
 
 
 def save_method_files(
-    folder: Path, picture: Image.Image, method: str, maps: np.ndarray, classes: Sequence[int], *, floor: float
-) -> None:
+    folder: Path, picture: Image.Image, method: str, maps: np.ndarray, classes: Sequence[int], *, floor: float,
+    vis_format: str = "png",
+) -> None:  # fmt: skip
     """Write ``<method>_<class>_mask.png``, the grey map, and ``<method>_<class>.png``, jet over the picture.
 
     Args:
@@ -42,12 +43,13 @@ def save_method_files(
         maps: (t, h, w), a map for each class.
         classes: the t classes.
         floor: see :func:`scaled_map`.
+        vis_format: ending of the files in colour.
     """
     colour = picture.convert("RGB")
     for label, values in zip(classes, maps, strict=True):
         grey = Image.fromarray((scaled_map(values, floor) * 255).round().astype(np.uint8))
         save_picture(folder / f"{method}_{label}_mask.png", grey)
-        save_picture(folder / f"{method}_{label}.png", jet_overlay(colour, grey))
+        save_picture(folder / f"{method}_{label}.{vis_format}", jet_overlay(colour, grey))
 
 
 def save_method_figure(
@@ -60,14 +62,14 @@ def save_method_figure(
     ``colours``) share one scale per row, since they can be compared between classes.
 
     Args:
-        path: the PNG to write.
+        path: the file, .png or .jpg.
         picture: the model's input before normalisation.
         rows: maps (t, h, w) by method.
         names: names of the t classes.
         title: the picture's true and predicted class.
         colours: colour maps of the rows that share a scale, by method.
         floor: see :func:`scaled_map`.
-        note: see :func:`tools.files.save_figure`.
+        note: see :func:`tools.figures.saving.save_figure`.
     """
     width, height = 1 + len(names), len(rows)
     sheet = Sheet(1.3 * width + 0.3, 1.3 * height + 0.7)

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from tools.files import save_figure
+from tools.figures.saving import save_figure
 from tools.provenance import data_text, provenance_text
 
 COLOURS = matplotlib.colormaps["tab20"]

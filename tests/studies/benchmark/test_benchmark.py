@@ -106,10 +106,12 @@ def test_what_is_drawn_of_a_picture_is_timed_and_summed(monkeypatch):
     rows = drawing.measure(
         expand_runs(parse_args(["draw", "--quick", "true", "--img_size", "40x60"]))[0], torch.device("cpu")
     )
-    assert [row["draw"] for row in rows] == [
-        "explanation.png, 5 classes", "versus_<class>.png", "image.png and 20 map files", "all of them",
-    ]  # fmt: skip
-    assert rows[3]["CPU s"] == pytest.approx(sum(row["CPU s"] for row in rows[:3])) and rows[0]["CPU s"] > 0
+    names = ["explanation, 5 classes", "versus_<class>", "image and 20 map files", "all of them"]
+    for ending, found in (("png", rows[:5]), ("jpg", rows[5:])):
+        assert [row["draw"] for row in found] == [*names, "explanation and map files"]
+        assert {row["format"] for row in found} == {ending}
+        assert found[3]["CPU s"] == pytest.approx(sum(row["CPU s"] for row in found[:3])) and found[0]["CPU s"] > 0
+        assert found[4]["wall s"] > 0
 
 
 def test_head_and_whole_models_are_compared_with_what_they_should_be(as_user, tmp_path):

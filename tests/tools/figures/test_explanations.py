@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.figures.canvas import PngCanvas
+from tools.figures.canvas import OnePassCanvas
 from tools.figures.explanations import (
     ClassMap,
     OverviewRow,
@@ -13,9 +13,9 @@ from tools.figures.explanations import (
     save_explanation_figure,
     save_map_files,
 )
+from tools.figures.saving import save_figure
 from tools.figures.sheet import Panel
 from tools.figures.texts import prepare_texts
-from tools.files import save_figure
 
 
 def test_map_files_are_scaled_over_all_classes_together(tmp_path):
@@ -95,7 +95,7 @@ def test_no_text_of_a_figure_is_cut_or_lies_over_a_panel_or_its_neighbour(names,
     columns = [ClassMap(name, -1.5, 0.5, values, values, i == 0, against, 1.0) for i, name in enumerate(names)]
     figure = draw_explanation(Image.new("RGB", size), columns, title="picture 1: label a", negative=False)
     prepare_texts(figure)
-    canvas = PngCanvas(figure)
+    canvas = OnePassCanvas(figure)
     canvas.draw()
     texts = [text.get_window_extent() for text in figure.texts if text.get_text().strip()]
     boxes = [artist.get_window_extent() for artist in figure.artists if isinstance(artist, Panel)]
