@@ -10,6 +10,7 @@ from torchmetrics.functional import classification as tm
 
 BINS = 15  # of the confidence, for the calibration error
 RESAMPLES = 1000  # of the pictures, for the intervals
+ROWS = 1000  # pictures whose numbers are in double precision at once
 CHUNK = 3 * 10**5  # numbers of a step over resamples: they stay in the cache, which is four times as fast
 MAX_FOR_AUROC = 10**5  # pictures times classes; its intervals would take minutes beyond
 COLUMNS = ("precision", "recall", "f1", "specificity", "auroc")
@@ -22,20 +23,32 @@ TITLES = {
 SUMMARY = ("balanced_accuracy", "macro_f1", "macro_auroc")
 
 
-def class_ranks(logits: Tensor) -> Tensor:
-    """Rank (n, c) of each picture by its probability of each class, from 0 to below 1; equal ones have the same rank.
+def class_ranks(logits: Tensor) -> Iterator[Tensor]:
+    """Rank (n) of each picture by its probability of a class, from 0 to below 1, for one class after the other.
 
-    The ranks are those of the log-odds, since many probabilities of a confident model are 1 in any precision.
+    Equal probabilities have the same rank. The ranks are those of the log-odds, since many probabilities of a confident
+    model are 1 in any precision.
 
     Args:
         logits: (n, c).
     """
-    log_p = logits.log_softmax(1)
-    log_odds = log_p - torch.log1p(-log_p.exp())
-    best = logits.argmax(1, keepdim=True)
-    others = logits.scatter(1, best, -torch.inf).logsumexp(1, keepdim=True)
-    log_odds = log_odds.scatter(1, best, logits.gather(1, best) - others)
-    return torch.stack([column.unique(return_inverse=True)[1] for column in log_odds.T], 1).double() / len(logits)
+    best, n = logits.argmax(1), len(logits)
+    totals, rests = [], []
+    for part in logits.split(ROWS):
+        part = part.double()
+        totals.append(part.logsumexp(1))
+        rests.append(part.scatter(1, part.argmax(1, keepdim=True), -torch.inf).logsumexp(1))
+    total, rest = torch.cat(totals), torch.cat(rests)  # (n) of all classes, and of all but the best one
+    for k in range(logits.shape[1]):
+        logit = logits[:, k].double()
+        log_p = logit - total
+        log_odds = torch.where(best == k, logit - rest, log_p - torch.log1p(-log_p.exp()))
+        yield log_odds.unique(return_inverse=True)[1].double() / n
+
+
+def confidences(logits: Tensor) -> Tensor:
+    """Probability (n) of the predicted class."""
+    return torch.cat([part.double().softmax(1).amax(1) for part in logits.split(ROWS)])
 
 
 def class_figures(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -61,7 +74,9 @@ def class_figures(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes without pictures, which have no figures here
         found = {name: function(logits.argmax(1), labels, **options) for name, function in functions.items()}
-        found["auroc"] = tm.multiclass_auroc(class_ranks(logits), labels, **options)
+        areas = [tm.binary_auroc(ranks, (labels == k).long(), validate_args=False)
+                 for k, ranks in enumerate(class_ranks(logits))]  # fmt: skip
+        found["auroc"] = torch.stack(areas)
     pictures = labels.bincount(minlength=c)
     defined = dict.fromkeys(COLUMNS, pictures > 0)
     for name in ("specificity", "auroc"):
@@ -75,20 +90,24 @@ def summary(figures: dict[str, Tensor]) -> dict[str, float]:
     return {name: float(figures[of].nanmean()) for name, of in zip(SUMMARY, ("recall", "f1", "auroc"), strict=True)}
 
 
-def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
-    """Expected calibration error (Guo et al. 2017) of the predicted class, 15 bins of equal width."""
-    c = max(probabilities.shape[1], 2)
-    padded = torch.nn.functional.pad(probabilities, (0, c - probabilities.shape[1]))
-    return float(tm.multiclass_calibration_error(padded, labels, c, n_bins=BINS, validate_args=False))
+def calibration_error(confidence: Tensor, right: Tensor) -> float:
+    """Expected calibration error (Guo et al. 2017) of the predicted class, 15 bins of equal width.
+
+    Args:
+        confidence: (n), the probability of the predicted class.
+        right: (n), whether the prediction is right.
+    """
+    # The same picture in two classes: the predicted one is the first, and the true one is the first where it is right.
+    scores = torch.stack([confidence, torch.zeros_like(confidence)], 1)
+    return float(tm.multiclass_calibration_error(scores, (~right).long(), 2, n_bins=BINS, validate_args=False))
 
 
-def reliability(probabilities: Tensor, labels: Tensor) -> list[dict[str, float]]:
-    """Mean confidence, accuracy and number of pictures of each bin that has any."""
-    confidence, predicted = probabilities.max(1)
-    right = (predicted == labels).double()
+def reliability(confidence: Tensor, right: Tensor) -> list[dict[str, float]]:
+    """Mean confidence, accuracy and number of pictures of each bin that has any; arguments as of the error."""
+    hits = right.double()
     bins = ((confidence.double() * BINS).ceil().long() - 1).clamp(0, BINS - 1)
     return [
-        {"confidence": float(confidence[bins == b].mean()), "accuracy": float(right[bins == b].mean()),
+        {"confidence": float(confidence[bins == b].mean()), "accuracy": float(hits[bins == b].mean()),
          "pictures": int((bins == b).sum())}
         for b in bins.unique().tolist()
     ]  # fmt: skip
@@ -100,7 +119,8 @@ def intervals(logits: Tensor, labels: Tensor, *, seed: int = 0) -> dict[str, lis
     Returns:
         Low and high end of ``top1`` and of each of :data:`SUMMARY`; without ``macro_auroc`` for very many pictures.
     """
-    predicted, ranks = logits.argmax(1), class_ranks(logits) if logits.numel() <= MAX_FOR_AUROC else None
+    predicted = logits.argmax(1)
+    ranks = torch.stack([*class_ranks(logits)], 1) if logits.numel() <= MAX_FOR_AUROC else None
     parts = [_resampled(predicted, ranks, labels, counts, logits.shape[1]) for counts in _resamples(len(labels), seed)]
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
@@ -153,8 +173,9 @@ def record_of(logits: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str,
     rows = {name: {key: _plain(figures[key][label]) for key in ("pictures", *COLUMNS)}
             for label, name in enumerate(names)}  # fmt: skip
     total = {name: _plain(torch.tensor(value)) for name, value in summary(figures).items()}
-    return {**total, "ece": calibration_error(logits.softmax(1), labels), "by_class": rows,
-            "intervals": intervals(logits, labels)}  # fmt: skip
+    confidence, right = confidences(logits), logits.argmax(1) == labels
+    return {**total, "ece": calibration_error(confidence, right), "calibration": reliability(confidence, right),
+            "by_class": rows, "intervals": intervals(logits, labels)}  # fmt: skip
 
 
 def _plain(value: Tensor) -> float | int | None:

@@ -23,7 +23,7 @@ class Predictions:
     Attributes, after :meth:`complete`:
         numbers: (n), of the pictures that could be decoded, in the order of the dataset.
         labels: (n), their classes.
-        logits: (n, c), in double precision.
+        logits: (n, c).
     """
 
     def __init__(self) -> None:
@@ -32,21 +32,20 @@ class Predictions:
 
     def add(self, batch: Batch, logits: Tensor) -> None:
         """Add the logits (b, c) of a batch of this process."""
-        self._batches.append((batch.numbers.numpy(), batch.labels.cpu().numpy(), logits.cpu().double().numpy()))
-
-    @property
-    def probabilities(self) -> Tensor:
-        """Probability (n, c) of each class."""
-        return self.logits.softmax(1)
+        self._batches.append((batch.numbers.numpy(), batch.labels.cpu().numpy(), logits.cpu().float().numpy()))
 
     def complete(self) -> "Predictions":
         """Gather the predictions of all processes, which must all call it; returns itself."""
-        parts = gather(self._batches)
-        kinds = zip(*parts, strict=True)
-        numbers, labels, logits = (torch.from_numpy(np.concatenate(kind)) for kind in kinds)
+        parts, self._batches = gather(self._batches), []
+        numbers, labels = (torch.from_numpy(np.concatenate([part[kind] for part in parts])) for kind in (0, 1))
         order = numbers.argsort()
-        self.numbers, self.labels, self.logits = numbers[order], labels[order], logits[order]
-        self._batches = []
+        self.numbers, self.labels = numbers[order], labels[order]
+        places, start = order.argsort().numpy(), 0
+        logits = np.empty((len(numbers), parts[0][2].shape[1]), dtype=np.float32)
+        for _, _, own in parts:  # straight to their places, since the logits of a large split take much memory
+            logits[places[start : start + len(own)]] = own
+            start += len(own)
+        self.logits = torch.from_numpy(logits)
         return self
 
 
@@ -84,7 +83,9 @@ def _rows(found: Predictions, files: Sequence[str], names: Sequence[str], labell
     """Rows of the table."""
     parts = (part.split(CHUNK) for part in (found.numbers, found.labels, found.logits))
     for numbers, labels, logits in zip(*parts, strict=True):
-        for number, label, values in zip(numbers.tolist(), labels.tolist(), logits.softmax(1).tolist(), strict=True):
+        for number, label, values in zip(
+            numbers.tolist(), labels.tolist(), logits.double().softmax(1).tolist(), strict=True
+        ):
             true = [names[label]] if labelled else []
             best = max(range(len(values)), key=values.__getitem__)
             yield [files[number], *true, names[best], *(f"{value:.6g}" for value in values)]

@@ -8,7 +8,7 @@ import torch
 
 from dataset.pictures import PictureDataset
 from dataset.sources import unlabelled
-from engine.classification import BINS, record_of, reliability, summary_line, table_of
+from engine.classification import BINS, record_of, summary_line, table_of
 from engine.predictions import Predictions, predict, save_predictions
 from engine.trained_model import TrainedModel
 from tools import ToolError
@@ -104,8 +104,7 @@ def class_results(
     if len(data.class_names) <= MAX_CLASSES_IN_TABLE:
         say(format_table(table_of(record)), several=True)
     say(summary_line(record, top1))
-    bins = reliability(found.probabilities, found.labels)
-    save_reliability(picture, bins, error=record["ece"], count=BINS, note=note)
+    save_reliability(picture, record["calibration"], error=record["ece"], count=BINS, note=note)
     if table:
         files = [data.path(index) for index in range(len(data))]
         save_predictions(table, found, files, data.class_names)
