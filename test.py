@@ -152,8 +152,6 @@ def evaluate_split(
 ) -> dict[str, float]:  # fmt: skip
     """Evaluate on the whole split; print the metrics, save them next to the checkpoint and return the accuracies."""
     found = Predictions()
-    c = data.num_classes
-    confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)  # true by predicted classes
     metrics = evaluate(
         CompiledModel(trained.model) if compiles(run.compile, trained.device) else trained.model,
         trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers),
@@ -161,14 +159,14 @@ def evaluate_split(
             lambda_value=run.lambda_value, power=run.power, relative=trained.config.get("reference", "none") != "none"
         ), device=trained.device,
         negative=trained.is_negative, explained=None if lsc is None else torch.tensor(lsc, device=trained.device),
-        confusion=confusion, amp=amp_dtype(run.amp, trained.device), collect=found.add,
+        amp=amp_dtype(run.amp, trained.device), collect=found.add,
     )  # fmt: skip
     say(f"{trained.path.name} on {metrics['images']} pictures of {run.dataset}: top-1 {metrics['top1']:.2%}, "
         f"top-5 {metrics['top5']:.2%}, loss {metrics['loss']:.4f}, attention {metrics['attn_mean']:.4f}"
         + (f", area {metrics['area']:.4f}" if "area" in metrics else ""))  # fmt: skip
     found.complete()
     save_split_results(
-        trained, data, found, metrics=metrics, confusion=confusion.cpu(),
+        trained, data, found, metrics=metrics,
         loss={"lambda_value": run.lambda_value, "power": run.power}, table=table,
     )  # fmt: skip
     return {"top1": metrics["top1"], "top5": metrics["top5"]}

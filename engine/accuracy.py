@@ -13,9 +13,3 @@ def topk_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     index = torch.arange(logits.shape[1], device=logits.device)  # (c)
     ahead = (logits > own) | ((logits == own) & (index < labels[:, None]))  # (b, c)
     return ((ahead.sum(1) < k) & own.squeeze(1).isfinite()).sum()
-
-
-def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
-    """Confusion matrix (c, c) of a batch: true classes as rows, predicted ones (highest (b, c) logit) as columns."""
-    c = logits.shape[1]
-    return torch.bincount(labels * c + logits.argmax(1), minlength=c * c).view(c, c)

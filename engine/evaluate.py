@@ -10,12 +10,11 @@ from torch.nn import functional as F
 
 from dataset.loaders import Batch
 from engine import TrainingError
-from engine.accuracy import confusion_counts, topk_correct
+from engine.accuracy import topk_correct
 from engine.explain.metrics.area import explanation_area
 from sloter.slot_attention import over_slots
 from sloter.slot_model import SlotOutput
 from tools.console import progress
-from tools.distributed import sum_over_processes
 from tools.distributed.meters import SampleMeans
 from tools.machine import autocast
 
@@ -34,7 +33,7 @@ class Criterion(Protocol):
 @torch.no_grad()
 def evaluate(
     model: nn.Module, loader: Iterable[Batch], criterion: Criterion, *, device: torch.device, negative: bool = False,
-    explained: Tensor | None = None, confusion: Tensor | None = None, amp: torch.dtype | None = None,
+    explained: Tensor | None = None, amp: torch.dtype | None = None,
     remedy: str = "test an earlier checkpoint", collect: Callable[[Batch, Tensor], None] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Evaluate a model on every sample of every process once, and leave it in evaluation mode.
@@ -47,7 +46,6 @@ def evaluate(
         device: device of the batches.
         negative: whether the model is a negative one, for the area; see :func:`explanation_area`.
         explained: (c), on the device: the class that a negative model explains for each true class.
-        confusion: (c, c) zeros on the device, to which the confusion matrix is added.
         amp: precision of the forward pass, None for single precision.
         remedy: end of the message if the loss is not finite.
         collect: gets each batch with its logits (b, c).
@@ -66,13 +64,9 @@ def evaluate(
             output: SlotOutput = model(batch.images)
         has_maps = output.attn is not None
         meter.add(_sums(output, batch.labels, criterion, negative, explained), len(batch.labels))
-        if confusion is not None:
-            confusion += confusion_counts(output.logits, batch.labels)
         if collect is not None:
             collect(batch, output.logits)
     metrics, images = meter.compute()
-    if confusion is not None:
-        sum_over_processes(confusion)
     ce, attn_mean = (torch.tensor(metrics.pop(name), dtype=torch.float64) for name in ("ce", "attn_mean"))
     if not has_maps:
         del metrics["area"]

@@ -55,7 +55,7 @@ def range_text(per_class: Mapping[str, float]) -> str:
 
 def save_split_results(
     trained: TrainedModel, data: PictureDataset, found: Predictions, *, metrics: Mapping[str, Any],
-    confusion: torch.Tensor, loss: Mapping[str, float], table: Path | None,
+    loss: Mapping[str, float], table: Path | None,
 ) -> None:  # fmt: skip
     """Print the figures of each class, and write ``results.json`` and two diagrams next to the checkpoint.
 
@@ -64,15 +64,13 @@ def save_split_results(
         data: the split.
         found: the predictions, of all processes.
         metrics: see :func:`engine.evaluate.evaluate`.
-        confusion: (c, c) numbers of pictures, true by predicted classes, on the CPU.
         loss: parameters of the loss, for ``results.json``.
         table: file of the table of predictions; None for no table.
     """
-    per_class = {
-        name: float(row[label]) / int(row.sum())
-        for label, (name, row) in enumerate(zip(data.class_names, confusion, strict=True))
-        if row.sum()
-    }
+    predicted, c = found.logits.argmax(1), data.num_classes
+    pictures = found.labels.bincount(minlength=c).tolist()
+    right = found.labels[predicted == found.labels].bincount(minlength=c).tolist()
+    per_class = {name: right[k] / pictures[k] for k, name in enumerate(data.class_names) if pictures[k]}
     say(f"by class: {range_text(per_class)}")
     if not is_main():
         return
@@ -83,7 +81,7 @@ def save_split_results(
               "per_class": per_class}  # fmt: skip
     record |= class_results(found, data, top1=metrics["top1"], picture=diagram, table=table, note=note)
     save_results(path, record)
-    save_confusion(picture, confusion.numpy(), data.class_names, note=note)
+    save_confusion(picture, found.labels.numpy(), predicted.numpy(), data.class_names, note=note)
     say(f"saved: {path}, {picture}, {diagram}" + (f", {table}" if table else ""))
 
 

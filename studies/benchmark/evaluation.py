@@ -64,8 +64,6 @@ def loop(trained: TrainedModel, loader: DeviceLoader) -> int:
 
 def predictions(trained: TrainedModel, data: PictureDataset, loader: DeviceLoader) -> Predictions:
     """The predictions of an evaluation as test.py does it."""
-    found, c = Predictions(), data.num_classes
-    confusion = torch.zeros(c, c, dtype=torch.long, device=trained.device)
-    criterion = ScouterLoss(lambda_value=1.0, power=2)
-    evaluate(trained.model, loader, criterion, device=trained.device, confusion=confusion, collect=found.add)
+    found, criterion = Predictions(), ScouterLoss(lambda_value=1.0, power=2)
+    evaluate(trained.model, loader, criterion, device=trained.device, collect=found.add)
     return found.complete()

@@ -1,6 +1,6 @@
 import torch
 
-from engine.accuracy import confusion_counts, topk_correct
+from engine.accuracy import topk_correct
 
 
 def test_topk_by_hand():
@@ -20,9 +20,3 @@ def test_topk_agrees_with_sorting():
     logits, labels = torch.randn(50, 9), torch.randint(9, (50,))
     expected = (logits.topk(3).indices == labels[:, None]).any(1).sum()
     assert topk_correct(logits, labels, 3) == expected
-
-
-def test_confusion_by_hand():
-    logits = torch.tensor([[9.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 5.0], [9.0, 0.0, 5.0]])
-    counts = confusion_counts(logits, torch.tensor([0, 0, 2, 0]))
-    assert counts.tolist() == [[2, 1, 0], [0, 0, 0], [0, 0, 1]]

@@ -12,20 +12,41 @@ from tools.figures.explanations import shortened
 from tools.figures.saving import save_figure
 
 MAX_CLASSES_WITH_NAMES, MAX_CLASSES_WITH_COUNTS = 50, 25  # in a confusion matrix
+MAX_CELLS = 1000  # along each side of it, about as many as its pixels
 
 
-def save_confusion(path: Path, counts: np.ndarray, names: Sequence[str], *, note: str = "") -> None:
-    """Draw a confusion matrix (c, c) of true by predicted classes, coloured by the share of the true class.
+def confusion_counts(labels: np.ndarray, predicted: np.ndarray, c: int) -> np.ndarray:
+    """Confusion matrix (c, c) of true classes (rows) and predicted ones (columns), from both (n)."""
+    return np.bincount(labels * c + predicted, minlength=c * c).reshape(c, c)
 
-    Counts are written for up to ``MAX_CLASSES_WITH_COUNTS`` classes, names for up to ``MAX_CLASSES_WITH_NAMES``.
-    ``note`` says which data they are of.
+
+def save_confusion(
+    path: Path, labels: np.ndarray, predicted: np.ndarray, names: Sequence[str], *, note: str = ""
+) -> None:
+    """Draw a confusion matrix of true by predicted classes, coloured by the share of the true class.
+
+    Counts are written for up to ``MAX_CLASSES_WITH_COUNTS`` classes, names for up to ``MAX_CLASSES_WITH_NAMES``. Groups
+    of successive classes share a cell where there are more than ``MAX_CELLS``.
+
+    Args:
+        path: the file.
+        labels: (n), true classes.
+        predicted: (n), predicted classes.
+        names: of all classes.
+        note: says which data they are of.
     """
     c = len(names)
+    group = -(-c // MAX_CELLS)
+    cells = -(-c // group)
+    counts = confusion_counts(labels // group, predicted // group, cells)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(max(4.0, 0.32 * c + 2), 16.0)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     ax = figure.subplots()
-    figure.colorbar(ax.imshow(shares, cmap="Blues", vmin=0, vmax=1), ax=ax, shrink=0.8, label="share of the true class")
+    ends = (-0.5, cells * group - 0.5)
+    drawn = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, extent=(*ends, *ends[::-1]))
+    of = "class" if group == 1 else f"classes, {group} to a cell"
+    figure.colorbar(drawn, ax=ax, shrink=0.8, label=f"share of the true {of}")
     ax.set_xlabel("predicted")
     ax.set_ylabel("true")
     if c <= MAX_CLASSES_WITH_NAMES:
