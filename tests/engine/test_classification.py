@@ -58,11 +58,20 @@ def test_calibration_error_by_hand_and_the_bins_of_its_diagram():
     assert record["ece"] == pytest.approx(float(whole), abs=1e-6)
 
 
-def test_auroc_is_that_of_torchmetrics():
+def test_figures_are_those_of_torchmetrics():
     logits, labels = drawn(200, c=4)
     logits = logits.double() + torch.randn(200, 4, generator=torch.Generator().manual_seed(1))  # without equal ones
     expected = tm.multiclass_auroc(logits.softmax(1), labels, 4, average=None)
-    torch.testing.assert_close(cl.class_figures(logits, labels)["auroc"], expected.double())
+    figures = cl.class_figures(logits, labels)
+    torch.testing.assert_close(figures["auroc"], expected.double())
+    logits[:, 2] = -9  # a class that is never predicted
+    figures = cl.class_figures(logits, labels)
+    functions = {"precision": tm.multiclass_precision, "recall": tm.multiclass_recall, "f1": tm.multiclass_f1_score,
+                 "specificity": tm.multiclass_specificity}  # fmt: skip
+    for name, function in functions.items():
+        expected = function(logits.argmax(1), labels, 4, average=None)
+        torch.testing.assert_close(figures[name], expected.double(), rtol=1e-6, atol=1e-6)
+    assert figures["precision"][2] == 0
 
 
 def test_nothing_but_the_logits_has_a_number_for_each_picture_and_class():
