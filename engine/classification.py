@@ -95,7 +95,7 @@ def calibration_error(confidence: Tensor, right: Tensor) -> float:
         confidence: (n), the probability of the predicted class.
         right: (n), whether the prediction is right.
     """
-    # The same picture in two classes: the predicted one is the first, and the true one is the first where it is right.
+    # Two classes suffice: class 0 is the predicted one, and the label is 0 where that is right.
     scores = torch.stack([confidence, torch.zeros_like(confidence)], 1)
     return float(tm.multiclass_calibration_error(scores, (~right).long(), 2, n_bins=BINS, validate_args=False))
 
