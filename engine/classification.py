@@ -34,10 +34,10 @@ def class_ranks(logits: Tensor) -> Iterator[Tensor]:
     """
     best, n = logits.argmax(1), len(logits)
     totals, rests = [], []
-    for part in logits.split(ROWS):
+    for part, own in zip(logits.split(ROWS), best.split(ROWS), strict=True):
         part = part.double()
         totals.append(part.logsumexp(1))
-        rests.append(part.scatter(1, part.argmax(1, keepdim=True), -torch.inf).logsumexp(1))
+        rests.append(part.scatter(1, own[:, None], -torch.inf).logsumexp(1))
     total, rest = torch.cat(totals), torch.cat(rests)  # (n) of all classes, and of all but the best one
     for k in range(logits.shape[1]):
         logit = logits[:, k].double()

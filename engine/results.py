@@ -67,20 +67,15 @@ def save_split_results(
         loss: parameters of the loss, for ``results.json``.
         table: file of the table of predictions; None for no table.
     """
-    predicted, c = found.logits.argmax(1), data.num_classes
-    pictures = found.labels.bincount(minlength=c).tolist()
-    right = found.labels[predicted == found.labels].bincount(minlength=c).tolist()
-    per_class = {name: right[k] / pictures[k] for k, name in enumerate(data.class_names) if pictures[k]}
-    say(f"by class: {range_text(per_class)}")
     if not is_main():
         return
     origin, path = trained.provenance(data), trained.path.with_name("results.json")
     picture, diagram = (trained.path.with_name(f"{trained.run}_{kind}.png") for kind in ("confusion", "calibration"))
     note = provenance_text(origin)
-    record = {"checkpoint": trained.path.name, **origin, "epoch": trained.state["epoch"], **metrics, **loss,
-              "per_class": per_class}  # fmt: skip
+    record = {"checkpoint": trained.path.name, **origin, "epoch": trained.state["epoch"], **metrics, **loss}
     record |= class_results(found, data, top1=metrics["top1"], picture=diagram, table=table, note=note)
     save_results(path, record)
+    predicted = found.logits.argmax(1)
     save_confusion(picture, found.labels.numpy(), predicted.numpy(), data.class_names, note=note)
     say(f"saved: {path}, {picture}, {diagram}" + (f", {table}" if table else ""))
 
@@ -99,6 +94,8 @@ def class_results(
         note: what the results are of.
     """
     record = record_of(found.logits, found.labels, data.class_names)
+    per_class = {name: row["recall"] for name, row in record["by_class"].items() if row["pictures"]}
+    say(f"by class: {range_text(per_class)}")
     if len(data.class_names) <= MAX_CLASSES_IN_TABLE:
         say(format_table(table_of(record)), several=True)
     say(summary_line(record, top1))
@@ -106,7 +103,7 @@ def class_results(
     if table:
         files = [data.path(index) for index in range(len(data))]
         save_predictions(table, found, files, data.class_names)
-    return record
+    return {"per_class": per_class, **record}
 
 
 def predict_files(

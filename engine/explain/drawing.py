@@ -56,10 +56,9 @@ def draw_slot_maps(
         vis_format: ending of the figures and the other pictures in colour, ``png`` or ``jpg``.
     """
     rows, overview = [], root / f"overview.{vis_format}"
-    with ThreadPoolExecutor(1) as thread:
-        for source in progress(sources, "explain"):
-            folder = writable_folder(root / source.title)
-            rows.append(_draw_picture(trained, source, folder, classes, versus, note, vis_format, thread))
+    for source in progress(sources, "explain"):
+        folder = writable_folder(root / source.title)
+        rows.append(_draw_picture(trained, source, folder, classes, versus, note, vis_format))
     line = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / f'explanation.{vis_format}'}"
     if len(rows) > 1:
         shown = rows[:MAX_OVERVIEW_ROWS]
@@ -70,24 +69,25 @@ def draw_slot_maps(
 
 def _draw_picture(
     trained: TrainedModel, source: Source, folder: Path, classes: list[int] | None, versus: Sequence[int], note: str,
-    vis_format: str, thread: ThreadPoolExecutor,
+    vis_format: str,
 ) -> OverviewRow:  # fmt: skip
     names, negative, pixels = trained.class_names, trained.is_negative, trained.pixels(source.picture)
     explanation = explain_picture(trained.model, trained.normalised(pixels))
     picture = to_pil_image(pixels)
     attention = explanation.attention.clamp_min(0).numpy()
-    # Pillow lets another thread run while it encodes, so that map files take no time beside a figure on a free core.
-    saved = thread.submit(
-        save_map_files, folder, picture, attention, classes or range(len(names)), vis_format=vis_format
-    )
     columns = partial(class_maps, explanation, names, label=source.label)
     shown = classes or interesting_classes(explanation, count=LIKELY_CLASSES, negative=negative, label=source.label)
     title = caption(source.title, names, explanation.probabilities, source.label)
-    save_explanation_figure(
-        folder / f"explanation.{vis_format}", picture, columns(shown), title=title, negative=negative, note=note
-    )
-    say(title)
-    draw_contrasts(trained, explanation, source, folder, picture, versus=versus, note=note, vis_format=vis_format)
+    # Pillow lets another thread run while it encodes, so that map files take no time beside a figure on a free core.
+    with ThreadPoolExecutor(1) as thread:
+        saved = thread.submit(
+            save_map_files, folder, picture, attention, classes or range(len(names)), vis_format=vis_format
+        )
+        save_explanation_figure(
+            folder / f"explanation.{vis_format}", picture, columns(shown), title=title, negative=negative, note=note
+        )
+        say(title)
+        draw_contrasts(trained, explanation, source, folder, picture, versus=versus, note=note, vis_format=vis_format)
     saved.result()  # which raises what writing them raised
     predicted = names[int(explanation.probabilities.argmax())]
     every = list(range(len(names))) if len(names) <= MAX_CLASSES_IN_OVERVIEW else shown

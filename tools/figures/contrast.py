@@ -43,8 +43,7 @@ def contrast_text(name: str, other: str, nats: float) -> str:
 def save_contrast_figure(
     path: Path, picture: Image.Image, contrast: np.ndarray, *, name: str, other: str, title: str, note: str = ""
 ) -> None:
-    """Write the figure of :func:`draw_contrast`, with arguments of
-    :func:`tools.figures.saving.save_figure`."""
+    """Write the figure of :func:`draw_contrast`; ``path`` and ``note`` as in :func:`.saving.save_figure`."""
     save_figure(path, draw_contrast(picture, contrast, name=name, other=other, title=title), note=note)
 
 

@@ -82,8 +82,7 @@ class ClassMap:
 def save_explanation_figure(
     path: Path, picture: Image.Image, columns: Sequence[ClassMap], *, title: str, negative: bool, note: str = ""
 ) -> None:  # fmt: skip
-    """Write the figure of :func:`draw_explanation`, with arguments of
-    :func:`tools.figures.saving.save_figure`."""
+    """Write the figure of :func:`draw_explanation`; ``path`` and ``note`` as in :func:`.saving.save_figure`."""
     save_figure(path, draw_explanation(picture, columns, title=title, negative=negative), note=note)
 
 
