@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tools.text import visible
+from tools.text import counted, visible
 
 LISTED_CLASSES = 20
 
@@ -61,7 +61,7 @@ def _data(config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     epochs = config["epoch"] + 1
     colour = {1: "grey", 3: "RGB"}.get(model["in_chans"], f"{model['in_chans']} channels")
     lines = [
-        f"trained on: {data['dataset']}, {epochs} epoch{'s' * (epochs > 1)}",
+        f"trained on: {data['dataset']}, {counted(epochs, 'epoch')}",
         f"classes: {model['num_classes']}{': ' if names else ''}{', '.join(names[:LISTED_CLASSES])}{more}",
         f"pictures: {colour}, resized to {size} pixels (height x width), mean {list(data['mean'])}, "
         f"standard deviation {list(data['std'])} for values in 0..1",

@@ -9,6 +9,8 @@ import timm
 import torch
 import torchvision
 
+from tools.text import counted
+
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Device, processor, number of usable cores, and versions of the libraries."""
@@ -28,7 +30,8 @@ def hardware(device: torch.device) -> str:
     """Device, processor and threads in a few words."""
     where = machine(device)
     chip = where["processor"] if device.type == "cpu" else f"{where['device']}, {where['processor']}"
-    return f"{chip}, {where['cores']} cores, {torch.get_num_threads()} threads, torch {where['torch']}"
+    cores, threads = counted(where["cores"], "core"), counted(torch.get_num_threads(), "thread")
+    return f"{chip}, {cores}, {threads}, torch {where['torch']}"
 
 
 def _lines(path: str) -> list[str]:

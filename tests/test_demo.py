@@ -103,11 +103,12 @@ def terms(page, view):
 
 
 def sums(result, name):
-    """The same numbers from the tensors."""
+    """The same numbers from the tensors; what the classes share is what the other printed numbers leave."""
     one = result.for_class(name)
-    common = f"{float(one.common.sum()):+.1f}"
-    return {"for": f"{float(one.why.sum()):.1f}", "against": f"-{float(one.why_not.sum()):.1f}",
-            "shared by the classes": common, "logit": f"={one.logit:.1f}"}  # fmt: skip
+    above, below, logit = (f"{float(value):.1f}" for value in (one.why.sum(), one.why_not.sum(), one.logit))
+    common = round(float(logit) - float(above) + float(below), 1) + 0.0
+    assert abs(common - float(one.common.sum())) < 0.15 + 1e-6
+    return {"for": above, "against": f"-{below}", "shared by the classes": f"{common:+.1f}", "logit": f"={logit}"}
 
 
 def wait_for(page, view, words):

@@ -8,6 +8,7 @@ import torch
 from tools.console import say
 from tools.core_limits import bound_cores
 from tools.distributed.launch import cores
+from tools.text import counted
 
 MOST_WORKERS = 16  # of a process that computes on a GPU; each takes memory
 CORES_PER_WORKER = 4  # where the CPU computes the model, which takes far longer than loading its pictures
@@ -58,11 +59,6 @@ def divide_cores(num_workers: int | str, device: torch.device) -> Division:
     chosen = division(own, threads=given, workers=workers, on_cpu=device.type == "cpu")
     if given is None:
         torch.set_num_threads(chosen.threads)
-    say(f"{device.type}, {_counted(own, 'core')}: {_counted(chosen.threads, 'thread')}, pictures are loaded by "
-        f"{_counted(chosen.workers, 'process', 'es') if chosen.workers else 'this process'}")  # fmt: skip
+    say(f"{device.type}, {counted(own, 'core')}: {counted(chosen.threads, 'thread')}, pictures are loaded by "
+        f"{counted(chosen.workers, 'process', 'es') if chosen.workers else 'this process'}")  # fmt: skip
     return chosen
-
-
-def _counted(number: int, noun: str, ending: str = "s") -> str:
-    """Number with its noun in the singular or plural."""
-    return f"{number} {noun}{ending if number != 1 else ''}"

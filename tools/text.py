@@ -26,5 +26,20 @@ def size_text(size: int) -> str:
     return f"{size} B"
 
 
+def counted(number: int, noun: str, ending: str = "s") -> str:
+    """Number with its noun in the singular or plural."""
+    return f"{number} {noun}{ending if number != 1 else ''}"
+
+
+def rounded_sum(total: float, *terms: float) -> list[float]:
+    """Round the terms of a sum to one decimal so that what is printed adds up to the rounded total.
+
+    The last term takes the difference: it is what the other numbers leave of the total.
+    """
+    first = [round(float(term), 1) for term in terms[:-1]]
+    last = round(round(float(total), 1) - sum(first), 1)
+    return [term + 0.0 for term in (*first, last)]  # no -0.0
+
+
 def _is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") or character in BIDI_AND_LINE_ENDS

@@ -12,7 +12,7 @@ from tools.figures.contrast import contrast_text
 from tools.figures.report.gallery import MAX_SMALL_SIDE
 from tools.figures.report.parts import breakable, escape, isolated, percent
 from tools.figures.report.pictures import map_uris, picture_uri
-from tools.text import visible
+from tools.text import rounded_sum, visible
 
 MAX_TILES = 12  # of the most likely classes
 MINUS = "\u2212"
@@ -85,7 +85,8 @@ def contrast_view(result: PictureExplanation, first: int, second: int) -> str:
     (layer,) = map_uris([contrast], "contrast")
     total, red, blue = contrast.sum(), contrast.clip(0).sum(), -contrast.clip(None, 0).sum()
     legend = {"positive": f"red: for {breakable(names[0])}", "negative": f"blue: for {breakable(names[1])}"}
-    amounts = _equation({"red": red, f"{MINUS} blue": blue, "= nats": total})
+    red, blue = rounded_sum(total, red, -blue)
+    amounts = _equation({"red": red, f"{MINUS} blue": abs(blue), "= nats": total})
     text = f'{amounts}<p class="ratio">{escape(contrast_text(*names, float(total)))}</p>'
     alt = f"Map of the evidence for {isolated(names[0])} rather than {isolated(names[1])}"
     return _parts("", _figure(_overlay(result.picture, layer, alt), ""), legend, text)
@@ -128,10 +129,11 @@ def _sum(result: PictureExplanation, c: int) -> str:
     """The sum of the maps, which is the logit."""
     one = result.for_class(c)
     if result.two_sided:
-        common = float(one.common.sum())
+        terms = float(one.why.sum()), -float(one.why_not.sum()), float(one.common.sum())
+        above, below, common = rounded_sum(one.logit, *terms)
         sign = MINUS if common < 0 else "+"
-        parts = {"for": float(one.why.sum()), f"{MINUS} against": float(one.why_not.sum()),
-                 f"{sign} shared by the classes": abs(common), "= logit": one.logit}  # fmt: skip
+        parts = {"for": above, f"{MINUS} against": abs(below), f"{sign} shared by the classes": abs(common),
+                 "= logit": one.logit}  # fmt: skip
     else:
         side = f"{MINUS} against" if result.negative else "for"
         parts = {side: float(one.evidence.sum()), "= logit": one.logit}

@@ -29,7 +29,7 @@ from tools import ToolError, run_folder
 from tools.console import run_script, say, set_up_console
 from tools.ending import finish
 from tools.files import check_outputs, keep_foreign, writable_folder, write_atomically
-from tools.text import size_text
+from tools.text import counted, size_text
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
     check(worst)
     keep_foreign(output, is_exported)
     write_atomically(output, content)
-    count = f"{len(pixels)} {'given' if args.image else 'random'} picture{'s' * (len(pixels) > 1)}"
+    count = counted(len(pixels), "given picture" if args.image else "random picture")
     say(f"compared with PyTorch by {chosen.runner} on {count}: {verdict(worst)}")
     say(f"saved: {output}, {size_text(len(content))}, {interface(trained, module, entries['input_shape'])}")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tools.text import visible
+from tools.text import rounded_sum, visible
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,13 @@ def test_what_controls_a_terminal_becomes_its_escape_and_all_else_stays(text, sh
 
 def test_line_ends_of_a_table_can_be_kept():
     assert visible("a\n\x1bb", keep="\n") == "a\n\\x1bb"
+
+
+def test_the_rounded_terms_of_a_sum_add_up():
+    # Each rounded by itself, the terms would make 3.0.
+    assert rounded_sum(2.92, 3.34, -0.04, -0.38) == [3.3, 0.0, -0.4]
+    assert rounded_sum(-1.75, 3.64, -1.85, -3.54) == [3.6, -1.9, -3.5]
+
+
+def test_a_rounded_zero_has_no_sign():
+    assert str(rounded_sum(-0.04, -0.03, -0.01)) == "[0.0, 0.0]"

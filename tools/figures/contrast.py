@@ -13,7 +13,7 @@ from PIL import Image
 from tools.figures.explanations import GAP, NEGATIVE, POSITIVE, shortened
 from tools.figures.saving import save_figure
 from tools.figures.sheet import ABOVE, LINE, Box, Sheet, scale_room
-from tools.text import visible
+from tools.text import rounded_sum, visible
 
 # One scale: opaque blue, transparent at zero, opaque red. The two differ for the colour-blind, too; contours, solid for
 # red and dashed for blue, tell them apart in grey.
@@ -58,7 +58,8 @@ def draw_contrast(picture: Image.Image, contrast: np.ndarray, *, name: str, othe
     """
     strongest = max(float(np.abs(contrast).max()), 1e-12)
     total, up, down = contrast.sum(), contrast.clip(0).sum(), abs(contrast.clip(None, 0)).sum()
-    amounts = f"red {up:.1f} \u2212 blue {down:.1f} = {total:.1f} nats".replace("-", "\u2212")
+    red, blue = rounded_sum(total, up, -down)
+    amounts = f"red {red:.1f} \u2212 blue {abs(blue):.1f} = {total:.1f} nats".replace("-", "\u2212")
     text = textwrap.fill(visible(contrast_text(name, other, float(total))), LINE_LENGTH)
     sheet, scale = Sheet(7.2, 4.2), Normalize(-strongest, strongest)
     top = sheet.title(f"{title}\n{text}\n{amounts}", size=9) + GAP + 2 * LINE * 9 + ABOVE

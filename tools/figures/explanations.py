@@ -17,7 +17,7 @@ from PIL import Image
 from tools.figures.saving import save_figure, save_picture
 from tools.figures.sheet import ABOVE, LINE, Box, Sheet, height_of, scale_room
 from tools.figures.texts import drawable
-from tools.text import visible
+from tools.text import rounded_sum, visible
 
 MAX_TITLE_LENGTH = 18  # characters above a small picture
 OVERLAY_ALPHA = 0.4  # as published
@@ -158,8 +158,9 @@ def _title(column: ClassMap, values: np.ndarray, row: int) -> str:
 def _sum_text(column: ClassMap) -> str:
     """The sum that makes the logit, as in ``7.2 - 0.4 - 3.1 = 3.7``."""
     assert column.against is not None
-    sign = "\u2212" if column.common < 0 else "+"
-    return (f"{column.evidence.sum():.1f} \u2212 {column.against.sum():.1f} {sign} {abs(column.common):.1f}\n"
+    above, below, common = rounded_sum(column.logit, column.evidence.sum(), -column.against.sum(), column.common)
+    sign = "\u2212" if common < 0 else "+"
+    return (f"{above:.1f} \u2212 {abs(below):.1f} {sign} {abs(common):.1f}\n"
             f"= logit {column.logit:.1f}".replace("-", "\u2212"))  # fmt: skip
 
 
