@@ -18,7 +18,9 @@ def test_what_is_refused_has_its_reason():
         assert bool({"no", "-"} & set(cells[:-1])) == bool(cells[-1]), line
 
 
-@pytest.mark.parametrize("module", ["convnext", "vision_transformer", "xcit", "pit", "levit", "efficientvit_msra"])
+@pytest.mark.parametrize(
+    "module", ["convnext", "vision_transformer", "xcit", "pit", "levit", "efficientvit_msra", "metaformer"]
+)
 def test_a_row_says_what_happens(module):
     assert row(module, model_of(ROWS[module])) == ROWS[module]
 
