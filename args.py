@@ -176,7 +176,7 @@ def _machine_flags(add: Add) -> None:
     add("--channels_last", **switch(False),
         help="store feature maps channels-last: the same results, faster for many backbones")
     add("--amp", choices=("off", "auto", "bf16", "fp16"), default="off",
-        help="mixed precision of the backbone; the slot head stays in single precision; auto: bf16 where it is fast")
+        help="mixed precision; the slots' last iteration stays in single precision; auto: bf16 where it is fast")
     add("--compile", **switch(False),
         help="compile the model with torch.compile: training and evaluation each start a minute or more later, then "
              "each step is faster; not used on a CPU, where it may be slower, which a note says")

@@ -37,7 +37,7 @@ def attention_area(attn: Tensor, *, relative: bool) -> Tensor:
 
 
 def absent_evidence(output: SlotOutput, target: Tensor, sign: int) -> Tensor:
-    """Mean evidence (b) for the classes that a picture does not show: what lies above the mean of all classes.
+    """Mean evidence (b) for the classes that a picture does not show: what lies above the .9 quantile over all classes.
 
     It is in units of the logit, and the same for every reference of the attention.
 

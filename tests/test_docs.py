@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from args import build_parser
+from dataset.registry import DATASETS
 from engine.demo import flags as demo
 from studies.benchmark import flags as benchmark
 from studies.chaos import __main__ as chaos
@@ -139,3 +140,9 @@ def test_every_flag_of_the_page_is_in_its_table():
     table = (ROOT / "docs" / "demo.md").read_text().partition("| flag |")[2].partition("\n## ")[0]
     options = [option for action in demo.build_parser()._actions[1:] for option in action.option_strings]
     assert re.findall(r"(?<![\w-])--\w+(?= [A-Z])", table) == options
+
+
+def test_every_dataset_has_its_row():
+    table = (ROOT / "docs" / "data.md").read_text().partition("## Datasets")[2].partition("\n## ")[0]
+    firsts = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", firsts)) == set(DATASETS)
