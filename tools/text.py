@@ -34,11 +34,16 @@ def counted(number: int, noun: str, ending: str = "s") -> str:
 def rounded_sum(total: float, *terms: float) -> list[float]:
     """Round the terms of a sum to one decimal so that what is printed adds up to the rounded total.
 
-    The last term takes the difference: it is what the other numbers leave of the total.
+    Args:
+        total: the sum.
+        terms: all terms but the last.
+
+    Returns:
+        The rounded terms, and as the last one what they leave of the rounded total.
     """
-    first = [round(float(term), 1) for term in terms[:-1]]
-    last = round(round(float(total), 1) - sum(first), 1)
-    return [term + 0.0 for term in (*first, last)]  # no -0.0
+    rounded = [round(float(term), 1) for term in terms]
+    rest = round(round(float(total), 1) - sum(rounded), 1)
+    return [term + 0.0 for term in (*rounded, rest)]  # no -0.0
 
 
 def _is_control(character: str) -> bool:

@@ -83,9 +83,9 @@ def contrast_view(result: PictureExplanation, first: int, second: int) -> str:
     names = result.class_names[first], result.class_names[second]
     contrast = result.contrast(first, second).numpy()  # (h, w)
     (layer,) = map_uris([contrast], "contrast")
-    total, red, blue = contrast.sum(), contrast.clip(0).sum(), -contrast.clip(None, 0).sum()
+    total = contrast.sum()
     legend = {"positive": f"red: for {breakable(names[0])}", "negative": f"blue: for {breakable(names[1])}"}
-    red, blue = rounded_sum(total, red, -blue)
+    red, blue = rounded_sum(total, contrast.clip(0).sum())
     amounts = _equation({"red": red, f"{MINUS} blue": abs(blue), "= nats": total})
     text = f'{amounts}<p class="ratio">{escape(contrast_text(*names, float(total)))}</p>'
     alt = f"Map of the evidence for {isolated(names[0])} rather than {isolated(names[1])}"
@@ -129,8 +129,7 @@ def _sum(result: PictureExplanation, c: int) -> str:
     """The sum of the maps, which is the logit."""
     one = result.for_class(c)
     if result.two_sided:
-        terms = float(one.why.sum()), -float(one.why_not.sum()), float(one.common.sum())
-        above, below, common = rounded_sum(one.logit, *terms)
+        above, below, common = rounded_sum(one.logit, float(one.why.sum()), -float(one.why_not.sum()))
         sign = MINUS if common < 0 else "+"
         parts = {"for": above, f"{MINUS} against": abs(below), f"{sign} shared by the classes": abs(common),
                  "= logit": one.logit}  # fmt: skip

@@ -76,9 +76,7 @@ class Drawing:
         """Write a figure of evidence for and against some classes."""
         logits, maps = self.random.normal(0, 3, SHOWN), self.maps(3 * SHOWN)
         columns = [
-            ClassMap(
-                f"class {i}", float(logit), 1 / (2 + i), maps[3 * i], maps[3 * i + 1], i == 0, maps[3 * i + 2], 1.5
-            )
+            ClassMap(f"class {i}", float(logit), 1 / (2 + i), maps[3 * i], maps[3 * i + 1], i == 0, maps[3 * i + 2])
             for i, logit in enumerate(logits)
         ]
         title = f"picture {self.random.integers(1000)}: label class 0, predicted class 0"

@@ -57,8 +57,8 @@ def draw_contrast(picture: Image.Image, contrast: np.ndarray, *, name: str, othe
         title: the picture's true and predicted class.
     """
     strongest = max(float(np.abs(contrast).max()), 1e-12)
-    total, up, down = contrast.sum(), contrast.clip(0).sum(), abs(contrast.clip(None, 0)).sum()
-    red, blue = rounded_sum(total, up, -down)
+    total = contrast.sum()
+    red, blue = rounded_sum(total, contrast.clip(0).sum())
     amounts = f"red {red:.1f} \u2212 blue {abs(blue):.1f} = {total:.1f} nats".replace("-", "\u2212")
     text = textwrap.fill(visible(contrast_text(name, other, float(total))), LINE_LENGTH)
     sheet, scale = Sheet(7.2, 4.2), Normalize(-strongest, strongest)

@@ -66,7 +66,7 @@ def save_map_files(
 class ClassMap:
     """Maps of one class, a column of a figure.
 
-    With ``against`` the evidence has two sides: ``logit == evidence.sum() - against.sum() + common``.
+    With ``against`` the evidence has two sides, and the rest of the logit is what the class shares with the others.
     """
 
     name: str
@@ -76,7 +76,6 @@ class ClassMap:
     evidence: np.ndarray  # (h, w), not negative; against the class if the model is negative and has one side
     is_true: bool
     against: np.ndarray | None = None  # (h, w), not negative
-    common: float = 0.0  # what the class shares with the others
 
 
 def save_explanation_figure(
@@ -158,7 +157,7 @@ def _title(column: ClassMap, values: np.ndarray, row: int) -> str:
 def _sum_text(column: ClassMap) -> str:
     """The sum that makes the logit, as in ``7.2 - 0.4 - 3.1 = 3.7``."""
     assert column.against is not None
-    above, below, common = rounded_sum(column.logit, column.evidence.sum(), -column.against.sum(), column.common)
+    above, below, common = rounded_sum(column.logit, column.evidence.sum(), -column.against.sum())
     sign = "\u2212" if common < 0 else "+"
     return (f"{above:.1f} \u2212 {abs(below):.1f} {sign} {abs(common):.1f}\n"
             f"= logit {column.logit:.1f}".replace("-", "\u2212"))  # fmt: skip
@@ -200,7 +199,6 @@ def class_maps(explanation: Any, names: Sequence[str], classes: Sequence[int], *
             evidence=(explanation.why if explanation.two_sided else explanation.evidence)[c].numpy(),
             is_true=c == label,
             against=explanation.why_not[c].numpy() if explanation.two_sided else None,
-            common=float(explanation.common[c].sum()),
         )
         for c in classes
     ]

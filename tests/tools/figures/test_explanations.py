@@ -69,7 +69,7 @@ def test_an_overview_shows_rows_of_different_length(tmp_path):
 
 def test_two_sides_have_their_colours_on_one_scale_and_the_sum_below(tmp_path):
     strong, weak = np.full((3, 3), 1.0, np.float32), np.full((3, 3), 0.5, np.float32)
-    column = ClassMap("cat", 3.5, 0.9, strong, strong, True, against=weak, common=-1.0)  # 9 - 4.5 - 1
+    column = ClassMap("cat", 3.5, 0.9, strong, strong, True, against=weak)  # 9 - 4.5 leaves -1
     with pytest.MonkeyPatch.context() as patch:
         figures = []
         patch.setattr("tools.figures.explanations.save_figure", lambda path, figure, note: figures.append(figure))
@@ -92,7 +92,7 @@ NAMES = [["cat"], [LONG, LONG[::-1]], ["猫" * 20, "x" * 60, " "], [f"class {i}"
 def test_no_text_of_a_figure_is_cut_or_lies_over_a_panel_or_its_neighbour(names, size, sided, amount):
     values = np.arange(9, dtype=np.float32).reshape(3, 3) * amount
     against = values if sided == 2 else None
-    columns = [ClassMap(name, -1.5, 0.5, values, values, i == 0, against, 1.0) for i, name in enumerate(names)]
+    columns = [ClassMap(name, -1.5, 0.5, values, values, i == 0, against) for i, name in enumerate(names)]
     figure = draw_explanation(Image.new("RGB", size), columns, title="picture 1: label a", negative=False)
     prepare_texts(figure)
     canvas = OnePassCanvas(figure)
