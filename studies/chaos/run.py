@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 from studies.chaos.scene import ROOT, Start
 
 POLL_SECONDS = 0.02
+KILL_SECONDS = 10.0  # a busy machine takes a while until what it has killed is gone
 
 
 class Ended(NamedTuple):
@@ -58,6 +59,8 @@ def run(start: Start, *, limit: float) -> Ended:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
+    while _alive(process) and time.monotonic() < end + KILL_SECONDS:
+        time.sleep(POLL_SECONDS)
     shown = sent or next((at for at, line in [*err.lines] if line.strip() and ": note: " not in line), end)
     return Ended(code, out.text(), err.text(), end - began, end - shown, hung)
 
