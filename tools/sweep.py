@@ -29,7 +29,7 @@ CLASS_METRICS = ("val_balanced_accuracy", "val_auroc")  # only with --checkpoint
 METRICS = ("val_top1", "val_top5", "val_loss", "val_attn_mean", "val_area")
 # Flags that may differ when a sweep is continued, since they do not change what is trained.
 FLAGS_FREE_TO_CHANGE = frozenset({
-    "channels_last", "compile", "device", "dist_url", "grad_checkpointing", "iterated_evaluation_num", "local_rank",
+    "cache", "channels_last", "compile", "device", "dist_url", "grad_checkpointing", "iterated_evaluation_num", "local_rank",
     "num_workers", "output_dir", "pre_dir", "repeat", "resume", "swept", "tensorboard", "tf32", "threads",
     "vis", "vis_dir", "vis_format", "vis_id", "world_size",
 })  # fmt: skip
@@ -148,8 +148,8 @@ def finished(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         ToolError: the folder holds a run with other settings, or its settings cannot be read.
     """
-    path = Path(folder, SETTINGS)
-    if path.is_file():
+    path, done = Path(folder, SETTINGS), Path(folder, DONE)
+    if path.is_file() and (done.is_file() or any(Path(folder).glob("*.pth"))):  # else its training has saved nothing
         before = read_json(path)
         if before is None:
             raise ToolError(f"{path} is damaged, so that it is unknown whose run the folder holds: give another "
@@ -160,7 +160,6 @@ def finished(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
             if name in before and before[name] != value:
                 raise ToolError(f"{folder} holds a run of another sweep ({name} {before[name]}, now {settings[name]}): "
                                 "give another --output_dir")  # fmt: skip
-    done = Path(folder, DONE)
     if not done.is_file():
         return None
     record = read_json(done)

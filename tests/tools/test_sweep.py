@@ -115,6 +115,19 @@ def test_the_folder_of_another_sweep_is_refused(tmp_path):
         run_all(str(tmp_path), runs(lr=0.2), train)
 
 
+def test_a_run_that_saved_nothing_may_be_tried_with_other_settings(tmp_path):
+    def fail(number, folder):
+        raise ToolError("no such folder")
+
+    with pytest.raises(ToolError, match="no such folder"):
+        run_all(str(tmp_path), runs(lr=0.2), fail)
+    run_all(str(tmp_path), runs(lr=0.1), train)
+    assert '"lr": 0.1' in (tmp_path / "power=1.0" / "run0" / "settings.json").read_text()
+    (tmp_path / "power=1.0" / "run0" / "done.json").rename(tmp_path / "power=1.0" / "run0" / "X_checkpoint.pth")
+    with pytest.raises(ToolError, match="holds a run of another sweep"):  # an unfinished run has a checkpoint
+        run_all(str(tmp_path), runs(lr=0.3), train)
+
+
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000, b'{"val_top1": "high"}', b'{"val_loss": 1}'])
 def test_a_damaged_record_of_a_run_is_made_again(tmp_path, content, caplog):
     run_all(str(tmp_path), runs(), train)
