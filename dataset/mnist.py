@@ -1,5 +1,6 @@
 """Readers of MNIST (LeCun et al. 1998), Fashion-MNIST and KMNIST in torchvision's layout, and of MNIST5k."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ from dataset import DataError, Listing
 
 DIGITS = [str(digit) for digit in range(10)]
 MNIST5K_FILE = Path(__file__).parent / "mnist5k" / "mnist5k.npz"
+IDX_FILES = 4  # pictures and labels of two splits
+REPLACE = "delete them to download them again, or put the four whole idx files there"
+# What torchvision raises for a failed download, and for content that is not in its format.
+UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError, EOFError, pickle.UnpicklingError)
 TRAIN_PER_CLASS = 400  # of 500; see mnist5k/README.md
 
 
@@ -33,20 +38,28 @@ def _list(
     """List a split of a dataset in MNIST's format, after downloading it if it is missing.
 
     Raises:
-        DataError: the dataset is missing and cannot be downloaded, or its files are damaged.
+        DataError: the dataset is missing and cannot be downloaded, or its files are damaged or do not belong together.
     """
     name = kind.__name__
     raw = Path(root, name, "raw")
     try:
         data = kind(str(root), train=split == "train", download=True)
-    except (RuntimeError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:160]
+        if len(list(raw.glob("*-ubyte"))) == IDX_FILES:
+            raise DataError(f"{name}: the files in {raw} are damaged ({reason}): {REPLACE}") from error
         if raw.is_dir() and not any(raw.iterdir()):
             raw.rmdir()  # torchvision creates it before the download
         raise DataError(
             f"{name} is not in {raw} and could not be downloaded ({reason}): put its four idx files there{alternative}"
         ) from error
-    return Listing(data.data.numpy(), data.targets.tolist(), list(class_names))
+    pictures, labels = data.data.numpy(), data.targets.tolist()
+    if len(pictures) != len(labels):
+        raise DataError(f"{name}: {len(pictures)} pictures and {len(labels)} labels in {raw}, which are of different "
+                        f"splits or datasets: {REPLACE}")  # fmt: skip
+    if max(labels, default=0) >= len(class_names):
+        raise DataError(f"{name}: label {max(labels)} in {raw}, though it has {len(class_names)} classes: {REPLACE}")
+    return Listing(pictures, labels, list(class_names))
 
 
 def list_mnist5k(root: Path | None, split: str) -> Listing:

@@ -203,18 +203,47 @@ def test_class_folders_are_split_within_each_class_and_always_alike(unsplit):
     assert len(set(both)) == 14 and build(split="val", **options).listing.pictures == val.listing.pictures
 
 
-@pytest.mark.parametrize("name", ["FashionMNIST", "KMNIST"])
-def test_fashion_mnist_and_kmnist_are_read_like_mnist(name, tmp_path):
-    raw = tmp_path / name / "raw"
+def idx_content(data: np.ndarray) -> bytes:
+    sizes = b"".join(size.to_bytes(4, "big") for size in data.shape)
+    return (0x800 + data.ndim).to_bytes(4, "big") + sizes + data.astype(np.uint8).tobytes()
+
+
+def write_idx_files(raw):
+    """Six training and three test pictures, whose labels are 0, 1, 2, ..."""
     raw.mkdir(parents=True)
     for prefix, count in (("train", 6), ("t10k", 3)):
-        header = (0x803).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in (count, 28, 28))
-        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + bytes(range(count)) * 784)
-        labels = (0x801).to_bytes(4, "big") + count.to_bytes(4, "big") + bytes(range(count))
-        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(labels)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(idx_content(np.zeros((count, 28, 28))))
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(idx_content(np.arange(count)))
+
+
+@pytest.mark.parametrize("name", ["FashionMNIST", "KMNIST"])
+def test_fashion_mnist_and_kmnist_are_read_like_mnist(name, tmp_path):
+    write_idx_files(tmp_path / name / "raw")
     train, val = (build(name, split, dataset_dir=str(tmp_path), num_classes=10) for split in ("train", "val"))
     assert (len(train), len(val)) == (6, 3) and train.listing.labels == [0, 1, 2, 3, 4, 5]
     assert len(train.class_names) == 10 and train[0].image.shape == (1, 20, 24)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("labels-idx1", idx_content(np.arange(3)), "6 pictures and 3 labels in .*, which are of different splits"),
+        ("labels-idx1", idx_content(np.arange(6) + 5), "label 10 in .*, though it has 10 classes"),
+        ("labels-idx1", idx_content(np.arange(6))[:2] + b"\x0e" + b"\x01" + bytes(4), "are damaged"),
+        ("images-idx3", idx_content(np.zeros((6, 28, 28)))[:-1], "are damaged"),
+        ("images-idx3", b"<!DOCTYPE html><p>404</p>", "are damaged"),
+        ("images-idx3", b"\x1f\x8b\x08\x08 compressed", "are damaged"),
+        ("images-idx3", bytes([0, 0, 10, 3]) + bytes(16), "are damaged"),
+        ("images-idx3", b"", "are damaged"),
+    ],
+)
+def test_files_of_mnist_that_are_damaged_or_of_another_split_are_an_error_of_one_line(tmp_path, file, content, message):
+    raw = tmp_path / "MNIST" / "raw"
+    write_idx_files(raw)
+    (raw / f"train-{file}-ubyte").write_bytes(content)
+    with pytest.raises(DataError, match=f"MNIST: .*{message}") as caught:
+        build("MNIST", dataset_dir=str(tmp_path))
+    assert str(raw) in str(caught.value) and "delete them" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_context_is_split_as_scikit_learn_splits(tmp_path, picture_writer):
