@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageChops
 
 DEPTHS = (8, 10, 12, 14)  # bits of sensors whose values are stored in 16 bits
-BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
-# Decoders of 16-bit colour keep the high byte of each value; that of the other byte order keeps the low byte.
-DEEP_COLOUR = re.compile(r"(?P<mode>RGB|RGBA|RGBX|CMYK);16(?P<order>[BLN])")
+BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281  # tags of TIFF
+WHITE_IS_ZERO = 0  # photometric interpretation; Pillow itself inverts such pictures of up to 8 bits only
+# Decoders of 16-bit colour keep the high byte of each value; that of the other byte order keeps the low byte. The
+# depth of CMYK is not looked for: its small values are little ink, which is light.
+DEEP_COLOUR = re.compile(r"(?P<mode>RGB|RGBA|RGBX);16(?P<order>[BLN])")
 OTHER_ORDER = {"B": "L", "L": "B", "N": "B"}
 ORIENTATION_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # of a picture's info in Pillow
 _UPRIGHT = {
@@ -68,10 +70,10 @@ def eight_bits(picture: Image.Image) -> Image.Image:
     """Convert deep and floating-point modes of a loaded picture to 8 bits per channel; others stay as they are."""
     if picture.mode == "I" and picture.format == "PPM":
         return _grey(np.asarray(picture), 2**16 - 1)  # Pillow scales the white that the file says to this
-    if picture.mode.startswith("I;16"):
-        return _grey(np.asarray(picture), white(np.asarray(picture), getattr(picture, "tag_v2", {})))
-    if picture.mode in ("I", "F"):
-        return _stretched(np.asarray(picture, dtype=np.float64))
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        values, tags = np.asarray(picture), getattr(picture, "tag_v2", {})
+        grey = _stretched(values) if picture.mode in ("I", "F") else _grey(values, white(values, tags))
+        return ImageChops.invert(grey) if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else grey
     return picture.convert("RGB") if picture.mode == "LAB" else picture  # Pillow does not convert LAB to grey
 
 
@@ -105,6 +107,7 @@ def _stretched(values: np.ndarray) -> Image.Image:
     Raises:
         ValueError: no value is finite.
     """
+    values = values.astype(np.float64)
     finite = values[np.isfinite(values)]
     if not finite.size:
         raise ValueError("none of its values is a finite number")
@@ -133,10 +136,7 @@ def _deep_colour(path: str | Path, high: Image.Image, order: str) -> Image.Image
         file.tile = [tile._replace(args=_other_order(tile.args, order)) for tile in file.tile]
         file.load()
         values = np.asarray(high).astype(np.uint16) * 256 + np.asarray(file)  # (H, W, ch)
-    colour, rest = values[..., :3], values[..., 3:]
-    if high.mode == "CMYK":
-        colour, rest = values, values[..., :0]
-    scaled = [(part * (255 / white(part, {}))).round() for part in (colour, rest) if part.size]
+    scaled = [(part * (255 / white(part, {}))).round() for part in (values[..., :3], values[..., 3:]) if part.size]
     return Image.fromarray(np.concatenate(scaled, axis=-1).astype(np.uint8), high.mode)
 
 

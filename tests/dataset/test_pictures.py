@@ -91,23 +91,29 @@ def test_a_dark_picture_is_scaled_by_the_white_that_its_file_says(tmp_path):
     assert np.asarray(open_picture(file, 1)).tolist() == [[0, 51]]
 
 
+def tiff_bytes(values, order, meaning):
+    """TIFF of 16-bit values (h, w, ch) without compression, in a byte order and of a photometric interpretation."""
+    (height, width, channels), content = values.shape, values.astype(f"{order}u2").tobytes()
+    bits_at = 8 + len(content)
+    bits = 16 if channels == 1 else bits_at
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, channels, bits), (259, 3, 1, 1), (262, 3, 1, meaning),
+            (273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(content))]  # fmt: skip
+    entries = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, count)
+        + (struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value))
+        for tag, kind, count, value in tags
+    )
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", bits_at + 2 * channels)
+    return head + content + struct.pack(f"{order}{channels}HH", *[16] * channels, len(tags)) + entries + bytes(4)
+
+
 def deep_colour(bits, order):
     """Pixels (1, 2, 3) of a few bits in 16, as bytes of a PNG or of a TIFF without compression."""
     top = 2**bits - 1
     values = np.array([[[0, top // 5, top], [top, 0, top // 2]]])
     if order == "png":
         return png_bytes(values.astype(">u2").tobytes(), size=(2, 1), depth=16)
-    tags = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 3, 20), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 8),
-            (277, 3, 1, 3), (278, 3, 1, 1), (279, 4, 1, 12)]  # fmt: skip
-    entries = b"".join(
-        struct.pack(f"{order}HHI", tag, kind, count)
-        + (struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value))
-        for tag, kind, count, value in tags
-    )
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 26)
-    return (
-        head + values.astype(f"{order}u2").tobytes() + struct.pack(f"{order}HHHH", 16, 16, 16, 9) + entries + bytes(4)
-    )
+    return tiff_bytes(values, order, 2)
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
@@ -116,6 +122,20 @@ def test_colour_of_fewer_bits_stored_in_sixteen_is_not_black(tmp_path, bits, ord
     file = tmp_path / "a"
     file.write_bytes(deep_colour(bits, order))
     assert np.asarray(open_picture(file, 3)).ravel().tolist() == pytest.approx([0, 51, 255, 255, 0, 127], abs=1)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_little_ink_is_light(tmp_path, order):
+    file, tenth = tmp_path / "a.tif", round(0.1 * (2**16 - 1))
+    file.write_bytes(tiff_bytes(np.full((1, 2, 4), tenth), order, 5))
+    # without colour management, what an ink leaves of the light: (1 - .1) * (1 - .1), of 255
+    assert np.asarray(open_picture(file, 3)).ravel().tolist() == pytest.approx([0.81 * 255] * 6, abs=2)
+
+
+def test_a_scan_whose_zero_is_white_is_not_inverted(tmp_path):
+    file = tmp_path / "a.tif"
+    file.write_bytes(tiff_bytes(np.array([[[0], [13107], [65535]]]), "<", 0))
+    assert np.asarray(open_picture(file, 1)).tolist() == [[255, 204, 0]]
 
 
 @pytest.mark.parametrize("in_chans", [1, 3])
