@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dataset import DataError
+from tools.control_groups import group_folders
 
 SHARED_MEMORY = Path("/dev/shm")  # shared memory of processes on Linux, often limited to 64 MB in containers
-CGROUPS = Path("/sys/fs/cgroup")  # memory limits of containers and jobs, version 2 of control groups
 
 
 class Cacheable(Protocol):
@@ -85,17 +85,27 @@ def free_memory() -> int:
     if meminfo.is_file():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
-    own = Path("/proc/self/cgroup")
-    lines = own.read_text().splitlines() if own.is_file() else []
-    names = [line.split("::", 1)[1].strip("/") for line in lines if "::" in line]
-    for folder in {CGROUPS, *(CGROUPS / name for name in names)}:
-        limit = folder / "memory.max"
-        if limit.is_file() and (text := limit.read_text().strip()) != "max":
-            fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            # The kernel counts cached files as used, though it frees them when memory is needed.
-            used = int((folder / "memory.current").read_text()) - int(fields.get("inactive_file", 0))
-            free = min(free, max(int(text) - used, 0))
-    return free
+    in_groups = (_free_in_group(folder) for folder in group_folders("memory"))
+    return min([free, *(left for left in in_groups if left is not None)])
+
+
+def _free_in_group(folder: Path) -> int | None:
+    """Bytes that a control group of either version leaves free; None without a limit.
+
+    The kernel counts cached files as used, though it frees them when memory is needed.
+    """
+    try:
+        if (file := folder / "memory.max").is_file():
+            limit, used, cached = file.read_text().strip(), "memory.current", "inactive_file"
+        else:
+            limit = (folder / "memory.limit_in_bytes").read_text().strip()
+            used, cached = "memory.usage_in_bytes", "total_inactive_file"
+        if limit == "max":
+            return None
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(int(limit) - int((folder / used).read_text()) + int(counts.get(cached, 0)), 0)
+    except (OSError, ValueError):  # no such group, or no limit in it
+        return None
 
 
 def gigabytes(size: int) -> str:

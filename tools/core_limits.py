@@ -1,11 +1,9 @@
 """Cores that this process may use: by its affinity, and by the quotas of control groups (containers, jobs)."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")  # where control groups of both versions are mounted
-OWN_GROUPS = Path("/proc/self/cgroup")  # lines "number:controllers:group"; without controllers for version 2
+from tools.control_groups import group_folders
 
 
 def bound_cores() -> int:
@@ -15,26 +13,7 @@ def bound_cores() -> int:
 
 def core_quota() -> float | None:
     """Cores' worth of time that control groups allow this process, the smallest of all levels; None without a limit."""
-    return min((quota for folder in _folders() if (quota := _quota(folder)) is not None), default=None)
-
-
-def _folders() -> Iterator[Path]:
-    """Folders of the control groups of this process, and of those above them.
-
-    A container may see its own group as the root, while its name is that on the host, so a folder may not exist.
-    """
-    try:
-        lines = OWN_GROUPS.read_text().splitlines()
-    except OSError:
-        lines = []
-    yield CGROUPS
-    for line in lines:
-        controllers, _, group = line.partition(":")[2].partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        for mount in (CGROUPS / controllers, CGROUPS / "cpu") if controllers else (CGROUPS, CGROUPS / "unified"):
-            folder = mount / group.strip("/")
-            yield from (folder, *(above for above in folder.parents if above.is_relative_to(mount)))
+    return min((quota for folder in group_folders("cpu") if (quota := _quota(folder)) is not None), default=None)
 
 
 def _quota(folder: Path) -> float | None:

@@ -1,8 +1,8 @@
 """Locks of files that several programs may write: a file beside them, created exclusively, that names its holder.
 
 Exclusive creation is atomic on every file system, also on those without ``flock`` or between the machines of a network.
-A lock outlasts a killed holder, so a dead one is detected: on the same machine by its process, on another one by the
-time of the lock file, which a living holder renews.
+A lock outlasts a killed holder, so a dead one is detected: on the same machine by its process, on another one and on
+Windows by the time of the lock file, which a living holder renews.
 """
 
 import json
@@ -27,6 +27,7 @@ RENEWAL_SECONDS = 30.0
 STALE_SECONDS = 180.0  # without renewal, a holder on another machine is dead; NFS may show a time a minute late
 UPDATE_SECONDS = 30.0  # longest wait for another program to rewrite a small file
 POLL_SECONDS = 0.05
+CAN_ASK = os.name != "nt"  # whether signal 0 asks for a process; on Windows it is Ctrl-C for the whole console
 SETTLE_SECONDS = 0.2  # after a takeover, for another program that does the same
 
 
@@ -219,9 +220,9 @@ def _process(pid: int) -> str:
 
 
 def _is_alive(holder: Mapping[str, Any]) -> bool | None:
-    """Whether the holder of a lock runs; None if it is on another machine or in another container, or is unknown."""
+    """Whether the holder of a lock runs; None on another machine, in another container, or where it cannot be asked."""
     pid = holder.get("pid")
-    if not isinstance(pid, int) or pid <= 0:
+    if not isinstance(pid, int) or pid <= 0 or not CAN_ASK:
         return None
     if (holder.get("host"), holder.get("machine")) != (socket.gethostname(), _machine()):
         return None

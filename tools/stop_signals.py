@@ -8,6 +8,7 @@ then on it raises one in the main thread, except where the signal is noted and a
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -72,15 +73,15 @@ class _Handler:
             self.end(error) if isinstance(error, KeyboardInterrupt) else show_unraisable(unraisable)
 
         sys.excepthook, sys.unraisablehook = at_top, where_swallowed
-        readable, writable = os.pipe()
-        os.set_blocking(writable, False)
-        signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(readable,), name="stop signals", daemon=True).start()
+        receiver, self.sender = socket.socketpair()  # before Python 3.12, a pipe on Windows is always blocking
+        self.sender.setblocking(False)
+        signal.set_wakeup_fd(self.sender.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(receiver,), name="stop signals", daemon=True).start()
 
-    def _watch(self, pipe: int) -> None:
+    def _watch(self, receiver: socket.socket) -> None:
         """End the process if the main thread, in a long call outside Python, does not act on a signal."""
-        while True:
-            for number in os.read(pipe, 64):
+        while numbers := receiver.recv(64):
+            for number in numbers:
                 if self._handles(number):
                     time.sleep(ending.GRACE_SECONDS)
                     if self._handles(number):  # else main has ended, and says so itself

@@ -29,8 +29,8 @@ CLASS_METRICS = ("val_balanced_accuracy", "val_auroc")  # only with --checkpoint
 METRICS = ("val_top1", "val_top5", "val_loss", "val_attn_mean", "val_area")
 # Flags that may differ when a sweep is continued, since they do not change what is trained.
 FLAGS_FREE_TO_CHANGE = frozenset({
-    "cache", "channels_last", "compile", "device", "dist_url", "grad_checkpointing", "iterated_evaluation_num", "local_rank",
-    "num_workers", "output_dir", "pre_dir", "repeat", "resume", "swept", "tensorboard", "tf32", "threads",
+    "cache", "channels_last", "compile", "device", "dist_url", "grad_checkpointing", "iterated_evaluation_num",
+    "local_rank", "num_workers", "output_dir", "pre_dir", "repeat", "resume", "swept", "tensorboard", "tf32", "threads",
     "vis", "vis_dir", "vis_format", "vis_id", "world_size",
 })  # fmt: skip
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tools import core_limits
+from tools import control_groups
 from tools.core_limits import bound_cores, core_quota
 
 
@@ -12,8 +12,8 @@ from tools.core_limits import bound_cores, core_quota
 def groups(tmp_path, monkeypatch):
     """Function that writes the control groups of this process: its lines, and the content of files by path."""
     root = tmp_path / "cgroup"
-    monkeypatch.setattr(core_limits, "CGROUPS", root)
-    monkeypatch.setattr(core_limits, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "CGROUPS", root)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "own")
 
     def write(own, **files):
         (tmp_path / "own").write_text(own)
@@ -56,8 +56,8 @@ def test_the_quota_is_the_smallest_of_the_own_group_and_those_above(groups, own,
 
 
 def test_without_control_groups_there_is_no_quota(tmp_path, monkeypatch):
-    monkeypatch.setattr(core_limits, "CGROUPS", tmp_path / "none")
-    monkeypatch.setattr(core_limits, "OWN_GROUPS", tmp_path / "none" / "either")
+    monkeypatch.setattr(control_groups, "CGROUPS", tmp_path / "none")
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "none" / "either")
     assert core_quota() is None
 
 

@@ -66,6 +66,21 @@ def test_a_holder_on_another_machine_is_dead_without_renewal(tmp_path, monkeypat
     assert "waiting up to 0 s to see whether process" in capsys.readouterr().out
 
 
+def test_windows_sends_no_signal_and_judges_by_renewal(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_lock, "CAN_ASK", False)
+    monkeypatch.setattr(folder_lock.os, "kill", lambda *sent: pytest.fail(f"sent {sent}"))
+    monkeypatch.setattr(folder_lock, "STALE_SECONDS", 0.3)
+    write_lock(tmp_path / "run.lock", pid=2**22 + 1)
+    with held(str(tmp_path), "run") as lock:
+        assert lock.is_own()
+    monkeypatch.setattr(folder_lock, "POLL_SECONDS", 0)
+    monkeypatch.setattr(folder_lock, "STALE_SECONDS", 100.0)
+    write_lock(tmp_path / "run.lock")
+    monkeypatch.setattr(folder_lock.time, "sleep", lambda s: os.utime(tmp_path / "run.lock"))
+    with pytest.raises(ToolError, match="is in use by"):
+        Lock(tmp_path / "run.lock").acquire()
+
+
 def test_a_holder_on_another_machine_that_renews_its_lock_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "POLL_SECONDS", 0)
     write_lock(tmp_path / "run.lock", host="node2")

@@ -16,7 +16,7 @@ ELSEWHERE = """
 import multiprocessing, os, signal, sys
 for name in ("SIGUSR1", "SIGUSR2", "SIGBUS", "SIGHUP", "pthread_sigmask"):
     delattr(signal, name)
-for name in ("sched_getaffinity", "sysconf"):
+for name in ("sched_getaffinity", "set_blocking", "sysconf"):
     delattr(os, name)
 sys.modules |= {"resource": None, "fcntl": None}
 multiprocessing.set_start_method("spawn", force=True)
