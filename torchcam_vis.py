@@ -9,6 +9,7 @@ if __name__ == "__main__":
 import argparse
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel
 from engine.explain.drawing import caption, draw_contrasts, output_folder
 from engine.explain.interface import Explainer
-from engine.explain.measure import measure, passes
+from engine.explain.measure import measure, passes, seconds_of_forward
 from engine.explain.settings import MetricSettings
 from engine.explain.subjects import method_subject
 from engine.explain.table import add_row, check_table, show_table
@@ -52,6 +53,7 @@ logger = logging.getLogger("torchcam_vis")
 
 POSITIVE_MODEL = "SCOUTER positive"
 ANNOUNCED_SECONDS = 5.0  # a method that is expected to take longer says so before it starts
+FIGURE_CLASSES = 20  # columns of the figure of all methods; every class has files of its own
 SLOW_SENSITIVITY = ("SSCAM", "ISCAM")  # their sensitivity is measured only with --sensitivity_of_all true
 
 
@@ -179,13 +181,17 @@ def draw_picture(
     targets = torch.tensor([classes], device=trained.device)  # (1, t)
     rows = {name: slot_maps(model, model.explainer(run.map), source, targets) for name, model in own.items()}
     rows |= draw_methods(explained, image, targets, shown, folder, floor=run.grad_min_level, vis_format=run.vis_format)
-    title = caption(source.title, names, explained.split(image).detach().softmax(1)[0].cpu(), source.label)
-    colours = {name: NEGATIVE if model.is_negative else POSITIVE for name, model in own.items()}
-    save_method_figure(
-        folder / f"methods.{run.vis_format}", shown, rows, [names[c] for c in classes], title=title, colours=colours,
-        floor=run.grad_min_level, note=note,
-    )  # fmt: skip
+    probabilities = explained.split(image).detach().softmax(1)[0].cpu()
+    title = caption(source.title, names, probabilities, source.label)
     say(title)
+    colours = {name: NEGATIVE if model.is_negative else POSITIVE for name, model in own.items()}
+    columns = most_likely(classes, probabilities, FIGURE_CLASSES)
+    if len(columns) < len(classes):
+        title = f"{title}; the {len(columns)} most likely of {len(classes)} classes"
+    save_method_figure(
+        folder / f"methods.{run.vis_format}", shown, {name: maps[columns] for name, maps in rows.items()},
+        [names[classes[place]] for place in columns], title=title, colours=colours, floor=run.grad_min_level, note=note,
+    )  # fmt: skip
     for name, model in own.items() if explained.versus else ():
         draw_contrasts(
             model, model.explain(source.picture), source, folder, shown, versus=explained.versus, note=note,
@@ -212,13 +218,10 @@ def draw_methods(
     return rows
 
 
-@torch.no_grad()
-def seconds_of_forward(model: SplitModel, images: Tensor) -> float:
-    """Seconds that the forward pass of a batch takes for each picture."""
-    model(images)  # the first forward is slower than the rest
-    start = time.monotonic()
-    model(images)
-    return (time.monotonic() - start) / len(images)
+def most_likely(classes: Sequence[int], probabilities: Tensor, count: int) -> list[int]:
+    """Places in ``classes`` of those with the highest probabilities (c), in the order of ``classes``."""
+    chosen = probabilities[list(classes)].topk(min(count, len(classes))).indices
+    return sorted(chosen.tolist())
 
 
 def slot_models(run: argparse.Namespace, trained: TrainedModel) -> dict[str, TrainedModel]:

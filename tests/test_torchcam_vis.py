@@ -4,7 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+import torchcam_vis
 
 NAME = "MNIST5k_no_slot_checkpoint.pth"
 FAST = "--device cpu --num_workers 0 --smooth_samples 1 --ss_samples 1 --is_samples 1 --ig_steps 4 --rise_masks 20 "
@@ -42,6 +45,20 @@ def test_methods_and_classes_can_be_chosen(scripts, folder, tmp_path):
     for number in ("0", "1"):
         files = {path.name for path in (tmp_path / number).iterdir()}
         assert files == {"methods.jpg", "CAM_1.jpg", "CAM_1_mask.png", "RISE_1.jpg", "RISE_1_mask.png"}
+
+
+def test_the_figure_has_a_column_for_each_of_the_most_likely_classes(folder, tmp_path, monkeypatch):
+    assert torchcam_vis.most_likely([4, 0, 3, 1], torch.tensor([0.3, 0.1, 0.0, 0.2, 0.4]), 2) == [0, 1]  # classes 4, 0
+    assert torchcam_vis.most_likely([1, 0], torch.tensor([0.3, 0.7]), 20) == [0, 1]
+    widths = []
+    for columns in (20, 1):
+        monkeypatch.setattr(torchcam_vis, "FIGURE_CLASSES", columns)
+        flags = f"--checkpoint {folder}/{NAME} {FAST} --methods CAM --vis_dir {tmp_path} --vis_id 0"
+        monkeypatch.setattr("sys.argv", ["torchcam_vis.py", *flags.split()])
+        torchcam_vis.main()
+        assert {path.name for path in (tmp_path / "0").iterdir()} >= {"CAM_0.png", "CAM_1.png"}
+        widths.append(Image.open(tmp_path / "0" / "methods.png").width)
+    assert widths[0] > widths[1]
 
 
 def test_grad_min_level_makes_the_map_smaller(scripts, folder, tmp_path):

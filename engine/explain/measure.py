@@ -1,7 +1,11 @@
 """Measurement of one explainer by metrics of both kinds: of single maps, and with passes of their own."""
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from engine.explain.interface import Claim
 from engine.explain.metrics.registry import METRICS, Metric, PassMetric
@@ -49,3 +53,17 @@ def passes(names: Collection[str], settings: MetricSettings) -> tuple[int, int]:
     own = any(isinstance(metric, Metric) for metric in chosen)
     return (sum(metric.forwards(settings) for metric in chosen),
             own + sum(metric.explanations(settings) for metric in chosen))  # fmt: skip
+
+
+@torch.no_grad()
+def seconds_of_forward(logits: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """Seconds that the forward pass of a batch takes for each picture.
+
+    Args:
+        logits: the model; a result on a device is waited for.
+        images: normalised pictures (b, ch, H, W).
+    """
+    float(logits(images).sum())  # the first forward is slower than the rest
+    start = time.perf_counter()
+    float(logits(images).sum())
+    return (time.perf_counter() - start) / len(images)

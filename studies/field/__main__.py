@@ -24,14 +24,14 @@ from dataset import DataError
 from engine import TrainingError
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel
-from engine.explain.measure import passes
+from engine.explain.measure import passes, seconds_of_forward
 from engine.explain.settings import MetricSettings
 from engine.explain.table import COLUMNS
 from sloter import ModelError
 from sloter.config import option_values
 from studies.field.data import Backbone, FieldData
 from studies.field.figure import save_field
-from studies.field.measure import MEASURING_CODE, Measuring, forwards_of, measure, seconds_of_forward
+from studies.field.measure import MEASURING_CODE, Measuring, forwards_of, measure
 from studies.field.models import TRAINING_CODE, OnBackbone, as_plain, described, restore, setting_of, train
 from studies.field.plan import MODELS, OWN, Row, pictures_for, rows_of
 from studies.field.published import PUBLISHED
@@ -125,7 +125,8 @@ def measured(
 
     def work() -> dict[str, Any]:
         others, explanations = passes(args.metrics, metrics)
-        expected = seconds_of_forward(data, model) * count * (others + explanations * forwards)
+        zeros = torch.zeros(8, data.in_chans, *data.chosen.img_size, device=data.device)
+        expected = seconds_of_forward(model.logits, zeros) * count * (others + explanations * forwards)
         say(f"{title}: {count} pictures, {forwards:.0f} forward passes for a map: about {expected:.0f} s")
         found = measure(data, model, split, row.method, count=count, negative=MODELS[row.model].sign < 0,
                         settings=settings, title=title)  # fmt: skip

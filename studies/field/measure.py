@@ -136,13 +136,3 @@ def _pictures(data: FieldData, sample: PictureDataset, numbers: Sequence[int]) -
     """Normalised pictures (b, ch, H, W) of these numbers."""
     pixels = torch.stack([sample.pixels(number) for number in numbers]).to(data.device)
     return normalised_picture(pixels, **data.statistics).to(memory_format=memory_format(True))
-
-
-@torch.no_grad()
-def seconds_of_forward(data: FieldData, model: OnBackbone) -> float:
-    """Seconds of the forward pass of one picture in a batch of eight."""
-    images = torch.zeros(8, data.in_chans, *data.chosen.img_size, device=data.device)
-    model(images)  # the first one is slower than the rest
-    start = time.perf_counter()
-    float(model(images).logits.sum())  # waits for the device
-    return (time.perf_counter() - start) / len(images)
