@@ -185,7 +185,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     amp = amp_dtype(run.amp, device)
     state = run_folder.find(run.output_dir, name, run.resume)
     vars(run).update(flags.validation_config(run, state))
-    known = known_pictures(run.dataset_dir)
+    known = known_pictures(run.dataset_dir) if distributed.is_main() else None
     train_set, val_set = (load_split(run, split, state, known) for split in ("train", "val"))
     if distributed.is_main():
         warn_of_shared(train_set.listing, val_set.listing, known=known)
@@ -225,7 +225,7 @@ def load_split(
 ) -> PictureDataset:  # fmt: skip
     """The pictures of a split, with the classes of a resumed run in its order.
 
-    One process downloads or checks the pictures before the others read them.
+    One process downloads or checks the pictures before the others read them, and ``known``, what it has found.
     """
     config = flags.data_config(run, first_classes=dataset_spec(run.dataset).first_classes)
     stored = state["data_config"] if state else {}
@@ -234,7 +234,8 @@ def load_split(
         config |= {name: stored.get(name) for name in ("class_names", "wnids")}
     with distributed.main_first():
         return build_dataset(
-            run.dataset, split, augment=run.aug, policies=run.aug_policy or (), known=known, **config
+            run.dataset, split, augment=run.aug, policies=run.aug_policy or (),
+            known=known or known_pictures(run.dataset_dir), **config,
         )  # fmt: skip
 
 

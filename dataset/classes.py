@@ -27,7 +27,7 @@ def distinct_names(names: Sequence[str], ids: Sequence[object], *, ambiguous: Se
 
 def classes_called(text: str, names: Sequence[str]) -> list[int]:
     """Indices of the classes with this name; else with this synset or number, or with this name before it."""
-    exact = [index for index, name in enumerate(names) if _key(name) == _key(text)]
+    exact = [index for index, name in enumerate(names) if composed(name) == composed(text)]
     if exact:
         return exact
     return [index for index, name in enumerate(names)
@@ -36,23 +36,23 @@ def classes_called(text: str, names: Sequence[str]) -> list[int]:
 
 def fingerprint(names: Sequence[str]) -> str:
     """Fingerprint of class names in their order, 12 hexadecimal digits."""
-    return hashlib.sha256("\n".join(map(_key, names)).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return hashlib.sha256("\n".join(map(composed, names)).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def differing_names(first: Sequence[str], second: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names that only the first, and names that only the second of two lists has."""
-    one, two = set(map(_key, first)), set(map(_key, second))
-    return [name for name in first if _key(name) not in two], [name for name in second if _key(name) not in one]
+    one, two = set(map(composed, first)), set(map(composed, second))
+    return [name for name in first if composed(name) not in two], [name for name in second if composed(name) not in one]
 
 
 def outputs_of(names: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
     """Index in ``names`` of each wanted name; None if the two are not the same set of distinct names."""
-    index = {_key(name): number for number, name in enumerate(names)}
-    if [*map(_key, names)] == [*map(_key, wanted)]:
+    index = {composed(name): number for number, name in enumerate(names)}
+    if [*map(composed, names)] == [*map(composed, wanted)]:
         return list(range(len(names)))
-    if len(index) != len(names) or sorted(index) != sorted(map(_key, wanted)):
+    if len(index) != len(names) or sorted(index) != sorted(map(composed, wanted)):
         return None
-    return [index[_key(name)] for name in wanted]
+    return [index[composed(name)] for name in wanted]
 
 
 def few(names: Sequence[str]) -> str:
@@ -109,18 +109,18 @@ def matched(
 def _places(listing: Listing, names: Sequence[str]) -> list[int | None]:
     """Output of the model for each class of the data: by its name, else by its name and id, else by its bare name."""
     data, ids = listing.class_names, listing.wnids or listing.class_ids
-    distinct = Counter(map(_key, names))
-    index = {_key(name): output for output, name in enumerate(names) if distinct[_key(name)] == 1}
-    place = [index.get(_key(name)) for name in data]
+    distinct = Counter(map(composed, names))
+    index = {composed(name): output for output, name in enumerate(names) if distinct[composed(name)] == 1}
+    place = [index.get(composed(name)) for name in data]
     if ids:
         for label, (name, own) in enumerate(zip(data, ids, strict=True)):
             if place[label] is None:
-                place[label] = index.get(_key(f"{name} ({own})"))
+                place[label] = index.get(composed(f"{name} ({own})"))
     # Checkpoints of earlier versions have names without synset or number; classes of one name are in their order.
     bare = [QUALIFIER.sub("", name) for name in data]
     for name in {bare[label] for label, output in enumerate(place) if output is None}:
         labels = [label for label, other in enumerate(bare) if other == name and place[label] is None]
-        outputs = [o for o, other in enumerate(names) if _key(other) == _key(name) and o not in place]
+        outputs = [o for o, other in enumerate(names) if composed(other) == composed(name) and o not in place]
         if not ids or any(data[label] != f"{name} ({ids[label]})" for label in labels):
             continue
         for number, output in enumerate(outputs):
@@ -137,6 +137,6 @@ def _between(place: list[int | None], labels: list[int], output: int) -> list[in
     return [label for label in labels if low < label < high]
 
 
-def _key(name: str) -> str:
-    """Form of a name that is compared: composed, since file systems store accents in two ways."""
+def composed(name: str) -> str:
+    """Form of a name in which it is compared: with composed accents, since file systems store them in two ways."""
     return unicodedata.normalize("NFC", name)

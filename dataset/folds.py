@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset import DataError, Listing
-from dataset.classes import few
+from dataset.classes import composed, few
 from dataset.tables import read_columns
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ def fold_listing(
         owners = read_groups(Path(groups), names) if groups else None
         members = assign_folds(listing.labels, folds, owners)
         held_out = [name for name, own in zip(names, members, strict=True) if own == fold - 1]
-    chosen = set(held_out)
+    chosen = {composed(name) for name in held_out}
     indices = [index for index, name in enumerate(names) if (name in chosen) == (split == "val")]
     missing = chosen - set(names)
-    if missing and split == "val":
+    if missing:
         logger.warning("%d of the %d pictures that the fold holds out are not there, such as %s", len(missing),
                        len(chosen), min(missing), extra={"once": True})  # fmt: skip
     found = listing.subset(indices)
@@ -60,7 +60,7 @@ def picture_names(listing: Listing, root: Path | None) -> list[str]:
     """Name of each picture of a listing: its path from the folder of the data, or its number if it is not a file."""
     if isinstance(listing.pictures, np.ndarray) or root is None:
         return [str(index) for index in range(len(listing.labels))]
-    return [Path(picture).relative_to(root).as_posix() for picture in listing.pictures]
+    return [composed(Path(picture).relative_to(root).as_posix()) for picture in listing.pictures]
 
 
 def read_groups(path: Path, names: Sequence[str]) -> list[str]:
@@ -76,7 +76,7 @@ def read_groups(path: Path, names: Sequence[str]) -> list[str]:
         table = read_columns(path, ("file", "group"))
     except OSError as error:
         raise DataError(f"--groups {path} cannot be read ({error.strerror}): check the name") from error
-    table = {name.replace("\\", "/").removeprefix("./"): group for name, group in table.items()}
+    table = {composed(name).replace("\\", "/").removeprefix("./"): group for name, group in table.items()}
     found = [table.get(name) or table.get(name.rpartition("/")[2]) for name in names]
     lacking = [name for name, group in zip(names, found, strict=True) if group is None]
     if lacking:

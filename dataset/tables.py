@@ -3,7 +3,9 @@
 import csv
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dataset import DataError
 
@@ -78,25 +80,41 @@ def read_columns(path: Path, columns: tuple[str, str]) -> dict[str, str]:
     """Read a table with a header, separated by comma, semicolon or tab, as the values of one column by another.
 
     Raises:
-        DataError: a column is missing, a line lacks a value, or two lines contradict each other; the line is named.
+        DataError: a column is missing, a line lacks a value, two lines contradict each other, or a quotation mark is
+            never closed; the line is named.
     """
     text = read_text(path)
     header = text.partition("\n")[0]
-    rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header.count), skipinitialspace=True)
-    names = [name.strip() for name in next(rows, [])]
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header.count), skipinitialspace=True)
+    rows = _lines(path, reader)
+    _, first = next(rows, (1, []))
+    names = [name.strip() for name in first]
     for column in columns:
         if column not in names:
-            raise DataError(f"{path}, line 1: there is no column {column}: extract the archive again")
+            raise DataError(f"{path}, line 1: there is no column {column}: the first line has to name the columns "
+                            f"{' and '.join(columns)}")  # fmt: skip
     key_at, value_at = (names.index(column) for column in columns)
     found: dict[str, str] = {}
-    for row in rows:
+    for line, row in rows:
         if not any(field.strip() for field in row):
             continue
         key, value = (row[at].strip() if at < len(row) else "" for at in (key_at, value_at))
         if not key or not value:
             lacking = columns[1] if key else columns[0]
-            raise DataError(f"{path}, line {rows.line_num}: there is no {lacking}: complete or remove the line")
+            raise DataError(f"{path}, line {line}: there is no {lacking}: complete or remove the line")
         if found.setdefault(key, value) != value:
-            raise DataError(f"{path}, line {rows.line_num}: {key} has a line already, with another {columns[1]}: "
+            raise DataError(f"{path}, line {line}: {key} has a line already, with another {columns[1]}: "
                             "remove one of them")  # fmt: skip
     return found
+
+
+def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of each line of a table."""
+    line = 1
+    try:
+        for row in reader:
+            yield reader.line_num, row
+            line = reader.line_num + 1
+    except csv.Error as error:  # a field that is longer than any name
+        raise DataError(f"{path}, line {line}: this cannot be read as a table ({error}): close the quotation mark, or "
+                        "correct the line") from error  # fmt: skip

@@ -161,8 +161,8 @@ class TrainedModel:
         Raises:
             DataError: see :func:`dataset.registry.build_validation`.
         """
-        data_config["known"] = known_pictures(data_config.get("dataset_dir"))
         with distributed.main_first():
+            data_config["known"] = known_pictures(data_config.get("dataset_dir"))
             data = build_validation(
                 dataset, in_chans=self.in_chans, class_names=self._names, split=split,
                 wnids=self.state["data_config"].get("wnids"), **data_config,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataset import DataError, Listing
-from dataset.folds import assign_folds, fold_listing, read_groups
+from dataset.folds import assign_folds, fold_listing, picture_names, read_groups
 from dataset.registry import build_dataset
 
 
@@ -52,6 +52,9 @@ def test_groups_are_named_by_path_or_by_name(tmp_path):
         read_groups(path, ["b/1.png", "c/3.png"])
     with pytest.raises(DataError, match="cannot be read"):
         read_groups(tmp_path / "none.csv", [])
+    path.write_text("file,group\nb/\u00e9.png,p3\n")
+    decomposed = Listing([Path("data/b/e\u0301.png")], [0], ["b"])  # as macOS stores the accent
+    assert read_groups(path, picture_names(decomposed, Path("data"))) == ["p3"]
 
 
 def test_what_a_model_held_out_stays_so_when_pictures_are_added_and_groups_are_gone():
@@ -65,6 +68,15 @@ def test_what_a_model_held_out_stays_so_when_pictures_are_added_and_groups_are_g
     train = fold_listing(listing(14), "train", Path("root"), **options)
     assert again.pictures == first.pictures and len(train.labels) == 14 - len(first.labels)
     assert not set(train.pictures) & set(again.pictures)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_held_out_pictures_are_found_however_their_accents_are_stored_and_missed_if_gone(split, caplog):
+    files = [Path("root/e\u0301.png"), Path("root/u.png")]  # decomposed, as macOS stores it
+    options = {"folds": 2, "fold": 1, "held_out": ["\u00e9.png", "gone.png"]}
+    found = fold_listing(lambda split: Listing(files, [0, 1], ["a", "b"]), split, Path("root"), **options)
+    assert found.pictures == (files[:1] if split == "val" else files[1:])
+    assert "1 of the 2 pictures that the fold holds out are not there, such as gone.png" in caplog.text
 
 
 @pytest.mark.parametrize("layout", ["", "train"])

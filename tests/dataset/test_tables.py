@@ -47,7 +47,9 @@ def test_tables_with_a_header_are_read_however_they_are_saved(file, saved, separ
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Image,PredictionString\n", "line 1: there is no column ImageId"),
+        ("Image,PredictionString\n", "line 1: there is no column ImageId: the first line has to name"),
+        ("", "line 1: there is no column ImageId"),
+        ('ImageId,PredictionString\na,n01\nb,"n02\n' + "c,n03\n" * 30_000, "line 3: this cannot be read as a table"),
         ("ImageId,PredictionString\na,n01\n\nb,\n", "line 4: there is no PredictionString"),
         ("ImageId,PredictionString\na,n01\nb\n", "line 3: there is no PredictionString"),
         ("ImageId,PredictionString\na,n01\na,n02\n", "line 3: a has a line already, with another PredictionString"),

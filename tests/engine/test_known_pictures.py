@@ -1,12 +1,15 @@
 """The record of checked pictures, as runs use it."""
 
+import contextlib
 import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dataset import check
+from dataset.registry import build_dataset
 from engine import known_pictures as module
 
 
@@ -58,6 +61,29 @@ def test_it_works_without_a_folder_for_the_record(start, tmp_path, monkeypatch):
     assert "SCOUTER_CACHE names another folder" in start()[1] and start()[0] == 20
     monkeypatch.setenv("SCOUTER_CACHE", "")
     assert start()[0] == 20 and "SCOUTER_CACHE" not in start()[1]
+
+
+@pytest.mark.parametrize("script", ["train", "test"])
+def test_the_other_processes_of_a_launch_check_nothing_again(scripts, tiny, data, tmp_path, monkeypatch, script):
+    flags = tiny.replace("MNIST5k --num_classes 2", f"Folder --dataset_dir {data[0]}")
+    if script == "test":
+        assert scripts("train", flags, f"--epochs 1 --batch_size 16 --output_dir {tmp_path}")[0] == 0
+        shutil.rmtree(tmp_path / "cache")
+        flags = f"--checkpoint {tmp_path}/Folder_use_slot_checkpoint.pth --device cpu --num_workers 0 --vis false"
+
+    @contextlib.contextmanager
+    def after_main():  # when the first process has checked all files
+        if not (tmp_path / "cache").exists():
+            known = module.known_pictures(str(data[0]))
+            for split in ("train", "val"):
+                build_dataset("Folder", split, dataset_dir=str(data[0]), known=known, img_size=(8, 8), num_classes=None)
+        data[1].clear()
+        yield
+
+    monkeypatch.setattr("tools.distributed.main_first", after_main)
+    monkeypatch.setattr("tools.distributed.is_main", lambda: False)
+    assert scripts(script, flags, "--batch_size 16 --output_dir ''")[0] == 0
+    assert data[1] == []
 
 
 def test_small_datasets_have_no_record(start, data, tmp_path, monkeypatch):
