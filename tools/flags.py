@@ -20,6 +20,7 @@ MAX_PICTURES_IN_A_RANGE = 10_000
 MAX_PICTURE_NUMBER = 10**9
 MAX_SIDE = 16_384  # pixels
 MAX_WHOLE = 10**6  # of an int flag that has no other bound
+ESCAPE = "" if os.name == "nt" else "\\"  # in an argument file; on Windows a backslash separates folders
 ROOT = Path(__file__).parents[1]
 
 
@@ -85,8 +86,10 @@ class Parser(argparse.ArgumentParser):
 
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
         """Words of a line of an argument file; the path of a recipe may be relative to the project's folder."""
+        reader = shlex.shlex(arg_line, posix=True)
+        reader.whitespace_split, reader.escape = True, ESCAPE
         try:
-            words = shlex.split(arg_line, comments=True)
+            words = [*reader]
         except ValueError as error:
             self.error(f"the line '{arg_line}' of an argument file cannot be read: {str(error).lower()}")
         return [f"@{ROOT / word[1:]}" if _is_our_recipe(word) else word for word in words]

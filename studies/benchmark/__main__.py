@@ -38,7 +38,7 @@ from studies.machine import machine
 from tools.console import format_table, run_script, say, set_up_console
 from tools.cores import divide_cores
 from tools.ending import finish
-from tools.files import check_outputs, has_keys, keep_foreign, write_atomically
+from tools.files import check_outputs, has_keys, keep_foreign, writable_folder, write_atomically
 from tools.machine import keep_freed_memory, pick_device, set_numerics
 
 PARTS = {
@@ -64,7 +64,10 @@ def main() -> None:
     """Measure the parts, print their tables and write them to a file."""
     args = parse_args()
     set_up_console("benchmark")
-    check_outputs(*([Path(args.json)] if args.json else []))
+    files = [Path(file) for file in (args.json, args.trace) if file]
+    for file in files:
+        writable_folder(file.parent)
+    check_outputs(*files)
     device = pick_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()

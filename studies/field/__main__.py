@@ -35,8 +35,9 @@ from studies.field.measure import MEASURING_CODE, Measuring, forwards_of, measur
 from studies.field.models import TRAINING_CODE, OnBackbone, as_plain, described, restore, setting_of, train
 from studies.field.plan import MODELS, OWN, Row, pictures_for, rows_of
 from studies.field.published import PUBLISHED
-from studies.field.steps import Steps, code_fingerprint
+from studies.field.steps import Steps
 from studies.field.table import flat, markdown, measured_row
+from studies.head_study.content import code_fingerprint
 from studies.head_study.sources import DatasetChoice
 from studies.machine import hardware, machine
 from tools import ToolError

@@ -21,9 +21,9 @@ from tools import ToolError
 from tools.files import write_atomically
 
 # A result of a training depends on this code.
-TRAINING_CODE = ("sloter", "dataset", "engine/train.py", "engine/evaluate.py", "engine/optim.py",
-                 "engine/optim_step.py", "engine/slot_init.py", "studies/head_study", "studies/field/models.py",
-                 "studies/field/data.py")  # fmt: skip
+TRAINING_CODE = ("sloter", "dataset", "engine/train.py", "engine/evaluate.py", "engine/accuracy.py", "engine/optim.py",
+                 "engine/optim_step.py", "engine/slot_init.py", "tools/distributed/meters.py", "studies/head_study",
+                 "studies/field/models.py", "studies/field/data.py")  # fmt: skip
 WITHOUT_SLOTS = ("linear", "baseline")
 
 

@@ -1,6 +1,5 @@
 """Steps of a long study: each leaves a file with its result and with what that depends on, and is done only once."""
 
-import hashlib
 import json
 import logging
 import math
@@ -9,23 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tools import VERSION, first_line
+from tools import first_line
 from tools.console import say
 from tools.files import read_json, write_atomically
 from tools.provenance import file_fingerprint
 
 logger = logging.getLogger(__name__)
-ROOT = Path(__file__).parents[2]
-
-
-def code_fingerprint(*paths: str) -> str:
-    """Hash of Python files, and of all in the given folders, relative to the project; also of the version."""
-    found = hashlib.sha256(VERSION.encode())
-    for path in paths:
-        given = ROOT / path
-        for file in [given] if given.is_file() else sorted(given.rglob("*.py")):
-            found.update(f"{file.relative_to(ROOT)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return found.hexdigest()[:16]
 
 
 class Steps:

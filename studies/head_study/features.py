@@ -13,11 +13,16 @@ from torch import Tensor
 
 from dataset.loaders import normalised_picture
 from sloter.backbone import TimmModel, grid_features
+from studies.head_study.content import code_fingerprint
 from studies.head_study.sources import Source
 from tools.console import progress
 from tools.files import write_atomically
 
-VERSION = 2  # of the file format and of the framed pictures
+VERSION = 3  # of the file format
+# Features depend on this code, besides the data, the weights and the settings.
+FEATURE_CODE = ("dataset", "sloter/backbone.py", "sloter/grid.py", "studies/head_study/features.py",
+                "studies/head_study/framed.py", "studies/head_study/patterns.py",
+                "studies/head_study/sources.py")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,10 @@ class Features:
 
 
 def cache_file(folder: Path, made_of: dict[str, Any]) -> Path:
-    """File of the features with these settings, a hash of which is part of its name."""
-    text = json.dumps({"version": VERSION, **made_of}, sort_keys=True, default=str)
+    """File of the features with these settings, a hash of which, and of the code, is part of its name."""
+    text = json.dumps(
+        {"version": VERSION, "code": code_fingerprint(*FEATURE_CODE), **made_of}, sort_keys=True, default=str
+    )
     return folder / f"{made_of['name']}_{made_of['split']}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
 
 

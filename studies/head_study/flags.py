@@ -7,7 +7,7 @@ from typing import Any
 from args import RENAMED
 from sloter.config import SlotConfig, options_of
 from tools.discovery import examples_text
-from tools.flags import Formatter, Parser, comma_list, number, of_field, one_of, real, size, whole
+from tools.flags import MAX_WHOLE, Formatter, Parser, comma_list, number, of_field, one_of, real, size, whole
 
 EXAMPLES = (
     ("two heads of one sign on the digits that ship with the project",
@@ -40,7 +40,10 @@ def data(text: str) -> tuple[str, str | None, int | None]:
     """Read ``NAME[:FOLDER[:CLASSES]]``."""
     name, _, rest = text.partition(":")
     folder, _, classes = rest.rpartition(":") if rest.rpartition(":")[2].isdigit() else (rest, "", "")
-    return name, folder or None, int(classes) if classes else None
+    try:
+        return name, folder or None, number(int, low=1, high=MAX_WHOLE)(classes) if classes else None
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
 
 
 def change(text: str) -> tuple[str, Any]:

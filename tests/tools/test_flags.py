@@ -58,6 +58,15 @@ def test_an_argument_file_has_several_flags_per_line_and_comments(tmp_path):
     assert args.lr == 0.5 and args.names == ["a b", "c"]
 
 
+def test_an_argument_file_on_windows_has_paths_with_backslashes(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text(r"--names C:\photos\train '\\server\my share'")
+    monkeypatch.setattr("tools.flags.ESCAPE", "")
+    assert parser_of_files().read([f"@{tmp_path / 'a.txt'}"]).names == [r"C:\photos\train", r"\\server\my share"]
+    monkeypatch.undo()
+    (tmp_path / "a.txt").write_text(r"--names a\ b")
+    assert parser_of_files().read([f"@{tmp_path / 'a.txt'}"]).names == ["a b"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -115,7 +115,7 @@ def test_what_is_drawn_of_a_picture_is_timed_and_summed(monkeypatch):
 
 
 def test_head_and_whole_models_are_compared_with_what_they_should_be(as_user, tmp_path):
-    file, trace = tmp_path / "out.json", tmp_path / "trace.json"
+    file, trace = tmp_path / "new" / "out.json", tmp_path / "traces" / "trace.json"
     flags = "--model test_resnet --img_size 64 --pre_trained false --device cpu --quick true"
     done = as_user(f"python -m studies.benchmark head train infer scale {flags} --json {file} --trace {trace}")
     assert done.returncode == 0, done.stderr

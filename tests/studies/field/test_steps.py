@@ -1,11 +1,16 @@
 """Steps are done once, again when something that they depend on has changed, and a failed one does not end the rest."""
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 
-from studies.field import steps as module
-from studies.field.steps import Steps, code_fingerprint
+from studies.field.measure import MEASURING_CODE
+from studies.field.models import TRAINING_CODE
+from studies.field.steps import Steps
+from studies.head_study import content
+from studies.head_study.content import code_fingerprint
 
 
 class Work:
@@ -86,7 +91,7 @@ def test_what_is_not_finite_is_null(tmp_path):
 
 
 def test_the_fingerprint_of_code_changes_with_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(content, "ROOT", tmp_path)
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "a.py").write_text("x = 1\n")
     (tmp_path / "b.py").write_text("y = 1\n")
@@ -97,3 +102,14 @@ def test_the_fingerprint_of_code_changes_with_it(tmp_path, monkeypatch):
     assert after != before
     (tmp_path / "engine" / "a.py").rename(tmp_path / "engine" / "c.py")
     assert code_fingerprint("engine", "b.py") != after
+
+
+@pytest.mark.parametrize("file", ["train", "evaluate"])
+def test_what_training_and_evaluation_use_of_the_engine_is_part_of_the_fingerprint(file):
+    tree = ast.parse((content.ROOT / "engine" / f"{file}.py").read_text())
+    used = [f"{node.module}.{name.name}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+            for name in node.names if node.module.startswith(("engine.", "tools.distributed.meters"))]  # fmt: skip
+    files = [Path(*name.split(".")[:-1]).with_suffix(".py") for name in used]
+    assert Path("engine/accuracy.py") in files
+    code = [*map(Path, TRAINING_CODE + MEASURING_CODE)]
+    assert [name for name in files if not any(name.is_relative_to(part) for part in code)] == []

@@ -2,16 +2,18 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from dataset import Listing
 from dataset.registry import build_dataset
 from sloter.backbone import create_backbone
 from studies.head_study.__main__ import as_json
-from studies.head_study.content import weights_fingerprint
+from studies.head_study.content import data_fingerprint, weights_fingerprint
 from studies.head_study.features import Features, compute_features, load, save
 from studies.head_study.sources import Joined, Pictures
 from studies.head_study.train import FeatureLoader, Setting, train_head
@@ -49,7 +51,20 @@ def test_data_changed_in_place_have_another_fingerprint(tmp_path):
     assert len({before, changed, content(tmp_path)}) == 3
 
 
-def test_boxes_and_labels_and_pixels_are_part_of_the_fingerprint():
+def test_boxes_are_part_of_the_fingerprint_and_so_is_the_content_of_their_files(tmp_path):
+    def found(box):
+        return data_fingerprint(SimpleNamespace(listing=Listing(np.zeros((1, 2, 2), np.uint8), [0], ["a"], [box])))
+
+    file = tmp_path / "a.xml"
+    file.write_text("<annotation/>")
+    before = found(file)
+    assert found(file) == before
+    file.write_text("<annotation></annotation>")
+    assert len({before, found(file), found(None), found("no file"), found((1.0, 2.0, 3.0, 4.0))}) == 5
+    assert found((1.0, 2.0, 3.0, 4.0)) != found((1.0, 2.0, 3.0, 5.0))
+
+
+def test_labels_and_pixels_are_part_of_the_fingerprint():
     data = build_dataset("MNIST5k", "val", dataset_dir=None, num_classes=2, img_size=(8, 8))
     found = {Pictures(data).content}
     data.listing.labels[0] = 1 - data.listing.labels[0]

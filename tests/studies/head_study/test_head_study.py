@@ -39,16 +39,20 @@ def test_a_study_of_a_folder(as_user, tmp_path, picture_writer):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.safetensors")} == files
 
 
-def test_other_settings_are_other_files(tmp_path):
+def test_other_settings_and_other_code_are_other_files(tmp_path, monkeypatch):
     made_of = {"name": "x", "split": "val", "img_size": (224, 224)}
     same, other = dict(made_of), {**made_of, "img_size": (192, 224)}
-    assert cache_file(tmp_path, made_of) == cache_file(tmp_path, same) != cache_file(tmp_path, other)
+    before = cache_file(tmp_path, made_of)
+    assert before == cache_file(tmp_path, same) != cache_file(tmp_path, other)
+    monkeypatch.setattr("studies.head_study.features.FEATURE_CODE", ("dataset",))
+    assert before != cache_file(tmp_path, made_of)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ("--heads linear", "the following arguments are required: --data"),
+        ("--data X:/a:0", "argument --data: 'X:/a:0': 0 is not a whole number of at least 1"),
         ("--data X --heads slots", "'slots' is none of linear, baseline"),
         ("--data X --signs 2", "argument --signs: 2 is neither 1 nor -1"),
         ("--data X --change depth=2", "'depth=2' is not OPTION=VALUE"),
