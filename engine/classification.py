@@ -95,9 +95,8 @@ def calibration_error(confidence: Tensor, right: Tensor) -> float:
         confidence: (n), the probability of the predicted class.
         right: (n), whether the prediction is right.
     """
-    # Two classes suffice: class 0 is the predicted one, and the label is 0 where that is right.
-    scores = torch.stack([confidence, torch.zeros_like(confidence)], 1)
-    return float(tm.multiclass_calibration_error(scores, (~right).long(), 2, n_bins=BINS, validate_args=False))
+    gaps = (row["pictures"] * abs(row["confidence"] - row["accuracy"]) for row in reliability(confidence, right))
+    return sum(gaps) / len(confidence)
 
 
 def reliability(confidence: Tensor, right: Tensor) -> list[dict[str, float]]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dataset.loaders import Batch
+from tools import ToolError
 from tools.console import progress
 from tools.distributed import gather
 
@@ -23,16 +24,22 @@ def least_similar_by_features(
         features: maps pictures (b, ch, H, W) to a feature map (b, f, h, w).
         loader: batches of the split.
         num_classes: c; a class without pictures is never the least similar one.
+
+    Raises:
+        ToolError: fewer than two classes have pictures.
     """
     sums: dict[int, Tensor] = {}
     counts = torch.zeros(num_classes)
     for batch in progress(loader, "compare classes"):
-        unit = functional.normalize(features(batch.images).float().mean((2, 3)), dim=1).double().cpu()  # (b, f)
+        unit = functional.normalize(features(batch.images).float().mean((2, 3)), dim=1).cpu().double()  # (b, f)
         for label, vector in zip(batch.labels.tolist(), unit, strict=True):
             sums[label] = sums.get(label, torch.zeros_like(vector)) + vector
         counts += torch.bincount(batch.labels.cpu(), minlength=num_classes)
     parts = gather([(sums, counts)])
     counts = sum(part[1] for part in parts)
+    if (filled := int((counts > 0).sum())) < 2:
+        raise ToolError(f"the pictures are of {filled} class, so that none can be compared with it: give the least "
+                        "similar class of each with --lsc FILE, or pictures of more classes")  # fmt: skip
     nothing = torch.zeros_like(next(vector for part in parts for vector in part[0].values()))  # (f)
     means = torch.stack([
         sum(part[0][label] for part in parts if label in part[0]) / counts[label] if counts[label] else nothing

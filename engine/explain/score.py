@@ -60,8 +60,8 @@ def score_maps(
         values: dict[str, Tensor] = {}
         for metric in chosen:
             values |= metric.compute(maps)
-        columns = [value.double() for value in values.values()] or [maps.maps.new_zeros(len(maps.maps), 0)]
-        rows = torch.stack(columns, 1).flatten(1).tolist()  # one copy to the host
+        columns = [value.cpu().double() for value in values.values()] or [torch.zeros(len(maps.maps), 0)]
+        rows = torch.stack(columns, 1).flatten(1).tolist()
         for row, number, own in zip(rows, batch.numbers.tolist(), maps.boxes, strict=True):
             record = dict(zip(values, row, strict=True))
             known = {name: value for name, value in record.items() if own is not None or name not in BOX_COLUMNS}

@@ -49,6 +49,9 @@ def test_calibration_error_by_hand_and_the_bins_of_its_diagram():
     assert confidence.tolist() == pytest.approx([0.8, 0.6, 0.7, 0.6])  # .7 is of a mistake; .6 is in one bin
     error = cl.calibration_error(confidence, torch.tensor([True, True, False, True]))
     assert error == pytest.approx((0.2 + 0.4 + 0.4 + 0.7) / 4)
+    certain = cl.confidences(torch.tensor([[20.0, 0.0], [20.0, 0.0], [3.0, 0.0], [3.0, 0.0]]))  # 1, 1, .953, .953
+    error = cl.calibration_error(certain, torch.tensor([True, False, True, True]))  # all in the last bin, from .933
+    assert error == pytest.approx((1 + 1 + 2 / (1 + math.exp(-3))) / 4 - 3 / 4)
     logits, labels = drawn(200)
     record = cl.record_of(logits, labels, ["a", "b", "c"])
     assert sum(row["pictures"] for row in record["calibration"]) == 200

@@ -42,7 +42,8 @@ def feature_statistics(
     device = next((parameter.device for parameter in model.parameters()), None)
     with frozen(model), torch.no_grad():
         for batch in loader:
-            features = forward_from_leaf(model, batch.images[: pictures - count].to(device))[0].double()  # (b, f, h, w)
+            features = forward_from_leaf(model, batch.images[: pictures - count].to(device))[0]  # (b, f, h, w)
+            features = features.cpu().double()  # MPS has no double precision
             count += len(features)
             total = features.sum(0) + total  # (f, h, w)
             squares = features.square().sum(0) + squares
@@ -53,7 +54,8 @@ def feature_statistics(
             raise ToolError(f"IBA needs the features of several pictures and was given {count}: use a larger dataset")
         mean = total / count
         std = ((squares - count * mean.square()) / (count - 1)).clamp(min=0).sqrt()
-        return mean.float(), std.clamp(min=MIN_STD).float(), (active > MIN_ACTIVE_SHARE * count).float()
+        carrying = active > MIN_ACTIVE_SHARE * count
+        return mean.float().to(device), std.clamp(min=MIN_STD).float().to(device), carrying.float().to(device)
 
 
 def information(features: Tensor, passing: Tensor) -> Tensor:

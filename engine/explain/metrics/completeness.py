@@ -18,8 +18,8 @@ def completeness_gap(maps: Tensor, claimed: Tensor) -> dict[str, Tensor]:
         (b) each, 0 at best: ``completeness``, relative to the sum of the map's magnitudes, 1 for an empty map that
         should not be empty; ``completeness_gap``, in nats.
     """
-    flat = maps.flatten(1).double()
-    gap = (flat.sum(1) - claimed.double()).abs()
+    flat = maps.flatten(1).cpu().double()
+    gap = (flat.sum(1) - claimed.cpu().double()).abs()
     size = flat.abs().sum(1)
     relative = torch.where(size > 0, gap / size.clamp_min(torch.finfo(size.dtype).tiny), (gap > 0).double())
     return {"completeness": relative, "completeness_gap": gap}

@@ -10,7 +10,8 @@ def pearson(maps: Tensor, others: Tensor) -> Tensor:
     Returns:
         1 where both maps are constant, since then nothing distinguishes them; 0 where only one of them is.
     """
-    first, second = maps.flatten(1), others.flatten(1)  # (b, n) each
+    # In double precision, where the squares of small values do not vanish, and on the CPU, since MPS has none.
+    first, second = (values.flatten(1).cpu().double() for values in (maps, others))  # (b, n) each
     constant = [values.amax(1) == values.amin(1) for values in (first, second)]
     first, second = (values - values.mean(1, keepdim=True) for values in (first, second))
     norms = first.norm(dim=1) * second.norm(dim=1)

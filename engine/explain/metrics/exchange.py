@@ -30,6 +30,7 @@ def exchanged(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[N
 def _copy(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     for tensor, value in zip(tensors, values, strict=True):
         tensor.copy_(value)
+    torch.clear_autocast_cache()  # it has copies in lower precision of the weights as they were
 
 
 def state_of(module: nn.Module) -> list[Tensor]:

@@ -81,7 +81,7 @@ def shares_of_own(maps: Tensor, side: int) -> Tensor:
 
     A place that several tiles share is divided by area. An empty map has 0.
     """
-    maps = maps.clamp_min(0).double()
+    maps = maps.clamp_min(0).cpu().double()
     rows, columns = (_overlaps(length, side).to(maps) for length in maps.shape[1:])  # (side, h), (side, w)
     sums = torch.einsum("rh,thw,cw->trc", rows, maps, columns).flatten(1)  # (t, tiles)
     return sums.diagonal() / sums.sum(1).clamp_min(torch.finfo(sums.dtype).tiny)
@@ -115,6 +115,8 @@ def takes(logits: Logits, images: Tensor) -> bool:
     try:
         with torch.no_grad():
             logits(images)
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError, too
     except UNSUPPORTED:
         return False
     return True

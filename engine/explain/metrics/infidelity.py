@@ -60,7 +60,7 @@ def infidelity(
         part = images * square  # (b, ch, H, W)
         drops.append(whole - probability(images - part))  # (b)
         predictions.append((part.sum(1) * maps / ch).flatten(1).sum(1))  # (b)
-    drop, prediction = torch.stack(drops, 1).double(), torch.stack(predictions, 1).double()  # (b, samples)
+    drop, prediction = (torch.stack(values, 1).cpu().double() for values in (drops, predictions))  # (b, samples)
     scale = (prediction * drop).mean(1) / prediction.square().mean(1).clamp_min(torch.finfo(torch.float64).tiny)  # (b)
     return (scale[:, None] * prediction - drop).square().mean(1).float()  # (b)
 

@@ -23,11 +23,11 @@ def histogram_entropy(maps: Tensor, bins: int = BINS) -> Tensor:
 
     0 for a constant map; values that are not finite count as zero.
     """
-    flat = maps.flatten(1).double().nan_to_num(0, 0, 0)  # (b, n)
+    flat = maps.flatten(1).cpu().double().nan_to_num(0, 0, 0)  # (b, n)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     places = (flat - low) / (high - low).clamp_min(torch.finfo(flat.dtype).tiny) * bins
     index = places.long().clamp(0, bins - 1)  # the highest value is in the last bin
-    counts = torch.zeros(len(flat), bins, dtype=flat.dtype, device=flat.device).scatter_add_(
+    counts = torch.zeros(len(flat), bins, dtype=flat.dtype).scatter_add_(
         1, index, torch.ones_like(flat)
     )  # (b, bins)
     shares = counts / flat.shape[1]

@@ -22,7 +22,7 @@ def correlation(maps: Tensor, others: Tensor) -> Tensor:
     Returns:
         1 where the first map is empty or both are constant, which does not pass the check.
     """
-    return torch.where(maps.flatten(1).amax(1) <= 0, 1.0, pearson(maps, others))
+    return torch.where(maps.flatten(1).amax(1).cpu() <= 0, 1.0, pearson(maps, others))
 
 
 def redrawn(weights: Tensor, generator: torch.Generator) -> Tensor:

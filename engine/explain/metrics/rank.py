@@ -38,8 +38,8 @@ def auc(values: Tensor, mask: Tensor) -> Tensor:
         return values.new_tensor(0.5)
     _, order, counts = values.unique(return_inverse=True, return_counts=True)
     ranks = (counts.cumsum(0) - (counts - 1) / 2)[order]  # from 1; equal values have their mean rank
-    total = ranks[mask].double().sum() - inside * (inside + 1) / 2
-    return (total / (inside * outside)).to(values.dtype)
+    total = float(ranks[mask].cpu().double().sum()) - inside * (inside + 1) / 2
+    return values.new_tensor(total / (inside * outside))
 
 
 def against_boxes(maps: Tensor, boxes: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -38,13 +38,13 @@ def road(
     n = height * width
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)  # (b, n)
     ranks = order.argsort(dim=1).view(b, height, width)
-    total = torch.zeros(b, dtype=torch.float64, device=images.device)
+    total = torch.zeros(b, dtype=torch.float64)
     for step in range(1, steps + 1):
         count = round(n * step / (steps + 1))
         for removed, sign in ((ranks >= n - count, 1), (ranks < count, -1)):  # LeRF, MoRF
             changed = impute(images, removed, noise=noise, seed=seed)
             found = torch.cat([logits(part).float().softmax(1) for part in changed.split(batch_size)])  # (b, c)
-            total += sign * found.gather(1, classes[:, None])[:, 0].double()
+            total += sign * found.gather(1, classes[:, None])[:, 0].cpu().double()
     return total / (2 * steps)
 
 

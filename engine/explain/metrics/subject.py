@@ -56,7 +56,7 @@ class Subject:
     @staticmethod
     def records(batch: Batch, columns: dict[str, Tensor]) -> list[dict[str, float]]:
         """A record for each picture of a batch: its number, and its value (b) of each column."""
-        values = [column.double().cpu().tolist() for column in columns.values()]
+        values = [column.cpu().double().tolist() for column in columns.values()]
         return [
             {"number": number, **dict(zip(columns, row, strict=True))}
             for number, row in zip(batch.numbers.tolist(), zip(*values, strict=True), strict=True)

@@ -29,6 +29,20 @@ def test_values_are_exchanged_in_place_and_come_back_after_an_error():
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_autocast_computes_with_the_exchanged_values():
+    model, images = small().eval(), torch.randn(2, 3, 4, 4, generator=torch.manual_seed(0))
+    values = random_state(model, seed=0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before = model(images)  # autocast keeps copies of the weights in bfloat16
+        with exchanged(state_of(model), values):
+            inside = model(images)
+        after = model(images)
+    with torch.no_grad(), exchanged(state_of(model), values):
+        expected = model(images)
+    assert torch.equal(before, after) and not torch.allclose(expected, before.float(), rtol=0.1)
+    torch.testing.assert_close(inside.float(), expected, rtol=0.05, atol=0.05)
+
+
 def test_the_random_state_is_one_of_an_untrained_model():
     model = small()
     before, random = [tensor.clone() for tensor in state_of(model)], torch.get_rng_state()
