@@ -10,7 +10,6 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +46,7 @@ from tools.ending import finish
 from tools.figures.explanations import NEGATIVE, POSITIVE
 from tools.figures.methods import save_method_figure, save_method_files
 from tools.files import check_folder, writable_folder
-from tools.provenance import file_fingerprint, provenance_text
+from tools.provenance import provenance_text
 
 logger = logging.getLogger("torchcam_vis")
 
@@ -163,7 +162,7 @@ def draw_all(run: argparse.Namespace, explained: Explained, sources: Sources) ->
     root = output_folder(trained, run.vis_dir, files=sources.data is None)
     own = slot_models(run, trained)
     parts = [provenance_text(trained.provenance(sources.data))]
-    parts += [f"{name} {file_fingerprint(model.path)}" for name, model in own.items()]
+    parts += [f"{name} {model.checkpoint_id}" for name, model in own.items()]
     for source in sources:
         draw_picture(run, explained, own, source, writable_folder(root / source.title), note=", ".join(parts))
     say(f"maps of {len(explained.explainers)} methods for {len(classes)} classes of {len(sources)} picture(s): "
@@ -267,7 +266,7 @@ def measure_all(run: argparse.Namespace, explained: Explained, data: PictureData
         )
         seconds = time.monotonic() - start
         row = {"checkpoint": trained.path.name, "method": name, **trained.provenance(data), "cam_layer": run.cam_layer,
-               "method_settings": asdict(options), "scoring_seconds": seconds, **measured}  # fmt: skip
+               "method_settings": options.of_maps(), "scoring_seconds": seconds, **measured}  # fmt: skip
         if distributed.is_main():
             rows = add_row(trained.path.parent, row)
             say(f"{name}: {measured['images']} pictures in {seconds:.0f} s")

@@ -17,7 +17,7 @@ from tools.figures.report.gallery import ReportCard, ReportMap
 from tools.figures.report.page import Report, save_report
 from tools.figures.report.pictures import picture_uri
 from tools.files import check_report_file, writable_folder
-from tools.provenance import file_fingerprint, mixed, provenance_text, same_data
+from tools.provenance import mixed, provenance_text, same_data
 from tools.run_log import read_records
 
 MARK = b"Content-Security-Policy"  # at the beginning of every report
@@ -60,7 +60,7 @@ def write_report(
         tables, faults = {}, []  # no metrics yet
     title = f"{first.run}: {first.config['backbone']} on {dataset}"
     records = read_records(first.path.parent / "log.jsonl")
-    data = provenance_text(origin) + "".join(f", {m.run} {file_fingerprint(m.path)}" for m in models[1:])
+    data = provenance_text(origin) + "".join(f", {m.run} {m.checkpoint_id}" for m in models[1:])
     writable_folder(file.parent)
     save_report(file, Report(
         title, first.state["train_config"], accuracy, tables.pop("", []), records, cards, data, faults, tables

@@ -63,6 +63,7 @@ class TrainedModel:
         reading: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.path, self.state, self.device, self.reading = Path(path), state, device, dict(reading or {})
+        self.checkpoint_id = file_fingerprint(self.path)  # now: a training may replace the file while this is measured
         self.config = complete_config(state["model_config"])
         if self.config["use_slot"]:
             self.config |= self.reading
@@ -126,7 +127,7 @@ class TrainedModel:
         """Content of results.json beside the checkpoint; empty if there is none of this checkpoint."""
         file = self.path.with_name("results.json")
         results = (read_json(file) if file.is_file() else None) or {}
-        own = results.get("checkpoint_id") == file_fingerprint(self.path)
+        own = results.get("checkpoint_id") == self.checkpoint_id
         return results if own and results.get("img_size") == list(self.img_size) else {}
 
     @property
@@ -183,7 +184,7 @@ class TrainedModel:
         own = {"dataset": "own pictures", "classes": fingerprint(sorted(self.class_names))}
         read = {"reference": self.reference} if self.config["use_slot"] else {}
         return {**(data.origin if data else own), "img_size": list(self.img_size), **read,
-                "checkpoint_id": file_fingerprint(self.path)}  # fmt: skip
+                "checkpoint_id": self.checkpoint_id}  # fmt: skip
 
     @property
     def reference(self) -> str:

@@ -118,6 +118,9 @@ def _with_metrics_of(old: Mapping[str, Any], row: dict[str, Any]) -> dict[str, A
         then, now = old.get(name) or {}, row.get(name) or {}
         same &= all(then[key] == now[key] for key in then.keys() & now.keys())
     kept = [name for name in COLUMNS if name in old and name not in row]
+    if kept and not same:
+        logger.warning("%s: %s are gone from the table: they were measured with another state of the checkpoint, other "
+                       "pictures or other settings", row["method"], ", ".join(kept))  # fmt: skip
     if not same or not kept:
         return row
     merged = {**row, **{name: old[name] for name in kept}}

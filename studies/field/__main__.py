@@ -117,8 +117,7 @@ def measured(
         pictures_for(forwards, limit=args.slow_forwards, images=args.images, slow_images=args.slow_images),
         len(data.measured),
     )
-    # The size of a batch changes time and memory alone, and a model's own map has no settings.
-    options = {} if row.method == OWN else {key: value for key, value in asdict(methods).items() if key != "batch_size"}
+    options = {} if row.method == OWN else methods.of_maps()
     made_of = {"trained": trained_of, "head": file_fingerprint(folder / "head.safetensors"), "method": row.method,
                "options": options, "names": args.metrics, "metrics": asdict(metrics), "images": count,
                "seed": args.seed, "code": code_fingerprint(*MEASURING_CODE)}  # fmt: skip

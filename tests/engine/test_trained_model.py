@@ -1,5 +1,6 @@
 """Models of the same classes in another order, side by side."""
 
+import hashlib
 import logging
 
 import pytest
@@ -83,3 +84,10 @@ def test_without_names_the_order_counts_and_it_is_said(save, caplog):
 
 def test_two_classes_of_one_name_have_two_names(save):
     assert save("first", [0, 1, 2], names=("crane", "b", "crane")).class_names == ["crane (0)", "b", "crane (2)"]
+
+
+def test_a_result_is_of_the_checkpoint_that_was_opened(save):
+    model = save("model", [0, 1, 2])
+    expected = hashlib.sha256(model.path.read_bytes()).hexdigest()[:12]
+    model.path.write_bytes(b"of a later epoch")
+    assert model.provenance(None)["checkpoint_id"] == expected

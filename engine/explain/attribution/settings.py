@@ -3,7 +3,8 @@
 A field made by :func:`sloter.config.option` is also a flag; the others have the value of their paper.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sloter.config import check_options, option
 
@@ -68,3 +69,7 @@ class MethodSettings:
 
     def __post_init__(self) -> None:
         check_options(self, ValueError)
+
+    def of_maps(self) -> dict[str, Any]:
+        """The settings that change a map: all but the size of a batch."""
+        return {name: value for name, value in asdict(self).items() if name != "batch_size"}

@@ -27,9 +27,7 @@ def histogram_entropy(maps: Tensor, bins: int = BINS) -> Tensor:
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     places = (flat - low) / (high - low).clamp_min(torch.finfo(flat.dtype).tiny) * bins
     index = places.long().clamp(0, bins - 1)  # the highest value is in the last bin
-    counts = torch.zeros(len(flat), bins, dtype=flat.dtype).scatter_add_(
-        1, index, torch.ones_like(flat)
-    )  # (b, bins)
+    counts = torch.zeros(len(flat), bins, dtype=flat.dtype).scatter_add_(1, index, torch.ones_like(flat))  # (b, bins)
     shares = counts / flat.shape[1]
     return -torch.xlogy(shares, shares).sum(1)
 

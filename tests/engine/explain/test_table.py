@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from engine.explain.attribution.settings import MethodSettings
 from engine.explain.metrics.registry import BETTER, COLUMNS
 from engine.explain.table import GROUPS, add_row, metric_tables, read_metrics, write_table
 
@@ -38,10 +39,18 @@ def test_metrics_that_are_measured_later_join_the_row(tmp_path):
 @pytest.mark.parametrize(
     "change", [{"checkpoint_id": "34"}, {"images": 8}, {"settings": {"steps": 6, "seed": 0}}, {"map": "evidence"}]
 )
-def test_metrics_of_another_measurement_are_replaced(tmp_path, change):
+def test_metrics_of_another_measurement_are_replaced(tmp_path, change, caplog):
     add_row(tmp_path, {**ROW, **change})
     (row,) = add_row(tmp_path, GRID)
+    assert "CAM: iauc are gone from the table" in caplog.text
     assert "iauc" not in row and row["scoring_seconds"] == 2 and row["intervals"] == GRID["intervals"]
+
+
+def test_the_size_of_a_batch_is_no_setting_of_a_map(tmp_path):
+    for metrics, size, samples in (({"area": 0.5}, 8, 4), ({"gini": 0.7}, 64, 4), ({"iauc": 0.2}, 64, 9)):
+        settings = MethodSettings(batch_size=size, smooth_samples=samples).of_maps()
+        (row,) = add_row(tmp_path, {"checkpoint": "a.pth", "method": "CAM", "method_settings": settings, **metrics})
+        assert ("area" in row) is (samples == 4)
 
 
 def test_the_tables_and_their_directions():
