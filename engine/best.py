@@ -27,7 +27,7 @@ class Best:
 
     Attributes:
         value: of the metric in the best epoch; None before the first.
-        epoch: the best epoch, from 0; -1 before the first.
+        epoch: the best epoch, from 0; before there is one, that before the first of the run, -1 without --start_epoch.
     """
 
     def __init__(self, metric: str = "top1", patience: int | None = None) -> None:

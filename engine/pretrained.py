@@ -17,7 +17,8 @@ from tools.checkpoint_content import brief, check_content, is_finite
 from tools.files import read_json, writable_folder, write_atomically
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-STORED = ("lambda_value", "power")  # of train_config, which also has folders of the user
+# Of train_config, which also has folders of the user; of a fold, the file of --groups is left out for the same reason.
+STORED = ("lambda_value", "power")
 
 
 def save_folder(
@@ -43,8 +44,11 @@ def save_folder(
         if large := [name for name, value in stored.items() if not is_finite(value)]:
             raise ToolError(f"{large[0]} has weights beyond the range of half precision: leave half out")
     train = {name: state["train_config"][name] for name in STORED}
+    data = dict(state["data_config"])
+    if fold := data.get("cross_validation"):
+        data["cross_validation"] = {name: value for name, value in fold.items() if name != "groups"}
     config = {"format": FORMAT, "version": VERSION, "model_config": state["model_config"],
-              "data_config": state["data_config"], "train_config": train, "epoch": state["epoch"]}  # fmt: skip
+              "data_config": data, "train_config": train, "epoch": state["epoch"]}  # fmt: skip
     card = model_card(config, results=results, licence=licence, about=about)
     folder = writable_folder(folder)
     write_atomically(folder / WEIGHTS, safetensors.torch.save(stored, metadata={"format": "pt"}))

@@ -92,6 +92,7 @@ class Session:
         if self.ema:
             self.evaluator = CompiledModel(self.ema.module) if options.compile else self.ema.module
         if state is None:
+            self.best.epoch = options.start_epoch - 1
             self._begin(options.start_epoch)
         else:
             self.load_state_dict(state)

@@ -67,9 +67,9 @@ class ScouterLoss(nn.Module):
     Args:
         lambda_value: weight of the attention penalty.
         power: exponent of the mean attention.
-        class_weights: (c), weight of each class in the cross entropy, with mean 1 over the training pictures; None
-            for equal weights. The weighted sum is divided by b, not by the sum of the weights, so that the split of a
-            global batch does not matter here either.
+        class_weights: (c), weight of each class in the cross entropy, in training only, with mean 1 over the training
+            pictures; None for equal weights. The weighted sum is divided by b, not by the sum of the weights, so that
+            the split of a global batch does not matter here either.
         label_smoothing: share of each label that is spread over all classes, in training only.
         temperature: divisor of the logits, in training only; the model learns logits larger by this factor. A value
             above 1 makes up for label smoothing, which lowers probabilities more on new pictures than on trained ones.
@@ -109,8 +109,8 @@ class ScouterLoss(nn.Module):
         """
         smoothing, temperature = (self.label_smoothing, self.temperature) if self.training else (0.0, 1.0)
         ce = F.cross_entropy(
-            output.logits.float() / temperature, target, weight=self.class_weights, reduction="none",
-            label_smoothing=smoothing,
+            output.logits.float() / temperature, target, weight=self.class_weights if self.training else None,
+            reduction="none", label_smoothing=smoothing,
         ).mean()  # fmt: skip
         attn_mean = absent_loss = ce.new_zeros(())
         if output.attn is not None:

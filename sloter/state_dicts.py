@@ -92,7 +92,8 @@ def _convert(backbone: TimmModel, state: dict[str, Tensor], *, in_chans: int) ->
     for stem in _names(backbone.pretrained_cfg.get("first_conv")):
         key = f"{stem}.weight"
         if key in state and key in own and state[key].ndim == 4 and state[key].shape[1] != own[key].shape[1]:
-            state = {**state, key: adapt_input_conv(in_chans, state[key])}
+            with contextlib.suppress(AssertionError, NotImplementedError):  # of a number that timm cannot adapt
+                state = {**state, key: adapt_input_conv(in_chans, state[key])}
     return state
 
 

@@ -343,6 +343,8 @@ def test_results_can_be_pickled_where_nobody_else_has_the_names(tmp_path):
 
 def test_a_model_is_saved_and_read_bit_by_bit(plain, tmp_path):
     model = hubconf.trained(plain)
+    fold = {"folds": 2, "fold": 1, "groups": "/home/user/patients.csv", "held_out": ["a/1.png"]}
+    model.state["data_config"]["cross_validation"] = fold
     folder = model.save_pretrained(tmp_path / "saved", licence="cc-by-4.0", about="A test.")
     again = hubconf.from_pretrained(folder)
     before, after = model.model.state_dict(), again.model.state_dict()
@@ -350,6 +352,7 @@ def test_a_model_is_saved_and_read_bit_by_bit(plain, tmp_path):
     assert all(before[name].dtype == after[name].dtype for name in before)
     assert again.class_names == ["a", "b", "c"] and again.statistics == {"mean": [0.5] * 3, "std": [0.5] * 3}
     assert again.img_size == (32, 32) and "/home/user" not in (folder / "config.json").read_text()
+    assert again.state["data_config"]["cross_validation"] == {"folds": 2, "fold": 1, "held_out": ["a/1.png"]}
     card = (folder / "README.md").read_text()
     for part in ('license: "cc-by-4.0"', "A test.", "- classes: 3: a, b, c", "accuracy: not known"):
         assert part in card

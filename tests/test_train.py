@@ -152,6 +152,12 @@ def test_a_run_with_a_later_first_epoch_resumes_alike(scripts, tiny, tmp_path):
     assert_same_state(load(whole), load(parts))
 
 
+def test_patience_counts_from_the_first_epoch_of_the_run(scripts, tiny, tmp_path, records):
+    flags = f"{tiny} --img_size 16 --start_epoch 3 --patience 2 --epochs 4 --output_dir {tmp_path}"
+    assert scripts("train", flags)[0] == 0
+    assert [record["epoch"] for record in records(tmp_path)] == [3]
+
+
 def test_changed_flags_of_a_resumed_run_are_printed_and_take_effect(scripts, tiny, tiny_run, tmp_path, records):
     folder = shutil.copytree(tiny_run, tmp_path / "copy")
     code, out, _ = scripts("train", tiny, f"--epochs 3 --output_dir {folder} --resume auto --lr 1e-5 --batch_size 100")

@@ -33,11 +33,13 @@ def test_balanced_weights_are_inverse_to_class_size_with_mean_one():
     assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
 
 
-def test_class_weights_multiply_the_loss_of_each_picture():
+def test_class_weights_multiply_the_loss_of_each_picture_in_training():
     logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
     criterion = ScouterLoss(lambda_value=0, power=1, class_weights=torch.tensor([0.5, 2.0]))
     losses = criterion(SlotOutput(logits), torch.tensor([0, 1]))
     assert losses["ce"].item() == pytest.approx((0.5 * math.log(2) + 2.0 * math.log(4 / 3)) / 2)
+    losses = criterion.eval()(SlotOutput(logits), torch.tensor([0, 1]))
+    assert losses["ce"].item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
 
 
 def test_the_attention_penalty_has_its_gradient():

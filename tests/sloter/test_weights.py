@@ -47,6 +47,12 @@ def test_a_one_channel_stem_is_the_sum_of_three_channels():
     torch.testing.assert_close(model.backbone.state_dict()[first], donor[first].sum(1, keepdim=True))
 
 
+def test_a_stem_of_four_channels_cannot_become_one_of_one_channel(caplog):
+    donor = timm.create_model("test_resnet", in_chans=4).state_dict()
+    build(weights=donor, in_chans=1)
+    assert "1 of another shape: " in caplog.text
+
+
 def test_weights_of_a_cut_backbone_fit_a_backbone_cut_alike():
     donor = build(use_slot=False, out_stage=2)
     state = {k.removeprefix("backbone."): v for k, v in donor.state_dict().items()}
