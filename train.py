@@ -56,6 +56,7 @@ from tools.distributed.preemption import Interrupted, StopRequest
 from tools.ending import finish
 from tools.folder_lock import Lock, held
 from tools.machine import amp_dtype, compiles, memory_format
+from tools.memory_limits import free_memory
 from tools.provenance import data_text
 from tools.run_log import epoch_line
 from tools.tensorboard import check_tensorboard
@@ -246,7 +247,7 @@ def make_loaders(
     """Cache the pictures if requested; returns ``build_loader`` with all keywords but those of a split."""
     if run.cache == "ram":
         workers, copies = usable_workers(run.num_workers), distributed.local_world_size()
-        cache_pictures([train_set, val_set], workers=workers, copies=copies)
+        cache_pictures([train_set, val_set], workers=workers, free=free_memory(), copies=copies)
     return partial(
         build_loader, batch_size=run.batch_size, device=device, num_workers=run.num_workers, seed=run.seed,
         rank=distributed.rank(), world_size=distributed.world_size(), memory_format=memory_format(run.channels_last),

@@ -1,8 +1,6 @@
 """Memory cache of resized pictures, shared by the workers that load them (``--cache ram``)."""
 
-import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +9,6 @@ import torch
 from torch import Tensor
 
 from dataset import DataError
-from tools.control_groups import group_folders
 
 SHARED_MEMORY = Path("/dev/shm")  # shared memory of processes on Linux, often limited to 64 MB in containers
 
@@ -51,19 +48,19 @@ class PictureCache:
         self.filled[index] = True
 
 
-def cache_pictures(datasets: Sequence[Cacheable], *, workers: int, copies: int = 1) -> None:
+def cache_pictures(datasets: Sequence[Cacheable], *, workers: int, free: int, copies: int = 1) -> None:
     """Give each dataset of a run a cache; together they must fit into memory.
 
     Args:
         datasets: the datasets of this process.
         workers: number of loader workers of this process; if there are any, the cache is in shared memory.
+        free: bytes of memory that can still be allocated.
         copies: number of processes on this machine that cache the same datasets.
 
     Raises:
         DataError: the caches need more than half of the free memory, or more than the shared memory.
     """
     need = copies * sum(len(data) * data.in_chans * data.img_size[0] * data.img_size[1] for data in datasets)
-    free = free_memory()
     processes = f" in {copies} processes" if copies > 1 else ""
     needed = f"--cache ram: the resized pictures take {gigabytes(need)}{processes}"
     if need > free / 2:
@@ -74,38 +71,6 @@ def cache_pictures(datasets: Sequence[Cacheable], *, workers: int, copies: int =
                         "enlarge it (docker run --shm-size), or give --num_workers 0")  # fmt: skip
     for data in datasets:
         data.use_cache(PictureCache(len(data), data.in_chans, data.img_size, shared=workers > 0))
-
-
-def free_memory() -> int:
-    """Bytes of memory that this process and its children can still allocate, within the limit of their container."""
-    if not hasattr(os, "sysconf"):
-        return sys.maxsize  # Windows does not say through Python
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    in_groups = (_free_in_group(folder) for folder in group_folders("memory"))
-    return min([free, *(left for left in in_groups if left is not None)])
-
-
-def _free_in_group(folder: Path) -> int | None:
-    """Bytes that a control group of either version leaves free; None without a limit.
-
-    The kernel counts cached files as used, though it frees them when memory is needed.
-    """
-    try:
-        if (file := folder / "memory.max").is_file():
-            limit, used, cached = file.read_text().strip(), "memory.current", "inactive_file"
-        else:
-            limit = (folder / "memory.limit_in_bytes").read_text().strip()
-            used, cached = "memory.usage_in_bytes", "total_inactive_file"
-        if limit == "max":
-            return None
-        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return max(int(limit) - int((folder / used).read_text()) + int(counts.get(cached, 0)), 0)
-    except (OSError, ValueError):  # no such group, or no limit in it
-        return None
 
 
 def gigabytes(size: int) -> str:

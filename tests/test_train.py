@@ -119,7 +119,7 @@ def test_cache_and_memory_format_do_not_change_the_training(scripts, tiny, tmp_p
 
 
 def test_a_cache_that_does_not_fit_is_one_line(fails, tiny, monkeypatch):
-    monkeypatch.setattr("dataset.cache.free_memory", lambda: 2**20)
+    monkeypatch.setattr("tools.memory_limits.free_memory", lambda: 2**20)
     assert "--cache ram: the resized pictures take" in fails("train", tiny, "--epochs 1 --cache ram")
 
 
