@@ -20,6 +20,7 @@ from dataset.pictures import PictureDataset, open_picture
 from dataset.registry import build_dataset, dataset_spec
 from dataset.transforms import BILINEAR, augmentation
 from studies.benchmark.timing import seconds_each
+from tools.memory_limits import free_memory
 
 PICTURES = {True: 256, False: 1024}  # number of measured pictures, with --quick and without
 ROUNDS = {True: 2, False: 7}
@@ -110,7 +111,7 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
         ours[name].augment = augment()
     ours["our loader, --cache ram"] = training_set(run)
     workers = usable_workers(run.num_workers)
-    cache_pictures([ours["our loader, --cache ram"]], workers=workers)
+    cache_pictures([ours["our loader, --cache ram"]], workers=workers, free=free_memory())
     loaders = other_loaders(run, ours["our loader"], workers)
     for name, data in ours.items():
         loaders[name] = build_loader(
