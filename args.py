@@ -305,7 +305,7 @@ def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, An
 def validation_config(run: argparse.Namespace, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Keywords of ``build_dataset`` that choose the validation pictures of a Folder; a checkpoint stores them.
 
-    Without ``--val_ratio`` they are those of the checkpoint ``state``, if there is one.
+    Without ``--val_ratio`` they are those of the checkpoint ``state``, if there is one, and those of a fold always.
     """
     folds = {"folds": run.folds, "fold": run.fold, "groups": run.groups} if run.folds else None
     folds = getattr(run, "cross_validation", folds)
@@ -321,7 +321,7 @@ def validation_config(run: argparse.Namespace, state: Mapping[str, Any] | None =
         raise ToolError(f"--fold {folds['fold']} of {folds['folds']}, but the checkpoint held out {was}: give another "
                         "--output_dir")  # fmt: skip
     if "val_ratio" in run.given:
-        stored = {"cross_validation": then}
+        stored = {"cross_validation": then} if then else {}
     return {key: stored.get(key, value) for key, value in own.items()}
 
 

@@ -28,8 +28,8 @@ def photos(tmp_path, picture_writer):
 
 def test_each_patient_is_held_out_once_and_test_evaluates_the_fold(scripts, fails, photos, tmp_path):
     flags = f"{FLAGS} --dataset_dir {photos} --folds 3 --groups {tmp_path}/groups.csv --output_dir {tmp_path}/runs"
-    code, out, err = scripts("train", f"{flags} --checkpoint_metric balanced_accuracy")
-    assert code == 0, err
+    code, out, err = scripts("train", f"{flags} --checkpoint_metric balanced_accuracy --val_ratio 0.5")
+    assert code == 0 and "--val_ratio is ignored: a fold of --folds validates" in err, err
     with (tmp_path / "runs" / "sweep.csv").open() as file:
         (row,) = csv.DictReader(file)
     folds = [json.loads((tmp_path / "runs" / f"fold={fold}" / "done.json").read_text()) for fold in (1, 2, 3)]
@@ -44,7 +44,8 @@ def test_each_patient_is_held_out_once_and_test_evaluates_the_fold(scripts, fail
 
     (tmp_path / "groups.csv").unlink()
     path = tmp_path / "runs" / "fold=2" / RUN
-    code, out, err = scripts("test", f"--checkpoint {path} --device cpu --num_workers 0 --predictions true")
+    test = f"--checkpoint {path} --device cpu --num_workers 0 --predictions true --val_ratio 0.5"  # a fold has its own
+    code, out, err = scripts("test", test)
     assert code == 0 and "fold 2 of 3" in out, err
     with path.with_name("predictions.csv").open() as file:
         files = [line["file"].removeprefix(f"{photos}/") for line in csv.DictReader(file)]

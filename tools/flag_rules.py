@@ -106,6 +106,8 @@ def ignored(script: str, values: Mapping[str, Any], given: Collection[str]) -> l
     """
     notes = [f"--{name} is ignored: test.py takes it" for name in OF_TEST
              if script in ("train", "torchcam_vis") and values[name]]  # fmt: skip
+    if values["folds"] and "val_ratio" in given:
+        notes.append("--val_ratio is ignored: a fold of --folds validates")
     if script not in ("test", "torchcam_vis") or values["thop"] or values["predict"]:
         return notes
     if values["image"] and "vis_id" in given:
