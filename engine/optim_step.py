@@ -60,6 +60,13 @@ class OptimStep:
         self._without_exchange: Callable[[], AbstractContextManager] = getattr(model, "no_sync", nullcontext)
         optimizer.zero_grad(set_to_none=True)
 
+    def align(self, done: int) -> None:
+        """Set the number of optimizer steps so far, in the schedule, too."""
+        if done != self.done:
+            self.scheduler.last_epoch += done - self.done - 1
+            self.scheduler.step()
+            self.done = done
+
     @contextmanager
     def batch(self, step: int, steps: int) -> Iterator[Group]:
         """Context of the forward and backward pass of batch ``step`` of the ``steps`` batches of an epoch."""

@@ -185,7 +185,7 @@ class Session:
     def _begin(self, epoch: int, share: float = 0.0) -> None:
         """Build the schedule and the optimizer step, to continue after the fraction ``share`` of an epoch."""
         options, steps = self.options, self.steps_per_epoch()
-        self.start, done = epoch, round((epoch + share) * steps)
+        self.start, done = epoch, round((epoch + min(max(share, 0.0), 1.0)) * steps)
         scheduler = build_scheduler(
             self.optimizer, sched=options.sched, steps_per_epoch=steps, epochs=options.epochs, lr_drop=options.lr_drop,
             warmup_epochs=options.warmup_epochs, done=done,
@@ -199,6 +199,9 @@ class Session:
         """Set the order and the RNG state of an epoch; returns its progress if the run was stopped in it."""
         # Seeded anew in each epoch, so that a resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed(((self.options.seed * 1_000_003 + epoch) * 65_537 + distributed.rank()) % 2**63)
+        if self.stopped is None:
+            # The rest of an epoch that was continued in batches of another size has other steps than a whole one.
+            self.optim_step.align(epoch * self.steps_per_epoch())
         self.train_loader.set_epoch(epoch)
         if self.stopped is None:
             return None
@@ -212,7 +215,8 @@ class Session:
         """Progress of a stopped epoch, to be saved; every process must call it."""
         return {
             "images": stopped.images, "sums": stopped.sums, "seconds": stopped.seconds,
-            "share": self.optim_step.done / self.steps_per_epoch() - epoch, "random": random_states(self.device),
+            "share": min(max(self.optim_step.done / self.steps_per_epoch() - epoch, 0.0), 1.0),
+            "random": random_states(self.device),
             "pictures": len(self.train_loader.dataset),
         }  # fmt: skip
 

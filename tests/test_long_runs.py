@@ -1,6 +1,7 @@
 """Runs that are interrupted and continued, and training options that change speed or memory."""
 
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -84,6 +85,18 @@ def test_a_run_interrupted_in_its_first_epoch_is_tested_and_continued(scripts, t
     # 192 of 800 pictures are done, and another batch size does not repeat them
     code, _, _ = scripts("train", flags, "--resume auto --batch_size 152")
     assert code == 0 and [record["epoch"] for record in records(tmp_path)] == [0]
+
+
+def test_epochs_after_one_that_was_continued_with_other_batches_have_their_own_rates(
+    scripts, tiny, tmp_path, monkeypatch, records
+):
+    stop_at(monkeypatch, 3)
+    flags = f"{tiny} --img_size 16 --epochs 2 --sched cosine --lr 0.002 --output_dir {tmp_path}"
+    assert scripts("train", flags)[0] == 75
+    monkeypatch.undo()
+    assert scripts("train", flags, "--resume auto --batch_size 400")[0] == 0
+    # of the last of two steps, at epoch 1.5 of 2; the 608 pictures that were left of the first had one step of two
+    assert records(tmp_path)[-1]["lr"] == pytest.approx(0.002 * (1 + math.cos(math.pi * 1.5 / 2)) / 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

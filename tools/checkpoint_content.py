@@ -133,7 +133,8 @@ RULES: dict[str, dict[str, Rule]] = {
         "power": real(0, 1e30),
         "dataset_dir": Rule("None or a folder", lambda v: v is None or isinstance(v, str), required=False),
     },
-    "stopped": {"images": whole(0, 2**53), "sums": _SUMS, "seconds": real(0, 1e12), "share": real(0, 1),
+    # Version 0.1 saved a share outside of [0, 1] in runs that were stopped twice, with different sizes of a batch.
+    "stopped": {"images": whole(0, 2**53), "sums": _SUMS, "seconds": real(0, 1e12), "share": real(-1e6, 1e6),
                 "pictures": whole(1, 2**53, required=False), "random": Rule("RNG states", _is_random)},
     "metrics": {"epoch": whole(-1, MAX_EPOCH, required=False), "val_top1": real(0, 1, required=False)},
 }  # fmt: skip

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from engine.optim import build_optimizer, build_scheduler, restore_optimizer
+from engine.optim_step import OptimStep
 
 
 def rates(**options):
@@ -34,6 +35,19 @@ def test_warmup_rises_linearly():
 @pytest.mark.parametrize("options", [{}, {"sched": "cosine"}, {"warmup_epochs": 3}])
 def test_a_resumed_run_has_the_rates_of_the_uninterrupted_one(options):
     assert rates(done=2, **options)[:6] == pytest.approx(rates(**options)[2:])
+
+
+@pytest.mark.parametrize(("before", "done"), [(3, 4), (5, 4), (4, 4), (1, 6)])
+def test_the_schedule_is_aligned_with_the_epochs(before, done):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    options = {"sched": "cosine", "steps_per_epoch": 2, "epochs": 4, "lr_drop": 2, "warmup_epochs": 0.0}
+    scheduler = build_scheduler(optimizer, **options, done=before)
+    step = OptimStep(torch.nn.Linear(1, 1), optimizer, scheduler, device=torch.device("cpu"), done=before)
+    optimizer.step()
+    step.align(done)
+    expected = (1 + math.cos(math.pi * done / 8)) / 2
+    assert step.done == done and scheduler.get_last_lr() == [optimizer.param_groups[0]["lr"]]
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
 def test_a_restored_optimizer_keeps_its_state_but_takes_the_current_rate():

@@ -4,8 +4,18 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from engine.session import Session
+
+
+@pytest.mark.parametrize(("done", "share"), [(4, 0.0), (5, 0.5), (6, 1.0), (7, 1.0), (3, 0.0)])
+def test_the_share_of_a_stopped_epoch_is_never_out_of_range(done, share):
+    session = SimpleNamespace(
+        optim_step=SimpleNamespace(done=done), steps_per_epoch=lambda: 2, device=torch.device("cpu"),
+        train_loader=SimpleNamespace(dataset=range(9)),
+    )  # fmt: skip
+    assert Session.stop(session, 2, SimpleNamespace(images=3, sums={}, seconds=1.0))["share"] == share
 
 
 @pytest.mark.parametrize(
