@@ -16,7 +16,7 @@ from typing import Any
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.flags import explanation_flags, method_flags
 from engine.explain.settings import NONE_LEFT, MetricSettings, metrics_of
-from engine.training_flags import loss_flags, optimisation_flags
+from engine.training_flags import BEST_METRICS, loss_flags, optimisation_flags
 from sloter import ModelError
 from sloter.config import SlotConfig, differences, option_values, options_of, options_with
 from sloter.original_names import names_model
@@ -43,6 +43,7 @@ from tools.flags import (
     whole,
 )
 from tools.startup import prepare_imports
+from tools.text import visible
 
 AUG_POLICIES = ("trivial", "erasing", "mixup", "cutmix")
 SWEPT = ("num_classes", "lambda_value", "power", "slots_per_class", "fold")  # take a list: a run for each value
@@ -284,6 +285,9 @@ def best_config(run: argparse.Namespace, state: Mapping[str, Any] | None) -> dic
     """Keywords of ``Best``; the metric is that of a checkpoint ``state`` if none is given."""
     stored = (state or {}).get("best", {}).get("metric")
     given = "checkpoint_metric" in run.given or not stored
+    if not given and stored not in BEST_METRICS:
+        raise ToolError(f"--resume: the best epoch of the checkpoint is by '{visible(stored)}', which this version "
+                        "does not know: give --checkpoint_metric")  # fmt: skip
     return {"metric": run.checkpoint_metric if given else stored, "patience": run.patience}
 
 

@@ -42,7 +42,7 @@ from engine.explain.settings import MetricSettings
 from engine.explain.slots import slot_claim
 from engine.explain.subjects import slot_subject
 from engine.explain.table import add_row, check_table
-from engine.least_similar import least_similar_by_features
+from engine.least_similar import check_several_classes, least_similar_by_features
 from engine.predictions import Predictions
 from engine.report import check_report, write_report
 from engine.results import predict_files, predictions_file, save_split_results
@@ -89,10 +89,10 @@ def main() -> None:
     data = (
         None if run.image else trained.load_split(run.dataset, split=run.split, **data_config(run, first_classes=True))
     )
-    check_flags(run, trained, data, draws=draws)
+    lsc = least_similar_classes(data, run.lsc) if data is not None and trained.is_negative else None
+    check_flags(run, trained, data, draws=draws, lsc=lsc)
     accuracy: dict[str, float] = {}
     if data is not None:
-        lsc = least_similar_classes(data, run.lsc) if trained.is_negative else None
         accuracy = evaluate_split(run, trained, data, lsc=lsc, table=table)
         if run.explain_metrics:
             measure_explanations(run, trained, data, top1=accuracy["top1"], lsc=lsc)
@@ -108,14 +108,17 @@ def main() -> None:
         report(run, trained, data, accuracy)
 
 
-def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDataset | None, *, draws: bool) -> None:
+def check_flags(
+    run: argparse.Namespace, trained: TrainedModel, data: PictureDataset | None, *, draws: bool, lsc: list[int] | None
+) -> None:
     """Raise before the evaluation where the flags would fail after it.
 
     Raises:
         DataError: a picture or a class that does not exist.
-        ToolError: a file that cannot be written.
+        ToolError: a file that cannot be written, or a negative model to be measured without a class to explain.
     """
-    if data is not None and draws and max(run.vis_id) >= len(data):
+    shown = draws or (run.report and "vis_id" in run.given)
+    if data is not None and shown and max(run.vis_id) >= len(data):
         raise DataError(f"--vis_id {max(run.vis_id)}: the split has pictures 0 to {len(data) - 1}")
     for flag in ("classes", "versus"):
         chosen_classes(run, trained, flag)
@@ -125,6 +128,11 @@ def check_flags(run: argparse.Namespace, trained: TrainedModel, data: PictureDat
         check_outputs(trained.path.with_name("results.json"), *figures)
     if run.explain_metrics and distributed.is_main():
         check_table(trained.path.parent)
+    if run.explain_metrics and data is not None and trained.is_negative:
+        if data.num_classes < 2:
+            raise ToolError("a negative model of one class has no other class to explain: train one of two or more")
+        if lsc is None:
+            check_several_classes(len(set(data.listing.labels)))
     if run.report:
         check_report(Path(run.report), inputs=[trained.path, run.lsc, *(run.image or ())])
     if draws and run.vis_dir:
@@ -207,15 +215,9 @@ def method_name(run: argparse.Namespace, trained: TrainedModel) -> str:
 def explained_classes(
     run: argparse.Namespace, trained: TrainedModel, data: PictureDataset, *, lsc: list[int] | None
 ) -> torch.Tensor | None:
-    """The class (c) that a negative model explains for each true one; None for a positive model.
-
-    Raises:
-        ToolError: a negative model of one class.
-    """
+    """The class (c) that a negative model explains for each true one; None for a positive model."""
     if not trained.is_negative:
         return None
-    if data.num_classes < 2:
-        raise ToolError("a negative model of one class has no other class to explain: train one of two or more")
     if lsc is None:
         loader = trained.loader(data, batch_size=run.batch_size, num_workers=run.num_workers)
         lsc = least_similar_by_features(trained.feature_map, loader, data.num_classes)

@@ -63,8 +63,8 @@ class DeviceLoader:
     """Loader that moves uint8 batches to the device, applies what is planned for them there, normalises and mixes them.
 
     A picture that passed the check of its file but cannot be decoded is an error that names it or, with ``bad_images``
-    ``skip`` of the dataset, left out: evaluation goes on without it, and another picture of the batch takes its place
-    in training. One line after the epoch says how many were left out, in all processes.
+    ``skip`` of the dataset, left out: evaluation goes on without it, and another picture of the batch, or else another
+    batch, takes its place in training. One line after the epoch says how many were left out, in all processes.
     """
 
     def __init__(
@@ -96,10 +96,7 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         known, images_loaded = len(self.failed), False
-        for batch, failed in self._start():
-            self._leave_out(failed)
-            if batch is None:
-                continue
+        for batch in self._usable():
             images_loaded = True
             images = images_on(self.device, batch, mean=self.mean, std=self.std)
             labels = batch.labels.to(self.device, non_blocking=True)
@@ -116,6 +113,26 @@ class DeviceLoader:
             first = ", ".join(list(self.failed.values())[known : known + MAX_FAILED_IN_NOTE])
             logger.warning("%d of %d pictures cannot be decoded and are left out: %s", len(self.failed),
                            len(self.dataset), first)  # fmt: skip
+
+    def _usable(self) -> Iterator[Stack]:
+        """Batches of an epoch without the pictures that cannot be decoded.
+
+        In training the batch before, or after, takes the place of one of which nothing is left: all processes have the
+        same number of steps, or they would wait for each other without an end.
+
+        Raises:
+            DataError: in training, none of this process's pictures can be decoded; or see :meth:`_leave_out`.
+        """
+        last, owed = None, 0
+        for batch, failed in self._start():
+            self._leave_out(failed)
+            owed += batch is not None or self.sampler.shuffle
+            last = last if batch is None else batch
+            while last is not None and owed:
+                yield last
+                owed -= 1
+        if owed:
+            raise DataError(f"none of the pictures can be decoded: {next(iter(self.failed.values()))}; repair them")
 
     def _leave_out(self, failed: list[tuple[int, str]]) -> None:
         """Remember pictures that cannot be decoded.

@@ -12,6 +12,17 @@ from tools.console import progress
 from tools.distributed import gather
 
 
+def check_several_classes(filled: int) -> None:
+    """Raise if fewer than two classes have pictures, so that none can be the least similar one of another.
+
+    Raises:
+        ToolError: so it is.
+    """
+    if filled < 2:
+        raise ToolError("the pictures are of one class, so that none can be compared with it: give the least similar "
+                        "class of each with --lsc FILE, or pictures of more classes")  # fmt: skip
+
+
 @torch.no_grad()
 def least_similar_by_features(
     features: Callable[[Tensor], Tensor], loader: Iterable[Batch], num_classes: int
@@ -26,7 +37,7 @@ def least_similar_by_features(
         num_classes: c; a class without pictures is never the least similar one.
 
     Raises:
-        ToolError: fewer than two classes have pictures.
+        ToolError: see :func:`check_several_classes`.
     """
     sums: dict[int, Tensor] = {}
     counts = torch.zeros(num_classes)
@@ -37,9 +48,7 @@ def least_similar_by_features(
         counts += torch.bincount(batch.labels.cpu(), minlength=num_classes)
     parts = gather([(sums, counts)])
     counts = sum(part[1] for part in parts)
-    if (filled := int((counts > 0).sum())) < 2:
-        raise ToolError(f"the pictures are of {filled} class, so that none can be compared with it: give the least "
-                        "similar class of each with --lsc FILE, or pictures of more classes")  # fmt: skip
+    check_several_classes(int((counts > 0).sum()))
     nothing = torch.zeros_like(next(vector for part in parts for vector in part[0].values()))  # (f)
     means = torch.stack([
         sum(part[0][label] for part in parts if label in part[0]) / counts[label] if counts[label] else nothing

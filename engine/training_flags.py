@@ -5,6 +5,8 @@ from typing import Any
 
 from tools.flags import comma_list, number, real, switch, whole
 
+BEST_METRICS = ("top1", "balanced_accuracy", "auroc", "loss")  # of the validation pictures; the keys of engine.best
+
 
 # fmt: off
 def optimisation_flags(add: Callable[..., Any]) -> None:
@@ -37,7 +39,7 @@ def optimisation_flags(add: Callable[..., Any]) -> None:
     add("--patience", **whole(None, metavar="EPOCHS", low=1),
         help="end the run after this many epochs without a better one by --checkpoint_metric; if not given, it has all "
              "its epochs")
-    add("--checkpoint_metric", choices=("top1", "balanced_accuracy", "auroc", "loss"), default="top1",
+    add("--checkpoint_metric", choices=BEST_METRICS, default="top1",
         help="metric of the validation pictures by which <run>_checkpoint_best.pth is the best; a resumed run keeps "
              "its metric if the flag is not given")
     add("--start_epoch", **whole(0, low=0),

@@ -60,6 +60,7 @@ def test_flags_of_training_are_never_compared(scripts, tiny, trained):
         ("--attention paper", "--attention paper, but the checkpoint has qknorm"),
         ("--use_slot false", "--use_slot False, but the checkpoint has True"),
         ("--vis true --vis_id 200", "--vis_id 200: the split has pictures 0 to 199"),
+        ("--report r.html --vis false --vis_id 200", "--vis_id 200: the split has pictures 0 to 199"),
         ("--vis true --classes cat", "--classes cat: the model has no such class; it has 0, 1"),
         ("--image /no/such.png", "/no/such.png cannot be read"),
         ("--vis true --vis_dir /dev/null/out", "/dev/null/out cannot be written"),

@@ -172,7 +172,7 @@ def load(path: str | Path) -> dict[str, Any]:
     if isinstance(content, dict) and "model" in content and isinstance(content.get("args"), argparse.Namespace):
         try:
             content = from_published(content)
-        except (KeyError, ValueError, AttributeError, TypeError) as error:
+        except (KeyError, ValueError, AttributeError, TypeError, ArithmeticError) as error:
             raise ToolError(f"{path}: looks like a checkpoint of the published code, but cannot be translated "
                             f"({error!r})") from error  # fmt: skip
         check_content(content, path)

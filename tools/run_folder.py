@@ -35,8 +35,8 @@ def find(folder: str, name: str, resume: str | None) -> dict[str, Any] | None:
     if resume is not None and (exists or resume != "auto"):
         state = _continuable(last if resume == "auto" else Path(resume))
         state["best_top1"] = best_in(folder, name, state)
-        if state["best_top1"] < 0:
-            state.pop("best", None)
+        if state["best_top1"] < 0 and "best" in state:  # the metric stays
+            state["best"] = {**state["best"], "value": None, "epoch": state["epoch"]}
     elif exists:
         logger.warning("%s exists and will be replaced; --resume auto continues from it instead", last)
     _check_same_start(state)

@@ -1,7 +1,10 @@
 """What the controls of the page do: explain a picture, show a class or a contrast, draw a figure."""
 
 import os
+import shutil
 import tempfile
+import time
+from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +22,7 @@ from tools.figures.saving import save_figure
 from tools.provenance import provenance_text
 from tools.text import visible
 
+SECONDS = 3600  # after which files of visitors are deleted; all of them are when the program ends
 HINT = "Drop a picture, or choose an example, to see what the model sees in it."
 
 
@@ -49,6 +53,7 @@ class Actions:
 
     def __init__(self, trained: TrainedModel, examples: Sequence[Example]) -> None:
         self.trained, self.examples = trained, examples
+        self._drawn: deque[tuple[float, Path]] = deque()  # when, and the folder of the file
         self.greeting = f'<p class="answer hint">{HINT}</p>'
 
     def example_buttons(self) -> str:
@@ -131,9 +136,12 @@ class Actions:
 
     def _saved(self, figure: Figure, name: str) -> str:
         """File of a figure, in a folder of its own among the temporary files of the page."""
-        path = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")), name)
-        save_figure(path, figure, note=self._note)
-        return str(path)
+        while self._drawn and time.monotonic() - self._drawn[0][0] > SECONDS:
+            shutil.rmtree(self._drawn.popleft()[1], ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")))
+        self._drawn.append((time.monotonic(), folder))
+        save_figure(folder / name, figure, note=self._note)
+        return str(folder / name)
 
 
 def _known(result: PictureExplanation | None) -> PictureExplanation:

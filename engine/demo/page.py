@@ -4,11 +4,10 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from engine.demo.actions import Actions
+from engine.demo.actions import SECONDS, Actions
 from tools.figures.report.parts import escape
 
 OPACITY = 80  # percent, as in the report
-SECONDS = 3600  # after which dropped files are deleted; all of them are when the program ends
 # No programs use the page. Every press is answered, in turn, so that the last one counts; with "always_last" Gradio
 # 6.31 loses a press that follows at once.
 EVENT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "multiple"}

@@ -291,10 +291,19 @@ def test_training_fills_the_places_of_what_cannot_be_decoded(tmp_path, picture_w
         assert batch.numbers.tolist() == batch.labels.tolist()
 
 
-def test_pictures_none_of_which_can_be_decoded_are_an_error(tmp_path, picture_writer):
+@pytest.mark.parametrize("good", [0, 1, 2, 3])
+def test_training_has_as_many_batches_if_nothing_is_left_of_some(tmp_path, picture_writer, good):
+    data = damaged(tmp_path, picture_writer, "skip", count=4, bad={0, 1, 2, 3} - {good})
+    batches = list(damaged_loader(data, train=True, workers=0, batch_size=1))
+    assert [batch.numbers.tolist() for batch in batches] == [[good]] * 4  # wherever the order has it
+    assert [len(batch.images) for batch in damaged_loader(data, train=False, workers=0, batch_size=1)] == [1]
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_pictures_none_of_which_can_be_decoded_are_an_error(tmp_path, picture_writer, train):
     data = damaged(tmp_path, picture_writer, "skip", count=2, bad=(0, 1))
     with pytest.raises(DataError, match="none of the pictures can be decoded"):
-        list(damaged_loader(data, train=False, workers=0))
+        list(damaged_loader(data, train=train, workers=0))
 
 
 def test_the_note_counts_the_pictures_of_all_processes(tmp_path, picture_writer, caplog):

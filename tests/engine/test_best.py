@@ -2,12 +2,15 @@
 
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from engine.best import Best, class_means
-from tools import checkpoint
+from args import best_config
+from engine.best import METRICS, Best, class_means
+from engine.training_flags import BEST_METRICS
+from tools import ToolError, checkpoint
 
 VALUES = {
     "top1": ([0.5, 0.7, 0.7, 0.6, 0.8], [True, True, False, False, True]),
@@ -47,6 +50,18 @@ def test_a_checkpoint_of_an_earlier_version_or_of_another_metric(caplog):
         other.load_state_dict({"best": best.state_dict(), "best_top1": 0.7, "epoch": 5})
     assert "--checkpoint_metric loss, before top1" in caplog.text
     assert not other.exhausted(6) and other.add({"val_loss": 9.0, "epoch": 6})
+
+
+def test_the_metrics_are_those_of_the_flag():
+    assert tuple(METRICS) == BEST_METRICS
+
+
+def test_a_checkpoint_of_an_unknown_metric_is_one_line():
+    run = SimpleNamespace(given=(), checkpoint_metric="top1", patience=None)
+    with pytest.raises(ToolError, match="by 'f1', which this version does not know: give --checkpoint_metric"):
+        best_config(run, {"best": {"metric": "f1"}})
+    run.given = ("checkpoint_metric",)
+    assert best_config(run, {"best": {"metric": "f1"}})["metric"] == "top1"
 
 
 def test_the_means_of_an_epoch_are_those_of_the_classes():

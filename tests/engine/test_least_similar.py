@@ -13,5 +13,5 @@ def test_the_least_similar_class_by_features():
     loader = [SimpleNamespace(images=features[i : i + 2, :, None, None], labels=labels[i : i + 2]) for i in (0, 2)]
     # The last of 4 classes has no picture: it is the least similar class of none.
     assert least_similar_by_features(lambda images: images, loader, 4)[:3] == [2, 2, 0]
-    with pytest.raises(ToolError, match=r"of 1 class, .* --lsc FILE"):
+    with pytest.raises(ToolError, match=r"of one class, .* --lsc FILE"):
         least_similar_by_features(lambda images: images, loader[1:], 4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sloter.slot_model import build_model
-from tools import checkpoint
+from tools import ToolError, checkpoint
 from tools.original_checkpoint import upgrade
 
 
@@ -45,6 +45,15 @@ def test_files_of_the_published_code_load(tmp_path, mnist, use_slot):
     torch.testing.assert_close(rebuilt(images).logits, model(images).logits)
     assert state["train_config"] == {"lambda_value": 1.5, "power": 2.0} and state["epoch"] == 9
     assert state["data_config"]["mean"] == ((0.1307,) if mnist else (0.485, 0.456, 0.406))
+
+
+def test_a_published_file_without_classes_is_one_line(tmp_path):
+    path, _ = published_model(tmp_path, mnist=True, use_slot=True)
+    content = torch.load(path, weights_only=False)
+    content["args"].num_classes = 0
+    torch.save(content, path)
+    with pytest.raises(ToolError, match="looks like a checkpoint of the published code, but cannot be translated"):
+        checkpoint.load(path)
 
 
 def test_old_names_of_options_and_parameters_are_translated():

@@ -78,6 +78,12 @@ def test_the_best_checkpoint_of_another_run_or_of_epochs_trained_again_is_replac
         assert run_folder.best_in(str(tmp_path), "run", state) == expected, changes
 
 
+def test_a_run_that_is_continued_elsewhere_keeps_its_metric_but_not_its_best_epoch(saved, tmp_path):
+    checkpoint.save(saved, CONTENT | {"best": {"metric": "auroc", "value": 0.9, "epoch": 1}})
+    state = run_folder.find(str(tmp_path / "other"), "run", str(saved))
+    assert state["best"] == {"metric": "auroc", "value": None, "epoch": 4} and state["best_top1"] == -1
+
+
 def test_a_checkpoint_without_identity_is_known_by_its_seed():
     one, two = ({"train_config": {"seed": seed}} for seed in (1, 2))
     assert run_folder.same_run(one, one) and not run_folder.same_run(one, two)
