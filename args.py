@@ -60,7 +60,7 @@ DESCRIPTIONS = {
     "test": "Evaluate a trained model and, with --vis true, draw the evidence behind its decisions.",
     "torchcam_vis": "Draw and measure the maps of attribution methods for a plain classifier.",
 }
-NOT_STORED = ("given", "hints", "cross_validation")  # entries of a Namespace that are no flags
+NOT_STORED = ("given", "hints", "cross_validation", "held_out")  # entries of a Namespace that are no flags
 Add = Callable[..., Any]  # add_argument of a group of flags
 
 
@@ -309,13 +309,15 @@ def data_config(run: argparse.Namespace, *, first_classes: bool) -> dict[str, An
 def validation_config(run: argparse.Namespace, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Keywords of ``build_dataset`` that choose the validation pictures of a Folder; a checkpoint stores them.
 
-    Without ``--val_ratio`` they are those of the checkpoint ``state``, if there is one, and those of a fold always.
+    They are those of the checkpoint ``state``, if there is one, except with another ``--val_ratio``; those of a fold
+    always.
     """
     folds = {"folds": run.folds, "fold": run.fold, "groups": run.groups} if run.folds else None
     folds = getattr(run, "cross_validation", folds)
     own = {
         "val_ratio": run.val_ratio,
         "cross_validation": folds,
+        "held_out": getattr(run, "held_out", None),
         "val_from_train": getattr(run, "val_from_train", "val_ratio" in run.given),
     }
     stored = dict(state["data_config"]) if state else {}
@@ -325,7 +327,8 @@ def validation_config(run: argparse.Namespace, state: Mapping[str, Any] | None =
         raise ToolError(f"--fold {folds['fold']} of {folds['folds']}, but the checkpoint held out {was}: give another "
                         "--output_dir")  # fmt: skip
     if "val_ratio" in run.given:
-        stored = {"cross_validation": then} if then else {}
+        kept = ["cross_validation", *(["held_out"] if stored.get("val_ratio") == run.val_ratio else [])]
+        stored = {name: stored[name] for name in kept if stored.get(name)}
     return {key: stored.get(key, value) for key, value in own.items()}
 
 

@@ -194,8 +194,10 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     loader = make_loaders(run, train_set, val_set, start.statistics, device)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
             **flags.validation_config(run)}  # fmt: skip
+    held_out = list(val_set.listing.held_out)
     if data["cross_validation"]:
-        data["cross_validation"] = {**data["cross_validation"], "held_out": list(val_set.listing.held_out)}
+        data["cross_validation"] = {**data["cross_validation"], "held_out": held_out}
+    data["held_out"] = held_out if val_set.listing.drawn else None
     configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source,
                "run_id": run_folder.run_id(state)}  # fmt: skip
     announce(

@@ -25,7 +25,8 @@ class Listing:
         wnids: WordNet id of each class if classes are synsets.
         class_ids: number of each class in the dataset's files, if it has one.
         source: the folder that the split was read from, in words; empty if the dataset has one layout only.
-        held_out: names of the validation pictures of a fold; empty without folds.
+        held_out: names of the validation pictures of a fold or of a drawn split; empty for others.
+        drawn: whether a share of each class was drawn for validation.
         left_for_testing: folder of a test split that neither training nor validation uses.
     """
 
@@ -37,6 +38,7 @@ class Listing:
     class_ids: list[str] | None = None
     source: str = ""
     held_out: tuple[str, ...] = ()
+    drawn: bool = False
     left_for_testing: Path | None = None
 
     def subset(self, indices: Sequence[int]) -> "Listing":

@@ -155,7 +155,7 @@ def list_folder(root: Path, split: str, *, val_ratio: float = 0.2, val_from_trai
     if held_out is None and split != "test":
         listing = _stratified_split(list_class_folders(folders, names, skipped), split, val_ratio)
         share = val_ratio if split == "val" else 1 - val_ratio
-        return replace(listing, source=f"{share:.0%} of each class in {train}", left_for_testing=left)
+        return replace(listing, source=f"{share:.0%} of each class in {train}", left_for_testing=left, drawn=True)
     if val_from_train and "val" in splits and split != "test":
         logger.warning("--val_ratio is not used: %s validates", splits["val"], extra={"once": True})
     if split == "train":

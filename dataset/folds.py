@@ -1,4 +1,4 @@
-"""Folds of a cross-validation: pictures divided so that each class, or whole groups, are shared evenly."""
+"""Folds of a cross-validation, which share classes and groups evenly, and splits that keep what was held out."""
 
 import logging
 from collections import Counter
@@ -41,19 +41,48 @@ def fold_listing(
         owners = read_groups(Path(groups), names) if groups else None
         members = assign_folds(listing.labels, folds, owners)
         held_out = [name for name, own in zip(names, members, strict=True) if own == fold - 1]
-    chosen = {composed(name) for name in held_out}
-    indices = [index for index, name in enumerate(names) if (name in chosen) == (split == "val")]
-    missing = chosen - set(names)
-    if missing:
-        logger.warning("%d of the %d pictures that the fold holds out are not there, such as %s", len(missing),
-                       len(chosen), min(missing), extra={"once": True})  # fmt: skip
-    found = listing.subset(indices)
+    found = _kept(listing, names, held_out, split)
     where = listing.source or "the training pictures"
     text = f"fold {fold} of {folds} of {where}" if split == "val" else f"all but fold {fold} of {folds} of {where}"
     if split == "train" and (lost := sorted(set(listing.labels) - set(found.labels))):
         logger.warning("fold %d of %d holds out all pictures of %s", fold, folds,
                        few([listing.class_names[label] for label in lost]))  # fmt: skip
     return replace(found, source=text, held_out=tuple(held_out))
+
+
+def drawn_listing(
+    read: Callable[[str], Listing], split: str, root: Path, *, held_out: Sequence[str] | None = None
+) -> Listing:
+    """Training or validation pictures of a split that is drawn at random, with the names of those that are held out.
+
+    The draw changes when pictures are added or removed, and would then hold out pictures that a model was trained on.
+
+    Args:
+        read: reads a split of the dataset, or ``all`` pictures that are not split yet.
+        split: ``train`` or ``val``.
+        root: folder of the data, from which pictures are named.
+        held_out: names of the validation pictures of a trained model, which then validate, while others train. Data
+            that have none of them are other data, whose split is drawn.
+    """
+    drawn, listing = read(split), read("all")
+    names = picture_names(listing, root)
+    if held_out and not {composed(name) for name in held_out}.isdisjoint(names):
+        found = _kept(listing, names, held_out, split)
+        source = drawn.source if found.pictures == drawn.pictures else f"what the training held out of {listing.source}"
+        return replace(drawn, **{field: getattr(found, field) for field in ("pictures", "labels", "boxes")},
+                       source=source, held_out=tuple(held_out))  # fmt: skip
+    own = picture_names(drawn if split == "val" else read("val"), root)
+    return replace(drawn, held_out=tuple(own))
+
+
+def _kept(listing: Listing, names: Sequence[str], held_out: Sequence[str], split: str) -> Listing:
+    """The pictures of a listing, of these names, that are held out (``val``), or the others; missing ones are noted."""
+    chosen = {composed(name) for name in held_out}
+    missing = chosen - set(names)
+    if missing:
+        logger.warning("%d of the %d pictures that the training held out are not there, such as %s", len(missing),
+                       len(chosen), min(missing), extra={"once": True})  # fmt: skip
+    return listing.subset([index for index, name in enumerate(names) if (name in chosen) == (split == "val")])
 
 
 def picture_names(listing: Listing, root: Path | None) -> list[str]:

@@ -16,7 +16,7 @@ from dataset.classes import classes_called, few, fingerprint, matched
 from dataset.context import list_context
 from dataset.cub200 import list_cub200
 from dataset.folder import list_folder
-from dataset.folds import fold_listing
+from dataset.folds import drawn_listing, fold_listing
 from dataset.imagenet import list_imagenet
 from dataset.known_files import KnownFiles
 from dataset.mnist import list_fashion_mnist, list_kmnist, list_mnist, list_mnist5k
@@ -94,6 +94,7 @@ def build_dataset(
     val_ratio: float = 0.2,
     val_from_train: bool = False,
     cross_validation: Mapping[str, Any] | None = None,
+    held_out: Sequence[str] | None = None,
     bad_images: str = "error",
     class_names: Sequence[str] | None = None,
     wnids: Sequence[str] | None = None,
@@ -113,6 +114,8 @@ def build_dataset(
         val_ratio, val_from_train: see :func:`dataset.folder.list_folder`.
         cross_validation: keywords of :func:`dataset.folds.fold_listing`, for ``train`` and ``val``; None for the splits
             of the dataset.
+        held_out: names of the validation pictures of a trained model, if its split was drawn at random, see
+            :func:`dataset.folds.drawn_listing`.
         bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
         class_names: names of the outputs of a trained model, in whose order the classes are then, whatever
             ``num_classes`` is; None for the dataset's own order.
@@ -141,6 +144,8 @@ def build_dataset(
         return spec.list_split(Path(folder) if folder else None, part, **options)
 
     listing = fold_listing(read, split, root, **folds) if folds else read(split)
+    if listing.drawn and root:
+        listing = drawn_listing(read, split, root, held_out=held_out)
     split += f", fold {folds['fold']} of {folds['folds']}" if folds else ""
     if class_names is None:
         listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)

@@ -17,7 +17,8 @@ from tools.checkpoint_content import brief, check_content, is_finite
 from tools.files import read_json, writable_folder, write_atomically
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-# Of train_config, which also has folders of the user; of a fold, the file of --groups is left out for the same reason.
+# Of train_config, which also has folders of the user. For the same reason names of pictures are left out, except of
+# those that a fold holds out, and so is the file of --groups.
 STORED = ("lambda_value", "power")
 
 
@@ -44,7 +45,7 @@ def save_folder(
         if large := [name for name, value in stored.items() if not is_finite(value)]:
             raise ToolError(f"{large[0]} has weights beyond the range of half precision: leave half out")
     train = {name: state["train_config"][name] for name in STORED}
-    data = dict(state["data_config"])
+    data = {name: value for name, value in state["data_config"].items() if name != "held_out"}
     if fold := data.get("cross_validation"):
         data["cross_validation"] = {name: value for name, value in fold.items() if name != "groups"}
     config = {"format": FORMAT, "version": VERSION, "model_config": state["model_config"],

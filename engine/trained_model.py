@@ -35,6 +35,8 @@ from tools.provenance import file_fingerprint
 
 logger = logging.getLogger(__name__)
 
+SPLIT = ("val_ratio", "val_from_train", "cross_validation", "held_out")  # keywords that choose the validation pictures
+
 
 class TrainedModel:
     """Trained model, ready for evaluation and explanation.
@@ -157,11 +159,14 @@ class TrainedModel:
         Args:
             dataset: its name.
             split: ``train``, ``val`` or ``test``.
-            data_config: keywords of :func:`dataset.registry.build_dataset`.
+            data_config: keywords of :func:`dataset.registry.build_dataset`; those that choose the validation pictures
+                are, if not given, those of the training.
 
         Raises:
             DataError: see :func:`dataset.registry.build_validation`.
         """
+        stored = self.state["data_config"]
+        data_config = {name: stored[name] for name in SPLIT if name in stored} | data_config
         with distributed.main_first():
             data_config["known"] = known_pictures(data_config.get("dataset_dir"))
             data = build_validation(

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+import hubconf
+from dataset.folds import picture_names
 from tools import checkpoint
 
 FLAGS = (
@@ -70,3 +72,25 @@ def test_each_patient_is_held_out_once_and_test_evaluates_the_fold(scripts, fail
 )
 def test_flags_of_folds_that_do_not_fit_are_one_line(fails, script, flags, message):
     assert message in fails(script, flags)
+
+
+@pytest.mark.parametrize("ratio", ["", "--val_ratio 0.2"])
+def test_pictures_that_are_added_later_do_not_change_what_a_run_validates_on(
+    scripts, photos, picture_writer, tmp_path, ratio
+):
+    flags = f"{FLAGS} --dataset_dir {photos} {ratio} --output_dir {tmp_path}/run"
+    assert scripts("train", flags)[0] == 0
+    path = tmp_path / "run" / RUN
+    held_out = checkpoint.load(path)["data_config"]["held_out"]
+    assert len(held_out) == 2  # a fifth of six pictures of each class
+    for number in range(7):
+        picture_writer(photos / "a" / f"new{number}.png")
+    code, out, err = scripts("test", f"--checkpoint {path} {ratio} --device cpu --num_workers 0 --predictions true")
+    assert code == 0 and "the training held out" not in err, err
+    with path.with_name("predictions.csv").open() as file:
+        assert sorted(line["file"].removeprefix(f"{photos}/") for line in csv.DictReader(file)) == sorted(held_out)
+    with_names = hubconf.trained(path).load_split("Folder", dataset_dir=str(photos), num_classes=2, img_size=(32, 32))
+    assert sorted(picture_names(with_names.listing, photos)) == sorted(held_out)
+    code, out, err = scripts("train", f"{flags} --epochs 2 --resume auto")
+    assert code == 0 and "17 training" in out.replace(",", ""), out
+    assert checkpoint.load(path)["data_config"]["held_out"] == held_out

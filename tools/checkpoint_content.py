@@ -124,6 +124,7 @@ RULES: dict[str, dict[str, Rule]] = {
         **dict.fromkeys(("class_names", "wnids"), Rule("None or a list of names", _is_names, required=False)),
         "val_ratio": real(0, 1, required=False),
         "val_from_train": Rule("True or False", lambda v: isinstance(v, bool), required=False),
+        "held_out": Rule("None or a list of names", _is_names, required=False),
         "cross_validation": Rule("None, or a fold and its pictures", _is_fold, required=False),
         "mean": Rule("a finite number for each channel", _is_statistic(-1e6)),
         "std": Rule("a positive number for each channel", _is_statistic(0)),

@@ -76,7 +76,7 @@ def test_held_out_pictures_are_found_however_their_accents_are_stored_and_missed
     options = {"folds": 2, "fold": 1, "held_out": ["\u00e9.png", "gone.png"]}
     found = fold_listing(lambda split: Listing(files, [0, 1], ["a", "b"]), split, Path("root"), **options)
     assert found.pictures == (files[:1] if split == "val" else files[1:])
-    assert "1 of the 2 pictures that the fold holds out are not there, such as gone.png" in caplog.text
+    assert "1 of the 2 pictures that the training held out are not there, such as gone.png" in caplog.text
 
 
 @pytest.mark.parametrize("layout", ["", "train"])
@@ -96,3 +96,40 @@ def test_the_folds_of_a_folder_are_its_pictures_each_once(tmp_path, picture_writ
         if layout:
             assert len(build_dataset("Folder", "test", **config)) == 1
     assert len(set(seen)) == 8
+
+
+def listed(root, split, **options):
+    """Names of the pictures of a split of a Folder, and the names that are held out."""
+    data = build_dataset("Folder", split, dataset_dir=str(root), num_classes=None, img_size=(8, 8), **options)
+    return picture_names(data.listing, root), data.listing.held_out
+
+
+@pytest.mark.parametrize("layout", ["", "train"])
+def test_a_drawn_split_keeps_what_was_held_out_when_pictures_come_and_go(tmp_path, picture_writer, layout, caplog):
+    for name in "ab":
+        for number in range(10):
+            picture_writer(tmp_path / layout / name / f"{number}.png")
+    val, held_out = listed(tmp_path, "val")
+    train, _ = listed(tmp_path, "train")
+    assert len(val) == 4 and sorted(held_out) == sorted(val) and not set(val) & set(train)
+    picture_writer(tmp_path / layout / "a" / "new.png")
+    (tmp_path / next(name for name in train if "b/" in name)).unlink()
+    assert set(listed(tmp_path, "val")[0]) & set(train)  # drawn anew, it has pictures of the training
+    assert listed(tmp_path, "val", held_out=held_out)[0] == val
+    now, _ = listed(tmp_path, "train", held_out=held_out)
+    assert len(now) == 16 and not set(val) & set(now) and any("new.png" in name for name in now)
+    assert "held out" not in caplog.text
+    (tmp_path / val[0]).unlink()
+    assert listed(tmp_path, "val", held_out=held_out)[0] == val[1:]
+    assert f"1 of the 4 pictures that the training held out are not there, such as {val[0]}" in caplog.text
+
+
+def test_other_data_have_a_split_of_their_own(tmp_path, picture_writer):
+    for name in "ab":
+        for number in range(5):
+            picture_writer(tmp_path / name / f"{number}.png")
+    assert listed(tmp_path, "val", held_out=["a/x.png"]) == listed(tmp_path, "val")
+    for name in "ab":
+        picture_writer(tmp_path / "data" / "train" / name / "0.png")
+        picture_writer(tmp_path / "data" / "val" / name / "1.png")
+    assert listed(tmp_path / "data", "val", held_out=["train/a/0.png"]) == (["val/a/1.png", "val/b/1.png"], ())

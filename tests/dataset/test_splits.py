@@ -141,14 +141,18 @@ def test_a_test_folder_without_class_folders_is_named(make, picture_writer):
 
 def test_val_ratio_splits_train_if_it_is_given_or_was_in_training(make):
     given, left_out = parse_args(["--val_ratio", "0.5"]), parse_args([])
-    assert validation_config(given) == {"val_ratio": 0.5, "val_from_train": True, "cross_validation": None}
-    assert validation_config(left_out) == {"val_ratio": 0.2, "val_from_train": False, "cross_validation": None}
+    names = {"cross_validation": None, "held_out": None}
+    assert validation_config(given) == {"val_ratio": 0.5, "val_from_train": True, **names}
+    assert validation_config(left_out) == {"val_ratio": 0.2, "val_from_train": False, **names}
     stored = {"data_config": validation_config(given)}
     assert validation_config(left_out, stored) == validation_config(given)
     assert validation_config(given, {"data_config": {"val_ratio": 0.1}}) == validation_config(given)
+    for ratio, held_out in ((0.5, ["a/1.png"]), (0.1, None)):  # another ratio is another draw
+        known = {"data_config": {"val_ratio": ratio, "held_out": ["a/1.png"]}}
+        assert validation_config(given, known)["held_out"] == held_out
     earlier = {"data_config": {"val_ratio": 0.5}}  # test/ validated, whether the flag was given or not
     found = validation_config(left_out, earlier)
-    assert found == {"val_ratio": 0.5, "val_from_train": False, "cross_validation": None}
+    assert found == {"val_ratio": 0.5, "val_from_train": False, **names}
 
 
 def test_a_test_split_is_compared_with_the_training_pictures_of_its_folder(make, caplog):
