@@ -51,28 +51,29 @@ def fold_listing(
 
 
 def drawn_listing(
-    read: Callable[[str], Listing], split: str, root: Path, *, held_out: Sequence[str] | None = None
+    drawn: Listing, read: Callable[[str], Listing], split: str, root: Path, *, held_out: Sequence[str] | None = None
 ) -> Listing:
-    """Training or validation pictures of a split that is drawn at random, with the names of those that are held out.
+    """Training or validation pictures of a split that is drawn at random; the validation pictures have their names.
 
     The draw changes when pictures are added or removed, and would then hold out pictures that a model was trained on.
 
     Args:
-        read: reads a split of the dataset, or ``all`` pictures that are not split yet.
+        drawn: the split as it is drawn now.
+        read: reads a split of the dataset; ``all`` are the pictures that are not split yet.
         split: ``train`` or ``val``.
         root: folder of the data, from which pictures are named.
         held_out: names of the validation pictures of a trained model, which then validate, while others train. Data
             that have none of them are other data, whose split is drawn.
     """
-    drawn, listing = read(split), read("all")
-    names = picture_names(listing, root)
-    if held_out and not {composed(name) for name in held_out}.isdisjoint(names):
-        found = _kept(listing, names, held_out, split)
-        source = drawn.source if found.pictures == drawn.pictures else f"what the training held out of {listing.source}"
-        return replace(drawn, **{field: getattr(found, field) for field in ("pictures", "labels", "boxes")},
-                       source=source, held_out=tuple(held_out))  # fmt: skip
-    own = picture_names(drawn if split == "val" else read("val"), root)
-    return replace(drawn, held_out=tuple(own))
+    if held_out:
+        listing = read("all")
+        names = picture_names(listing, root)
+        if not {composed(name) for name in held_out}.isdisjoint(names):
+            found = _kept(listing, names, held_out, split)
+            how = "held out of" if split == "val" else "took from"
+            source = drawn.source if found.pictures == drawn.pictures else f"what the training {how} {listing.source}"
+            return replace(found, source=source, held_out=tuple(held_out), drawn=True)
+    return replace(drawn, held_out=tuple(picture_names(drawn, root)) if split == "val" else ())
 
 
 def _kept(listing: Listing, names: Sequence[str], held_out: Sequence[str], split: str) -> Listing:

@@ -145,7 +145,7 @@ def build_dataset(
 
     listing = fold_listing(read, split, root, **folds) if folds else read(split)
     if listing.drawn and root:
-        listing = drawn_listing(read, split, root, held_out=held_out)
+        listing = drawn_listing(listing, read, split, root, held_out=held_out)
     split += f", fold {folds['fold']} of {folds['folds']}" if folds else ""
     if class_names is None:
         listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)

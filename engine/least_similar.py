@@ -16,7 +16,7 @@ def check_several_classes(filled: int) -> None:
     """Raise if fewer than two classes have pictures, so that none can be the least similar one of another.
 
     Raises:
-        ToolError: so it is.
+        ToolError: there are fewer.
     """
     if filled < 2:
         raise ToolError("the pictures are of one class, so that none can be compared with it: give the least similar "
