@@ -190,14 +190,14 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     train_set, val_set = (load_split(run, split, state, known) for split in ("train", "val"))
     if distributed.is_main():
         warn_of_shared(train_set.listing, val_set.listing, known=known)
-    config, start, model = prepare_model(run, train_set, state, device)
+    config, start, model = prepare_model(run, train_set, state, device, held_out=val_set.listing.held_out)
     loader = make_loaders(run, train_set, val_set, start.statistics, device)
     data = {"dataset": run.dataset, "class_names": train_set.class_names, "wnids": train_set.listing.wnids,
             **flags.validation_config(run)}  # fmt: skip
     held_out = list(val_set.listing.held_out)
     if data["cross_validation"]:
         data["cross_validation"] = {**data["cross_validation"], "held_out": held_out}
-    data["held_out"] = held_out if val_set.listing.drawn else None
+    data["held_out"] = held_out if val_set.listing.drawn_from else None
     configs = {"model_config": config, "data_config": data | start.statistics, "initial_weights": start.source,
                "run_id": run_folder.run_id(state)}  # fmt: skip
     announce(
@@ -258,12 +258,12 @@ def make_loaders(
 
 
 def prepare_model(
-    run: argparse.Namespace, train_set: PictureDataset, state: dict[str, Any] | None, device: torch.device
-) -> tuple[dict[str, Any], InitialWeights, FeatureModel]:
+    run: argparse.Namespace, train_set: PictureDataset, state: dict[str, Any] | None, device: torch.device, *,
+    held_out: Sequence[str],
+) -> tuple[dict[str, Any], InitialWeights, FeatureModel]:  # fmt: skip
     """The configuration of the model, its initial weights with the statistics of its pictures, and the model."""
     config = flags.model_config(run, num_classes=train_set.num_classes, in_chans=train_set.in_chans)
-    in_chans, names = train_set.in_chans, train_set.class_names
-    start = continued_weights(run.model, state) if state else choose_weights(run, in_chans=in_chans, class_names=names)
+    start = continued_weights(run.model, state) if state else choose_weights(run, train_set, held_out)
     config |= {"stem": start.stem, "backbone": start.backbone}
     if state:
         check_same_model(config, state["model_config"])
@@ -285,17 +285,21 @@ def prepare_model(
     return config, replace(start, statistics=statistics), model
 
 
-def choose_weights(run: argparse.Namespace, *, in_chans: int, class_names: Sequence[str]) -> InitialWeights:
+def choose_weights(run: argparse.Namespace, train_set: PictureDataset, held_out: Sequence[str]) -> InitialWeights:
     """Initial weights of the backbone: of a plain classifier, of a file, or of timm."""
     plain, file = None, None
     if run.use_pre:
         names = (run.model, architecture(run.model, pretrained=True))
         folder = fold_folder(run.pre_dir or run.output_dir, run.fold)
-        plain = load_plain(folder, run.dataset, backbones=names, swept=run.swept, class_names=class_names,
-                           fold=(run.fold, run.folds))  # fmt: skip
+        plain = load_plain(
+            folder, run.dataset, backbones=names, swept=run.swept, class_names=train_set.class_names,
+            fold=(run.fold, run.folds), held_out=held_out,
+        )  # fmt: skip
     elif run.backbone_weights:
         file = (run.backbone_weights, checkpoint.read_state_dict(run.backbone_weights))
-    return initial_weights(run.model, in_chans=in_chans, pretrained=run.pre_trained, file=file, classifier=plain)
+    return initial_weights(
+        run.model, in_chans=train_set.in_chans, pretrained=run.pre_trained, file=file, classifier=plain
+    )
 
 
 def make_criterion(run: argparse.Namespace, train_set: PictureDataset) -> ScouterLoss:

@@ -26,7 +26,8 @@ class Listing:
         class_ids: number of each class in the dataset's files, if it has one.
         source: the folder that the split was read from, in words; empty if the dataset has one layout only.
         held_out: names of the validation pictures of a fold or of a drawn split; empty for others.
-        drawn: whether a share of each class was drawn for validation.
+        drawn_from: folder of the class folders, if a share of each class is drawn for validation; the names that are
+            held out are then paths from it, and those of a fold are paths from the folder of the data.
         left_for_testing: folder of a test split that neither training nor validation uses.
     """
 
@@ -38,7 +39,7 @@ class Listing:
     class_ids: list[str] | None = None
     source: str = ""
     held_out: tuple[str, ...] = ()
-    drawn: bool = False
+    drawn_from: Path | None = None
     left_for_testing: Path | None = None
 
     def subset(self, indices: Sequence[int]) -> "Listing":

@@ -151,11 +151,11 @@ def list_folder(root: Path, split: str, *, val_ratio: float = 0.2, val_from_trai
     left = splits.get("test") if held_out != splits.get("test") else None
     if split == "all":
         return replace(list_class_folders(folders, names, skipped), source=str(train),
-                       left_for_testing=splits.get("test"))  # fmt: skip
+                       left_for_testing=splits.get("test"), drawn_from=None if held_out else train)  # fmt: skip
     if held_out is None and split != "test":
         listing = _stratified_split(list_class_folders(folders, names, skipped), split, val_ratio)
         share = val_ratio if split == "val" else 1 - val_ratio
-        return replace(listing, source=f"{share:.0%} of each class in {train}", left_for_testing=left, drawn=True)
+        return replace(listing, source=f"{share:.0%} of each class in {train}", left_for_testing=left, drawn_from=train)
     if val_from_train and "val" in splits and split != "test":
         logger.warning("--val_ratio is not used: %s validates", splits["val"], extra={"once": True})
     if split == "train":

@@ -1,4 +1,4 @@
-"""Folds of a cross-validation, which share classes and groups evenly, and splits that keep what was held out."""
+"""Folds of a cross-validation: pictures divided so that each class, or whole groups, are shared evenly."""
 
 import logging
 from collections import Counter
@@ -10,6 +10,7 @@ import numpy as np
 
 from dataset import DataError, Listing
 from dataset.classes import composed, few
+from dataset.held_out import all_pictures, has_any, keep_held_out, picture_names, say_others
 from dataset.tables import read_columns
 
 logger = logging.getLogger(__name__)
@@ -31,66 +32,28 @@ def fold_listing(
         fold: the fold that validates, from 1.
         groups: table of the group of each picture; a group is never divided. None for none.
         held_out: names of the validation pictures of a trained model, which then validate whatever the other arguments.
+            Data that have none of them are other data, which have their own split.
 
     Raises:
         DataError: there are too few pictures or groups, or the table does not have them all.
     """
-    listing = read("all")
-    names = picture_names(listing, root)
+    listing = read("all") if held_out is None else all_pictures(read)
+    names = picture_names(listing, root) if listing else []
+    if held_out is not None and not has_any(names, held_out):
+        say_others(held_out)
+        return read(split)
+    assert listing is not None
     if held_out is None:
         owners = read_groups(Path(groups), names) if groups else None
         members = assign_folds(listing.labels, folds, owners)
         held_out = [name for name, own in zip(names, members, strict=True) if own == fold - 1]
-    found = _kept(listing, names, held_out, split)
+    found = keep_held_out(listing, names, held_out, split)
     where = listing.source or "the training pictures"
     text = f"fold {fold} of {folds} of {where}" if split == "val" else f"all but fold {fold} of {folds} of {where}"
     if split == "train" and (lost := sorted(set(listing.labels) - set(found.labels))):
         logger.warning("fold %d of %d holds out all pictures of %s", fold, folds,
                        few([listing.class_names[label] for label in lost]))  # fmt: skip
     return replace(found, source=text, held_out=tuple(held_out))
-
-
-def drawn_listing(
-    drawn: Listing, read: Callable[[str], Listing], split: str, root: Path, *, held_out: Sequence[str] | None = None
-) -> Listing:
-    """Training or validation pictures of a split that is drawn at random; the validation pictures have their names.
-
-    The draw changes when pictures are added or removed, and would then hold out pictures that a model was trained on.
-
-    Args:
-        drawn: the split as it is drawn now.
-        read: reads a split of the dataset; ``all`` are the pictures that are not split yet.
-        split: ``train`` or ``val``.
-        root: folder of the data, from which pictures are named.
-        held_out: names of the validation pictures of a trained model, which then validate, while others train. Data
-            that have none of them are other data, whose split is drawn.
-    """
-    if held_out:
-        listing = read("all")
-        names = picture_names(listing, root)
-        if not {composed(name) for name in held_out}.isdisjoint(names):
-            found = _kept(listing, names, held_out, split)
-            how = "held out of" if split == "val" else "took from"
-            source = drawn.source if found.pictures == drawn.pictures else f"what the training {how} {listing.source}"
-            return replace(found, source=source, held_out=tuple(held_out), drawn=True)
-    return replace(drawn, held_out=tuple(picture_names(drawn, root)) if split == "val" else ())
-
-
-def _kept(listing: Listing, names: Sequence[str], held_out: Sequence[str], split: str) -> Listing:
-    """The pictures of a listing, of these names, that are held out (``val``), or the others; missing ones are noted."""
-    chosen = {composed(name) for name in held_out}
-    missing = chosen - set(names)
-    if missing:
-        logger.warning("%d of the %d pictures that the training held out are not there, such as %s", len(missing),
-                       len(chosen), min(missing), extra={"once": True})  # fmt: skip
-    return listing.subset([index for index, name in enumerate(names) if (name in chosen) == (split == "val")])
-
-
-def picture_names(listing: Listing, root: Path | None) -> list[str]:
-    """Name of each picture of a listing: its path from the folder of the data, or its number if it is not a file."""
-    if isinstance(listing.pictures, np.ndarray) or root is None:
-        return [str(index) for index in range(len(listing.labels))]
-    return [composed(Path(picture).relative_to(root).as_posix()) for picture in listing.pictures]
 
 
 def read_groups(path: Path, names: Sequence[str]) -> list[str]:

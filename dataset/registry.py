@@ -16,7 +16,8 @@ from dataset.classes import classes_called, few, fingerprint, matched
 from dataset.context import list_context
 from dataset.cub200 import list_cub200
 from dataset.folder import list_folder
-from dataset.folds import drawn_listing, fold_listing
+from dataset.folds import fold_listing
+from dataset.held_out import drawn_listing
 from dataset.imagenet import list_imagenet
 from dataset.known_files import KnownFiles
 from dataset.mnist import list_fashion_mnist, list_kmnist, list_mnist, list_mnist5k
@@ -115,7 +116,7 @@ def build_dataset(
         cross_validation: keywords of :func:`dataset.folds.fold_listing`, for ``train`` and ``val``; None for the splits
             of the dataset.
         held_out: names of the validation pictures of a trained model, if its split was drawn at random, see
-            :func:`dataset.folds.drawn_listing`.
+            :func:`dataset.held_out.drawn_listing`.
         bad_images: ``error`` to raise if there are unusable pictures, ``skip`` to leave them out with a warning.
         class_names: names of the outputs of a trained model, in whose order the classes are then, whatever
             ``num_classes`` is; None for the dataset's own order.
@@ -134,19 +135,11 @@ def build_dataset(
         raise DataError(f"--dataset_dir {dataset_dir}: no such folder")
     if split == "test" and spec.test_split is None:
         raise DataError(f"--split test: the test pictures of {name} have no public labels; leave the flag out")
-    folds = cross_validation if split != "test" else None
     split = spec.test_split or split if split == "test" else split
-    root = Path(folder) if folder and spec.needs_dir else None
-    options = {"val_ratio": val_ratio, "val_from_train": val_from_train} if spec.splits_at_random else {}
-
-    def read(part: str) -> Listing:
-        part = "train" if part == "all" and not spec.splits_at_random else part
-        return spec.list_split(Path(folder) if folder else None, part, **options)
-
-    listing = fold_listing(read, split, root, **folds) if folds else read(split)
-    if listing.drawn and root:
-        listing = drawn_listing(listing, read, split, root, held_out=held_out)
-    split += f", fold {folds['fold']} of {folds['folds']}" if folds else ""
+    listing = _list_split(spec, folder, split, val_ratio=val_ratio, val_from_train=val_from_train,
+                          cross_validation=cross_validation, held_out=held_out)  # fmt: skip
+    if cross_validation and listing.held_out and listing.drawn_from is None:
+        split += f", fold {cross_validation['fold']} of {cross_validation['folds']}"
     if class_names is None:
         listing, num_classes = _choose_classes(listing, num_classes, name=name, spec=spec, split=split)
     else:
@@ -164,6 +157,23 @@ def build_dataset(
         "pictures": len(data), "classes": fingerprint(sorted(data.class_names)),
     }  # fmt: skip
     return data
+
+
+def _list_split(
+    spec: DatasetSpec, folder: str | None, split: str, *, val_ratio: float, val_from_train: bool,
+    cross_validation: Mapping[str, Any] | None, held_out: Sequence[str] | None,
+) -> Listing:  # fmt: skip
+    """List a split of a dataset as its reader or a fold has it; arguments as for :func:`build_dataset`."""
+    root = Path(folder) if folder and spec.needs_dir else None
+    options = {"val_ratio": val_ratio, "val_from_train": val_from_train} if spec.splits_at_random else {}
+
+    def read(part: str) -> Listing:
+        part = "train" if part == "all" and not spec.splits_at_random else part
+        return spec.list_split(Path(folder) if folder else None, part, **options)
+
+    if cross_validation and split != "test":
+        return fold_listing(read, split, root, **cross_validation)
+    return drawn_listing(read, split, held_out=held_out)
 
 
 def _folder_name(folder: str) -> str:
@@ -207,6 +217,7 @@ def build_validation(
 
 def warn_of_training_pictures(
     name: str, test: Listing, *, dataset_dir: str | None, val_ratio: float = 0.2, val_from_train: bool = False,
+    cross_validation: Mapping[str, Any] | None = None, held_out: Sequence[str] | None = None,
     known: KnownFiles | None = None, **others: Any,
 ) -> None:  # fmt: skip
     """Warn of pictures of a test split that are also training pictures of the same folder.
@@ -216,13 +227,15 @@ def warn_of_training_pictures(
     Args:
         name: key of :data:`DATASETS`.
         test: the test split.
-        dataset_dir, val_ratio, val_from_train, known: of :func:`build_dataset`, which has ``others``, too.
+        dataset_dir, val_ratio, val_from_train, cross_validation, held_out, known: of :func:`build_dataset`, which has
+            ``others``, too.
     """
     spec = dataset_spec(name)
     if spec.test_split != "test" or dataset_dir is None:
         return
     try:
-        train = spec.list_split(Path(dataset_dir), "train", val_ratio=val_ratio, val_from_train=val_from_train)
+        train = _list_split(spec, dataset_dir, "train", val_ratio=val_ratio, val_from_train=val_from_train,
+                            cross_validation=cross_validation, held_out=held_out)  # fmt: skip
     except DataError:
         return
     warn_of_shared(train, test, "test", known)

@@ -21,7 +21,7 @@ def fold_folder(folder: str, fold: int | None) -> str:
 
 def load_plain(
     folder: str, dataset: str, *, backbones: Sequence[str], swept: Mapping[str, Any],
-    class_names: Sequence[str] = (), fold: tuple[int | None, int | None] = (None, None),
+    class_names: Sequence[str] = (), fold: tuple[int | None, int | None] = (None, None), held_out: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """The checkpoint of the plain classifier of a dataset; prints a line if its classes are others.
 
@@ -32,6 +32,7 @@ def load_plain(
         swept: single values of the comma lists, for the command that trains it.
         class_names: of the slot model, whose backbone alone comes from the classifier.
         fold: number of the fold that the slot model does not see, and of all folds; a note says if the classifier does.
+        held_out: names of the pictures of a fold or of a drawn split that the slot model does not see; the same note.
 
     Raises:
         ToolError: there is no such file (the message gives the command that makes it), or its backbone is another one.
@@ -49,6 +50,12 @@ def load_plain(
     if fold[0] and (then.get("fold"), then.get("folds")) != fold:
         logger.warning("--use_pre true: %s was trained on pictures of fold %d, so the accuracy on it will be too high: "
                        "train it with --folds %d, too", path, *fold, extra={"once": True})  # fmt: skip
+    else:
+        known = then.get("held_out") or state["data_config"].get("held_out")
+        others = set(held_out).difference(known or held_out)
+        if others:
+            logger.warning("--use_pre true: %s did not hold out %d of the %d pictures that validate here, so the "
+                           "accuracy may be too high: train it again", path, len(others), len(held_out))  # fmt: skip
     other = sorted(set(state["data_config"].get("class_names") or class_names) ^ set(class_names))
     if class_names and other:
         say(f"--use_pre true: {path} has other classes (they differ in {', '.join(other[:5])}"

@@ -53,6 +53,7 @@ class TrainedModel:
         model: in evaluation mode, on the device.
         statistics: ``mean`` and ``std`` of the training pictures, ch values each, for pixel values in [0, 1].
         img_size: (H, W) of the pictures.
+        checkpoint_id: fingerprint of the file when it was opened.
         order: output of each class of :attr:`class_names`; None if they are in the same order.
 
     Raises:
@@ -166,7 +167,9 @@ class TrainedModel:
             DataError: see :func:`dataset.registry.build_validation`.
         """
         stored = self.state["data_config"]
-        data_config = {name: stored[name] for name in SPLIT if name in stored} | data_config
+        other_draw = data_config.get("val_ratio", stored.get("val_ratio")) != stored.get("val_ratio")
+        kept = [name for name in SPLIT if name in stored and not (name == "held_out" and other_draw)]
+        data_config = {name: stored[name] for name in kept} | data_config
         with distributed.main_first():
             data_config["known"] = known_pictures(data_config.get("dataset_dir"))
             data = build_validation(

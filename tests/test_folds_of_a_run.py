@@ -6,7 +6,7 @@ import json
 import pytest
 
 import hubconf
-from dataset.folds import picture_names
+from dataset.held_out import picture_names
 from tools import checkpoint
 
 FLAGS = (

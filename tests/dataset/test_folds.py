@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dataset import DataError, Listing
-from dataset.folds import assign_folds, fold_listing, picture_names, read_groups
+from dataset.folds import assign_folds, fold_listing, read_groups
+from dataset.held_out import picture_names
 from dataset.registry import build_dataset
 
 
@@ -98,10 +99,13 @@ def test_the_folds_of_a_folder_are_its_pictures_each_once(tmp_path, picture_writ
     assert len(set(seen)) == 8
 
 
+FOLD = {"folds": 2, "fold": 1, "held_out": ["a/x.png"]}
+
+
 def listed(root, split, **options):
     """Names of the pictures of a split of a Folder, and the names that are held out."""
     data = build_dataset("Folder", split, dataset_dir=str(root), num_classes=None, img_size=(8, 8), **options)
-    return picture_names(data.listing, root), data.listing.held_out
+    return picture_names(data.listing, data.listing.drawn_from or root), data.listing.held_out
 
 
 @pytest.mark.parametrize("layout", ["", "train"])
@@ -113,23 +117,32 @@ def test_a_drawn_split_keeps_what_was_held_out_when_pictures_come_and_go(tmp_pat
     train, _ = listed(tmp_path, "train")
     assert len(val) == 4 and sorted(held_out) == sorted(val) and not set(val) & set(train)
     picture_writer(tmp_path / layout / "a" / "new.png")
-    (tmp_path / next(name for name in train if "b/" in name)).unlink()
+    (tmp_path / layout / next(name for name in train if "b/" in name)).unlink()
     assert set(listed(tmp_path, "val")[0]) & set(train)  # drawn anew, it has pictures of the training
     assert listed(tmp_path, "val", held_out=held_out)[0] == val
     now, _ = listed(tmp_path, "train", held_out=held_out)
     assert len(now) == 16 and not set(val) & set(now) and any("new.png" in name for name in now)
     assert "held out" not in caplog.text
-    (tmp_path / val[0]).unlink()
+    if layout:  # the same pictures, reached in another way
+        assert listed(tmp_path / layout, "val", held_out=held_out)[0] == val
+    (tmp_path / layout / val[0]).unlink()
     assert listed(tmp_path, "val", held_out=held_out)[0] == val[1:]
     assert f"1 of the 4 pictures that the training held out are not there, such as {val[0]}" in caplog.text
 
 
-def test_other_data_have_a_split_of_their_own(tmp_path, picture_writer):
+@pytest.mark.parametrize("options", [{"held_out": ["a/x.png"]}, {"cross_validation": FOLD}])
+def test_other_data_have_a_split_of_their_own(tmp_path, picture_writer, caplog, options):
     for name in "ab":
         for number in range(5):
-            picture_writer(tmp_path / name / f"{number}.png")
-    assert listed(tmp_path, "val", held_out=["a/x.png"]) == listed(tmp_path, "val")
+            picture_writer(tmp_path / "new" / name / f"{number}.png")
+            picture_writer(tmp_path / "alone" / "val" / name / f"{number}.png")
+    assert listed(tmp_path / "new", "val", **options)[0] == listed(tmp_path / "new", "val")[0]
+    assert "none of the 1 pictures that the training held out are there" in caplog.text
+    assert len(listed(tmp_path / "alone", "val", **options)[0]) == 10  # a test set for a trained model
+
+
+def test_a_folder_that_is_split_by_now_is_taken_as_it_is(tmp_path, picture_writer):
     for name in "ab":
         picture_writer(tmp_path / "data" / "train" / name / "0.png")
         picture_writer(tmp_path / "data" / "val" / name / "1.png")
-    assert listed(tmp_path / "data", "val", held_out=["train/a/0.png"]) == (["val/a/1.png", "val/b/1.png"], ())
+    assert listed(tmp_path / "data", "val", held_out=["a/0.png"]) == (["val/a/1.png", "val/b/1.png"], ())

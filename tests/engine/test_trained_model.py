@@ -59,6 +59,17 @@ def test_the_maps_of_a_model_beside_another_are_for_the_same_classes(save):
     assert first.beside("none") is None
 
 
+def test_a_plain_classifier_that_was_trained_on_pictures_which_validate_is_noted(save, tmp_path, caplog):
+    run = checkpoint.run_name("Folder", use_slot=False, loss_status=1)
+    path = save(run, [0, 1, 2]).path
+    content = checkpoint.load(path)
+    for held_out, noted in ((["a/1.png", "a/2.png"], False), (["a/1.png"], True), (None, False)):
+        checkpoint.save(path, content | {"data_config": content["data_config"] | {"held_out": held_out}})
+        caplog.clear()
+        load_plain(str(tmp_path), "Folder", backbones=("test_resnet",), swept={}, held_out=["a/1.png", "a/2.png"])
+        assert ("did not hold out 1 of the 2 pictures that validate here" in caplog.text) == noted
+
+
 @pytest.mark.parametrize(("names", "said"), [(["c", "a", "b"], ""), (["a", "b", "x"], "they differ in c, x")])
 def test_the_backbone_of_a_plain_classifier_of_other_classes_is_taken_with_a_line(save, tmp_path, capsys, names, said):
     run = checkpoint.run_name("Folder", use_slot=False, loss_status=1)
