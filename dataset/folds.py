@@ -10,7 +10,7 @@ import numpy as np
 
 from dataset import DataError, Listing
 from dataset.classes import composed, few
-from dataset.held_out import all_pictures, has_any, keep_held_out, picture_names, say_others
+from dataset.held_out import all_pictures, keep_held_out, picture_names, say_others
 from dataset.tables import read_columns
 
 logger = logging.getLogger(__name__)
@@ -38,16 +38,17 @@ def fold_listing(
         DataError: there are too few pictures or groups, or the table does not have them all.
     """
     listing = read("all") if held_out is None else all_pictures(read)
-    names = picture_names(listing, root) if listing else []
-    if held_out is not None and not has_any(names, held_out):
-        say_others(held_out)
+    if listing is None:
+        say_others(held_out or ())
         return read(split)
-    assert listing is not None
+    names = picture_names(listing, root)
     if held_out is None:
         owners = read_groups(Path(groups), names) if groups else None
         members = assign_folds(listing.labels, folds, owners)
         held_out = [name for name, own in zip(names, members, strict=True) if own == fold - 1]
     found = keep_held_out(listing, names, held_out, split)
+    if found is None:
+        return read(split)
     where = listing.source or "the training pictures"
     text = f"fold {fold} of {folds} of {where}" if split == "val" else f"all but fold {fold} of {folds} of {where}"
     if split == "train" and (lost := sorted(set(listing.labels) - set(found.labels))):

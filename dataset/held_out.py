@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +36,11 @@ def drawn_listing(read: Callable[[str], Listing], split: str, *, held_out: Seque
     """
     listing = all_pictures(read) if held_out and split != "test" else None
     if held_out and listing and listing.drawn_from:
-        names = picture_names(listing, listing.drawn_from)
-        if has_any(names, held_out):
+        found = keep_held_out(listing, picture_names(listing, listing.drawn_from), held_out, split)
+        if found:
             part = "" if split == "val" else "all but "
             source = f"{part}what the training held out of {listing.drawn_from}"
-            return replace(keep_held_out(listing, names, held_out, split), source=source, held_out=tuple(held_out))
-        say_others(held_out)
+            return replace(found, source=source, held_out=tuple(held_out))
     listing = read(split)
     if split != "val" or listing.drawn_from is None:
         return listing
@@ -56,15 +55,16 @@ def all_pictures(read: Callable[[str], Listing]) -> Listing | None:
         return None
 
 
-def has_any(names: Collection[str], held_out: Sequence[str]) -> bool:
-    """Whether any of the names of pictures is one of those that are held out."""
-    return not {composed(name) for name in held_out}.isdisjoint(names)
+def keep_held_out(listing: Listing, names: Sequence[str], held_out: Sequence[str], split: str) -> Listing | None:
+    """The pictures of a listing, of these names, that are held out (``val``), or the others.
 
-
-def keep_held_out(listing: Listing, names: Sequence[str], held_out: Sequence[str], split: str) -> Listing:
-    """The pictures of a listing, of these names, that are held out (``val``), or the others; missing ones are noted."""
+    Names without a picture are noted; if there is no picture for any of them, the data are others: None.
+    """
     chosen = {composed(name) for name in held_out}
-    missing = chosen - set(names)
+    missing = chosen.difference(names)
+    if missing == chosen:
+        say_others(held_out)
+        return None
     if missing:
         logger.warning("%d of the %d pictures that the training held out are not there, such as %s", len(missing),
                        len(chosen), min(missing), extra={"once": True})  # fmt: skip

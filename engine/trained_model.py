@@ -174,7 +174,7 @@ class TrainedModel:
             data_config["known"] = known_pictures(data_config.get("dataset_dir"))
             data = build_validation(
                 dataset, in_chans=self.in_chans, class_names=self._names, split=split,
-                wnids=self.state["data_config"].get("wnids"), **data_config,
+                wnids=stored.get("wnids"), **data_config,
             )  # fmt: skip
         if split == "test" and distributed.is_main():
             warn_of_training_pictures(dataset, data.listing, **data_config)
