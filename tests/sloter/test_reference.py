@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sloter.reference import class_quantile, evidence_parts, upper_reference
+from sloter.reference import class_quantile, evidence_parts, two_ranks, two_ranks_on_cpu, upper_reference
 
 
 def column(*values):
@@ -26,10 +26,22 @@ def column(*values):
         (6, 0.5, 2.5),
     ],
 )
-def test_quantile_over_classes(c, quantile, expected):
+@pytest.mark.parametrize("ranks", [two_ranks, two_ranks_on_cpu])
+def test_quantile_over_classes(c, quantile, expected, ranks):
     order = torch.randperm(c, generator=torch.Generator().manual_seed(c))
     maps = torch.arange(c, dtype=torch.float32)[order].view(1, c, 1)
-    assert float(class_quantile(maps, quantile)) == pytest.approx(expected, abs=1e-3)
+    assert float(class_quantile(maps, quantile, ranks)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_gradient_of_two_ranks_goes_to_their_classes_by_hand():
+    maps = torch.tensor([[[5.0, 1.0], [7.0, 2.0], [6.0, 3.0], [4.0, 4.0]]])  # four classes at two places
+    for ranks in (two_ranks, two_ranks_on_cpu):
+        leaf = maps.clone().requires_grad_()
+        found = ranks(leaf, 1)
+        assert found.tolist() == [[[6.0, 3.0], [5.0, 2.0]]]
+        (found * torch.tensor([[1.0], [10.0]])).sum().backward()
+        assert leaf.grad.tolist() == [[[10.0, 0.0], [0.0, 10.0], [1.0, 1.0], [0.0, 0.0]]]
+    assert two_ranks_on_cpu(torch.ones(1, 4, 1), 1).tolist() == [[[1.0], [1.0]]]  # equal values count each
 
 
 def test_the_other_references():
