@@ -22,7 +22,7 @@ import torch
 
 from dataset import DataError
 from dataset.balance import class_counts
-from dataset.cache import cache_pictures
+from dataset.cache import cache_pictures, free_shared_memory
 from dataset.check import warn_of_shared
 from dataset.known_files import KnownFiles
 from dataset.loaders import build_loader, usable_workers
@@ -249,7 +249,10 @@ def make_loaders(
     """Cache the pictures if requested; returns ``build_loader`` with all keywords but those of a split."""
     if run.cache == "ram":
         workers, copies = usable_workers(run.num_workers), distributed.local_world_size()
-        cache_pictures([train_set, val_set], workers=workers, free=free_memory(), copies=copies)
+        # All processes ask before one of them takes memory, so that they decide alike.
+        states = distributed.gather([(free_memory(), free_shared_memory())])
+        free, shared = min(own for own, _ in states), min((own for _, own in states if own is not None), default=None)
+        cache_pictures([train_set, val_set], workers=workers, free=free, shared=shared, copies=copies)
     return partial(
         build_loader, batch_size=run.batch_size, device=device, num_workers=run.num_workers, seed=run.seed,
         rank=distributed.rank(), world_size=distributed.world_size(), memory_format=memory_format(run.channels_last),

@@ -48,13 +48,21 @@ class PictureCache:
         self.filled[index] = True
 
 
-def cache_pictures(datasets: Sequence[Cacheable], *, workers: int, free: int, copies: int = 1) -> None:
+def free_shared_memory() -> int | None:
+    """Free bytes of the memory that processes share; None where the system has no limit of its own for it."""
+    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+
+
+def cache_pictures(
+    datasets: Sequence[Cacheable], *, workers: int, free: int, shared: int | None = None, copies: int = 1
+) -> None:
     """Give each dataset of a run a cache; together they must fit into memory.
 
     Args:
         datasets: the datasets of this process.
         workers: number of loader workers of this process; if there are any, the cache is in shared memory.
         free: bytes of memory that can still be allocated.
+        shared: bytes of it that processes can share; None for no such limit.
         copies: number of processes on this machine that cache the same datasets.
 
     Raises:
@@ -66,7 +74,7 @@ def cache_pictures(datasets: Sequence[Cacheable], *, workers: int, free: int, co
     if need > free / 2:
         raise DataError(f"{needed}, more than half of the {gigabytes(free)} that are free; leave --cache out, or give "
                         "a smaller --img_size")  # fmt: skip
-    if workers and SHARED_MEMORY.is_dir() and need > (shared := shutil.disk_usage(SHARED_MEMORY).free):
+    if workers and shared is not None and need > shared:
         raise DataError(f"{needed}, more than the {gigabytes(shared)} of {SHARED_MEMORY}, which workers share; "
                         "enlarge it (docker run --shm-size), or give --num_workers 0")  # fmt: skip
     for data in datasets:

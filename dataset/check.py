@@ -1,7 +1,6 @@
 """Check of picture files before a run: unusable files, and files with the same content in two classes."""
 
 import logging
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from dataset import DataError, Listing
 from dataset.known_files import KnownFiles, threaded
 from dataset.pictures import open_picture, raise_shortage, reason
+from dataset.quiet import without_warnings
 from dataset.scan import nested_pictures
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,9 @@ def picture_fault(path: Path) -> str | None:
     try:
         if path.stat().st_size == 0:
             return "the file is empty"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
-                file_format = picture.format
-                picture.verify()
+        with without_warnings(), Image.open(path) as picture:
+            file_format = picture.format
+            picture.verify()
         if file_format in ("JPEG", "MPO"):
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - JPEG_TAIL_BYTES))
@@ -141,7 +139,8 @@ def same_content(
 ) -> list[list[int]]:  # fmt: skip
     """Find the files with the same content that are in two groups or more, as lists of their indices.
 
-    Files of one size are compared by their ends first, so that few are read whole.
+    Files of one size are compared by their ends first, so that few are read whole. A file that cannot be read is the
+    same as no other.
 
     Args:
         paths: the files.
@@ -153,12 +152,13 @@ def same_content(
     sizes = known.size[rows].tolist()
     chosen = _in_several(range(len(paths)), sizes, groups)
     ends = known.ends_digests(rows[chosen], [paths[index] for index in chosen])
-    keys = [(sizes[index], end) for index, end in zip(chosen, ends, strict=True)]
-    chosen = _in_several(chosen, keys, groups)
+    keys = {index: (sizes[index], end) for index, end in zip(chosen, ends, strict=True) if end is not None}
+    chosen = _in_several(list(keys), list(keys.values()), groups)
     contents = known.content_digests(rows[chosen], [paths[index] for index in chosen])
     same: dict[bytes, list[int]] = defaultdict(list)
     for index, content in zip(chosen, contents, strict=True):
-        same[content].append(index)
+        if content is not None:
+            same[content].append(index)
     return [members for members in same.values() if len({groups[index] for index in members}) > 1]
 
 

@@ -1,7 +1,6 @@
 """Pictures that a caller of the Python interface gives: paths, Pillow pictures, arrays, tensors, and lists of them."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from dataset import DataError
 from dataset.modes import eight_bits, orientation, upright
 from dataset.pictures import as_mode, open_picture, raise_shortage, reason
+from dataset.quiet import without_warnings
 
 ARRAY = "an array is (H, W) or (H, W, ch), a tensor (ch, H, W), with 1, 3 or 4 channels"
 KINDS = f"give a path, a Pillow picture, an array or a tensor, or a list of them; {ARRAY}"
@@ -45,8 +45,7 @@ def given_picture(given: Any, in_chans: int) -> Image.Image:
     if not isinstance(given, Image.Image):
         raise DataError(f"{type(given).__name__} is no picture: {KINDS}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             given.load()
             return as_mode(upright(eight_bits(given), orientation(given)), in_chans)
     except Exception as error:  # Pillow decodes a file here, and raises errors of many types

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,22 +95,23 @@ class KnownFiles:
         self.changed |= not self.checked[rows].all()
         self.checked[rows] = self.size[rows] >= 0
 
-    def ends_digests(self, rows: NDArray[np.int64], paths: Sequence[Path]) -> list[bytes]:
-        """Digests of the first and last bytes of files, given by their rows and paths."""
+    def ends_digests(self, rows: NDArray[np.int64], paths: Sequence[Path]) -> list[bytes | None]:
+        """Digests of the first and last bytes of files, given by their rows and paths; None for an unreadable file."""
         unknown = np.flatnonzero(~self.ends[rows].any(1)).tolist()
         if unknown:
-            digests = b"".join(threaded(_ends_digest, [paths[index] for index in unknown]))
-            self.ends[rows[unknown]] = np.frombuffer(digests, np.uint8).reshape(-1, ENDS_SIZE)
+            digests = threaded(_ends_digest, [paths[index] for index in unknown])
+            content = b"".join(digest or bytes(ENDS_SIZE) for digest in digests)
+            self.ends[rows[unknown]] = np.frombuffer(content, np.uint8).reshape(-1, ENDS_SIZE)
             self.changed = True
-        found = self.ends[rows].tobytes()
-        return [found[start : start + ENDS_SIZE] for start in range(0, len(found), ENDS_SIZE)]
+        return [ends.tobytes() if ends.any() else None for ends in self.ends[rows]]
 
-    def content_digests(self, rows: NDArray[np.int64], paths: Sequence[Path]) -> list[bytes]:
-        """Digests of the whole content of files, given by their rows and paths."""
+    def content_digests(self, rows: NDArray[np.int64], paths: Sequence[Path]) -> list[bytes | None]:
+        """Digests of the whole content of files, given by their rows and paths; None for an unreadable file."""
         for row, path in zip(rows.tolist(), paths, strict=True):
             if row not in self.content:
-                self.content[row], self.changed = hashlib.sha256(path.read_bytes()).digest(), True
-        return [self.content[row] for row in rows.tolist()]
+                with suppress(OSError):
+                    self.content[row], self.changed = hashlib.sha256(path.read_bytes()).digest(), True
+        return [self.content.get(row) for row in rows.tolist()]
 
     def save(self) -> None:
         """Store what is known, if it has changed, without the files that are not there any more."""
@@ -119,7 +121,8 @@ class KnownFiles:
         names = list(self.rows)
         unseen = np.flatnonzero(~self.seen)  # of another split, or removed
         there = np.ones(len(names), bool)
-        there[unseen] = threaded(Path.exists, [Path(self.prefix, names[row]) for row in unseen])
+        found = threaded(_size_and_time, [Path(self.prefix, names[row]) for row in unseen])
+        there[unseen] = [size >= 0 for size, _ in found]
         kept = np.flatnonzero(there & (self.size >= 0))
         place = {row: number for number, row in enumerate(kept.tolist())}
         content = {place[row]: digest for row, digest in self.content.items() if row in place}
@@ -140,12 +143,15 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _ends_digest(path: Path) -> bytes:
-    """Digest of the first and last bytes of a file."""
-    with path.open("rb") as file:
-        start = file.read(END_BYTES)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - END_BYTES))
-        return hashlib.blake2b(start + file.read(), digest_size=ENDS_SIZE).digest()
+def _ends_digest(path: Path) -> bytes | None:
+    """Digest of the first and last bytes of a file; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(END_BYTES)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - END_BYTES))
+            return hashlib.blake2b(start + file.read(), digest_size=ENDS_SIZE).digest()
+    except OSError:
+        return None
 
 
 def threaded(

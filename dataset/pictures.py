@@ -3,7 +3,6 @@
 import copy
 import errno
 import logging
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,6 +21,7 @@ from dataset.cache import PictureCache
 from dataset.changes import Change
 from dataset.modes import decode, orientation
 from dataset.paper_augmentation import PaperAugmentation
+from dataset.quiet import without_warnings
 from dataset.random_state import seeded
 from dataset.transforms import PictureTransform, resized
 
@@ -74,9 +74,8 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
     if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for without end
         raise DataError(f"the picture {path} cannot be read: it is not a file")
     try:
-        with warnings.catch_warnings():
+        with without_warnings():
             # Pictures above Pillow's limit can be used; above twice the limit it raises. No other warning matters.
-            warnings.simplefilter("ignore")
             return as_mode(decode(path, at_least=at_least), in_chans)
     except Exception as error:  # Pillow raises errors of many types for files that are damaged or no pictures
         raise_shortage(error)
@@ -200,10 +199,8 @@ class PictureDataset(Dataset[Sample]):
         source = self.listing.boxes[index]
         if source is None or isinstance(source, str):
             return torch.zeros(0, 4)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(Path(self.listing.pictures[index])) as picture:
-                size, turned = picture.size, orientation(picture)
+        with without_warnings(), Image.open(Path(self.listing.pictures[index])) as picture:
+            size, turned = picture.size, orientation(picture)
         return boxes_in_frame(source, stored_size=size, orientation=turned, img_size=self.img_size)
 
     def without_bad_boxes(self) -> "PictureDataset":

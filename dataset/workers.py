@@ -69,6 +69,8 @@ def kill_remaining_workers() -> None:
     multiprocessing would send SIGTERM, which workers ignore, and then wait for them forever. This function is
     registered after multiprocessing's own exit handler and therefore runs first.
     """
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them as a failure
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

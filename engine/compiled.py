@@ -1,9 +1,15 @@
 """Compilation of a model for batches of one size (``--compile``)."""
 
+from itertools import count
+
 import torch
 from torch import Tensor, nn
 
 from sloter.slot_model import SlotOutput
+
+# torch compiles the forward function, which all models share, for at most 8 graphs and runs the rest uncompiled.
+MODELS_BEFORE_RESET = 4  # of two graphs each, such as those of a sweep over numbers of classes
+_models = count(1)
 
 
 class CompiledModel(nn.Module):
@@ -19,6 +25,8 @@ class CompiledModel(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        if next(_models) % MODELS_BEFORE_RESET == 0:
+            torch.compiler.reset()
         self.module = model
         self.compiled = torch.compile(model.forward, dynamic=False)
         self.largest = 0  # number of pictures of the largest batch of evaluation so far

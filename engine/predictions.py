@@ -32,7 +32,9 @@ class Predictions:
 
     def add(self, batch: Batch, logits: Tensor) -> None:
         """Add the logits (b, c) of a batch of this process."""
-        self._batches.append((batch.numbers.numpy(), batch.labels.cpu().numpy(), logits.cpu().float().numpy()))
+        # Copies: a tensor of a loading process keeps a file open as long as it is in use.
+        numbers, labels = batch.numbers.numpy().copy(), batch.labels.cpu().numpy().copy()
+        self._batches.append((numbers, labels, logits.cpu().float().numpy()))
 
     def complete(self) -> "Predictions":
         """Gather the predictions of all processes, which must all call it; returns itself."""

@@ -29,14 +29,16 @@ def predictions_file(given: str | bool | None, checkpoint: Path, *, needed: bool
     Args:
         given: the flag ``--predictions``.
         checkpoint: the checkpoint, next to which it is without a name.
-        needed: write it whether or not the flag is given.
+        needed: whether it is of pictures without labels (``--predict``), which is written without the flag, too; it
+            has another name then, since it must not replace the table of a split.
 
     Raises:
         ToolError: it cannot be written.
     """
     if not given and not needed:
         return None
-    path = Path(given) if isinstance(given, str) else checkpoint.with_name("predictions.csv")
+    name = "predicted.csv" if needed else "predictions.csv"
+    path = Path(given) if isinstance(given, str) else checkpoint.with_name(name)
     if path.resolve() == checkpoint.resolve():
         raise ToolError(f"--predictions {path} is the checkpoint: give the name of a new file")
     if is_main():

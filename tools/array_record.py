@@ -53,13 +53,15 @@ class ArrayRecord:
 
         zip files have a checksum of each array, and arrays of Python objects, which could run code, are not read.
         """
-        if self.path is None or not self.path.is_file():
+        if self.path is None:
             return None
         try:
             with np.load(self.path, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
             if arrays.pop("header").tobytes() != self.header:
                 raise ValueError("of another version or folder")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except DAMAGED as error:
             self.ignore(error)
             return None

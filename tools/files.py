@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import glob
 import io
 import itertools
 import json
@@ -24,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SECONDS_TO_LEFTOVER = 3600.0  # after its last write, a temporary file has no writer any more
+PART_BYTES = 4  # random bytes in the name of a temporary file
+_cleared: set[Path] = set()  # folders whose leftovers this process has removed
 
 
 @contextmanager
@@ -114,19 +115,26 @@ def space_message(path: Path, number: int | None, size: int) -> str:
 def _create_part(path: Path) -> tuple[_PartFile, Path]:
     """Create the temporary file of a file: its own of each writer, and never through a symbolic link.
 
-    What a killed program left behind is removed once it is old, by the clock of the disk: that of this machine may
-    differ, or be set back.
+    What killed programs left behind is removed at the first file of each folder: to look for it at each of thousands of
+    map files would take longer than to write them.
     """
     start = path.name[:60]  # at most 240 bytes, of the 255 of a name
-    part = path.with_name(f"{start}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f"{start}.{secrets.token_hex(PART_BYTES)}.part")
     TEMPORARY_FILES.add(str(part))
     file = _PartFile(part)
-    now = os.fstat(file.fileno()).st_mtime
-    for old in path.parent.glob(f"{glob.escape(start)}.*.part"):
+    folder = path.parent.absolute()
+    if folder not in _cleared:
+        _cleared.add(folder)
+        _remove_leftovers(folder, os.fstat(file.fileno()).st_mtime)
+    return file, part
+
+
+def _remove_leftovers(folder: Path, now: float) -> None:
+    """Remove old temporary files; ``now`` is by the clock of the disk: that of this machine may differ."""
+    for old in folder.glob(f"*.{'[0-9a-f]' * 2 * PART_BYTES}.part"):
         with suppress(OSError):  # another program may remove it, too
             if abs(now - old.lstat().st_mtime) > SECONDS_TO_LEFTOVER:
                 old.unlink()
-    return file, part
 
 
 def write_atomically(path: Path, data: bytes) -> None:

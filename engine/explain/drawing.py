@@ -55,15 +55,17 @@ def draw_slot_maps(
         note: data and checkpoint, for a line below each figure.
         vis_format: ending of the figures and the other pictures in colour, ``png`` or ``jpg``.
     """
-    rows, overview = [], root / f"overview.{vis_format}"
+    rows: list[OverviewRow] = []
+    overview = root / f"overview.{vis_format}"
     for source in progress(sources, "explain"):
         folder = writable_folder(root / source.title)
-        rows.append(_draw_picture(trained, source, folder, classes, versus, note, vis_format))
-    line = f"explanations of {len(rows)} picture(s): {root / sources.titles[0] / f'explanation.{vis_format}'}"
+        row = _draw_picture(trained, source, folder, classes, versus, note, vis_format)
+        if len(rows) < MAX_OVERVIEW_ROWS:
+            rows.append(row)
+    line = f"explanations of {len(sources)} picture(s): {root / sources.titles[0] / f'explanation.{vis_format}'}"
     if len(rows) > 1:
-        shown = rows[:MAX_OVERVIEW_ROWS]
-        save_figure(overview, draw_overview(shown, negative=trained.is_negative), note=note)
-        line += f" and so on, {len(shown)} in {overview}"
+        save_figure(overview, draw_overview(rows, negative=trained.is_negative), note=note)
+        line += f" and so on, {len(rows)} in {overview}"
     say(line)
 
 

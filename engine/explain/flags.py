@@ -25,7 +25,7 @@ def explanation_flags(add: Callable[..., Any]) -> None:
              "the probability of each class; true: predictions.csv next to the checkpoint")
     add("--predict", nargs="+", metavar="FILE",
         help="test.py: predict these pictures, or all pictures in these folders, which have no labels; writes the "
-             "table of --predictions and nothing else")
+             "table of --predictions, by default to predicted.csv next to the checkpoint, and nothing else")
     add("--classes", type=comma_list(str), metavar="NAME[,NAME...]",
         help="explain only these classes, given by name or number")
     add("--versus", type=comma_list(str), metavar="NAME[,NAME...]",

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from args import data_config
-from dataset.cache import cache_pictures
+from dataset.cache import cache_pictures, free_shared_memory
 from dataset.loaders import build_loader, usable_workers
 from dataset.pictures import PictureDataset, open_picture
 from dataset.registry import build_dataset, dataset_spec
@@ -111,7 +111,8 @@ def measure(run: argparse.Namespace, device: torch.device) -> list[dict[str, Any
         ours[name].augment = augment()
     ours["our loader, --cache ram"] = training_set(run)
     workers = usable_workers(run.num_workers)
-    cache_pictures([ours["our loader, --cache ram"]], workers=workers, free=free_memory())
+    cache_pictures([ours["our loader, --cache ram"]], workers=workers, free=free_memory(),
+                   shared=free_shared_memory())  # fmt: skip
     loaders = other_loaders(run, ours["our loader"], workers)
     for name, data in ours.items():
         loaders[name] = build_loader(

@@ -50,7 +50,10 @@ def test_the_caches_of_all_datasets_are_added_up():
 def test_shared_memory_has_its_own_limit(monkeypatch, tmp_path):
     monkeypatch.setattr(cache, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 64 * 2**20}))
+    shared = cache.free_shared_memory()
     data = pictures(count=100, img_size=(1024, 1024))
     with pytest.raises(DataError, match=r"more than the 64.0 MiB of .*, which workers share; enlarge it"):
-        cache_pictures([data], workers=2, free=3 * GIB)
-    cache_pictures([data], workers=0, free=3 * GIB)
+        cache_pictures([data], workers=2, free=3 * GIB, shared=shared)
+    cache_pictures([data], workers=0, free=3 * GIB, shared=shared)
+    monkeypatch.setattr(cache, "SHARED_MEMORY", tmp_path / "missing")
+    assert cache.free_shared_memory() is None

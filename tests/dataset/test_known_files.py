@@ -216,3 +216,26 @@ def test_results_of_threads_are_in_order():
     done = []
     assert threaded(lambda number: 2 * number, range(1000), done.append) == list(range(0, 2000, 2))
     assert sum(done) == 1000 and threaded(str, []) == []
+
+
+def test_a_file_that_can_no_longer_be_read_is_the_same_as_no_other(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths:
+        path.write_bytes(b"the same")
+    assert same_content(paths, [0, 1, 2]) == [[0, 1, 2]]
+    whole = Path.open
+
+    def opened(path, *args, **options):
+        if path == paths[1]:
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    known = KnownFiles()
+    assert same_content(paths, [0, 1, 2], known) == [[0, 2]]
+    monkeypatch.setattr(Path, "open", whole)
+    assert same_content(paths, [0, 1, 2], known) == [[0, 1, 2]]  # nothing of the fault was remembered
+    rows = known.look_up([paths[0]])
+    paths[0].unlink()
+    known.content.clear()
+    assert known.content_digests(rows, [paths[0]]) == [None]

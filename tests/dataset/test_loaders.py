@@ -340,3 +340,22 @@ def test_workers_that_cannot_be_started_are_one_line(monkeypatch):
     with pytest.raises(DataError, match=r"--num_workers 2: .* cannot be started \(Permission denied\); give .* or 0"):
         loader._start()
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+PROGRAM = """
+import numpy as np, torch
+from dataset import Listing
+from dataset.loaders import build_loader
+from dataset.pictures import PictureDataset
+data = PictureDataset(Listing(np.zeros((8, 8, 8), np.uint8), [0] * 8, ["a", "b"]), img_size=(8, 8), in_chans=1,
+                      num_classes=2)
+loader = build_loader(data, batch_size=4, train=False, device=torch.device("cpu"), mean=(0.5,), std=(0.5,),
+                      num_workers=2)
+print(sum(len(batch.labels) for batch in loader))
+"""
+
+
+def test_a_program_of_a_user_ends_silently_with_its_workers(as_user, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = as_user(f"python {tmp_path / 'program.py'}", PYTHONPATH=str(Path(__file__).parents[2]))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "8\n", "")

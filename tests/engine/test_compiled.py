@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from engine import compiled as compiling
 from engine.compiled import CompiledModel
 from engine.optim import build_optimizer, build_scheduler
 from engine.optim_step import OptimStep, ema_of
@@ -54,6 +55,20 @@ def test_each_graph_is_compiled_once_over_epochs_with_a_short_last_batch(compile
                         torch.testing.assert_close(ours, theirs)
         assert not model.training
     assert graphs() == 2 and not counters["graph_break"]  # one of training, one of evaluation, neither in pieces
+
+
+def test_models_of_many_shapes_are_all_compiled(compiled, monkeypatch):
+    assert torch._dynamo.config.recompile_limit >= 2 * compiling.MODELS_BEFORE_RESET
+    monkeypatch.setattr(compiling, "MODELS_BEFORE_RESET", 1)  # fewer models take less time
+    images = torch.randn(2, 3, 32, 32)
+    for number in range(2):
+        fast, _ = compiled(slots_per_class=1, hidden_dim=4 * (number + 1))
+        before = graphs()
+        for training in (True, False):
+            fast.train(training)
+            with torch.set_grad_enabled(training), torch._dynamo.config.patch(recompile_limit=2):
+                fast(images)
+        assert graphs() == before + 2
 
 
 def test_channels_last_batches_are_filled_up_in_their_layout(compiled):

@@ -35,6 +35,13 @@ def test_predictions_of_several_processes_are_in_the_order_of_the_pictures(monke
     assert torch.equal(found.logits, logits)
 
 
+def test_no_tensor_of_a_loading_process_is_kept():
+    numbers = torch.arange(3)
+    found = Predictions()
+    found.add(Batch(torch.empty(0), numbers, numbers), torch.zeros(3, 2))
+    assert not any(np.shares_memory(part, numbers.numpy()) for part in found._batches[0])
+
+
 def test_the_table_has_a_row_for_each_picture_and_any_name(tmp_path):
     found = Predictions()
     found.add(Batch(torch.empty(0), torch.tensor([1, 0]), torch.tensor([2, 0])), torch.tensor([[0.0, 0.0], [9.0, 0.0]]))
@@ -80,6 +87,7 @@ def test_pictures_without_labels_get_a_table_alone(scripts, fails, trained, tmp_
     (tmp_path / "new" / "bad.png").write_bytes(b"no picture")
     assert "bad.png" in fails("test", flags)
     code, out, err = scripts("test", f"{flags} --bad_images skip")
-    assert code == 0 and "predictions of 2 pictures" in out and "bad.png" in err
+    assert code == 0 and f"predictions of 2 pictures: {trained}/predicted.csv" in out and "bad.png" in err
+    assert {path.name for path in trained.iterdir()} - before == {"predicted.csv"}  # no table of a split is replaced
     assert "there are no pictures" in fails("test", flags.replace("/new", "/out"))
     assert "give --predict instead" in fails("test", flags.replace("--predict", "--predictions true --image"))

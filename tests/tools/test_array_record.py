@@ -112,3 +112,15 @@ def test_the_folder_is_that_of_the_variable_else_the_users_cache(monkeypatch, tm
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(array_record.Path, "home", lambda: tmp_path / "home")
     assert cache_folder() == tmp_path / "home" / ".cache" / "scouter"
+
+
+def test_a_folder_that_may_not_be_entered_is_no_error(record, caplog, monkeypatch):
+    record.save({"a": np.arange(3)})
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", str(record.path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)  # what Python does up to 3.13 where a folder may not be entered
+    monkeypatch.setattr(np, "load", refuse)
+    assert record.load() is None
+    assert "is ignored and made anew ([Errno 13] Permission denied" in caplog.text

@@ -120,7 +120,7 @@ def test_a_symbolic_link_is_replaced_and_not_followed(tmp_path):
 
 
 def test_a_leftover_of_a_killed_program_is_removed_and_the_file_of_a_living_one_is_not(tmp_path):
-    old, new, other = (tmp_path / name for name in ("a[1].0123abcd.part", "a[1].4567cdef.part", "b.0123abcd.part"))
+    old, new, other = (tmp_path / name for name in ("a[1].0123abcd.part", "a[1].4567cdef.part", "film.part"))
     for part in (old, new, other):
         part.touch()
     for part in (old, other):
@@ -190,6 +190,7 @@ def test_a_clock_that_was_set_back_does_not_remove_the_file_of_a_living_writer(t
     part.touch()
     for now in (time.time() - 10 * files.SECONDS_TO_LEFTOVER, time.time() + 10 * files.SECONDS_TO_LEFTOVER):
         monkeypatch.setattr(time, "time", lambda now=now: now)
+        files._cleared.clear()
         files.write_atomically(tmp_path / "a", b"")
         assert part.exists()
 
@@ -211,3 +212,9 @@ def test_a_foreign_table_is_kept_and_an_own_one_is_replaced(tmp_path):
     for _ in range(2):
         files.save_csv(path, [{"checkpoint": "a", "method": "b"}], columns=("checkpoint", "method"))
     assert (tmp_path / "metrics.kept.csv").read_text() == "name,price\n" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_only_the_first_file_of_a_folder_looks_for_leftovers(tmp_path, monkeypatch):
+    files.write_atomically(tmp_path / "a", b"")
+    monkeypatch.setattr(Path, "glob", None)  # which takes longer with each further file
+    files.write_atomically(tmp_path / "b", b"")

@@ -12,6 +12,8 @@ from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel, forward_from_leaf
 from engine.explain.interface import Explainer
 
+MAX_SUMS = 2**26  # numbers of the sums of Smooth Grad-CAM++ that are in memory at once, 256 MiB
+
 
 def channel_weights(grad: Tensor, grad_2: Tensor, grad_3: Tensor, features: Tensor) -> Tensor:
     """Channel weights (..., f): sums of the positive gradients, weighted by the coefficients alpha of eq. 19.
@@ -64,17 +66,21 @@ def build_smoothgradcampp(model: SplitModel, options: MethodSettings, seed: int)
     """
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
         features = forward_from_leaf(model, images)[0].detach()
-        sums: list[list[Tensor]] = []  # for each part of the targets, of three powers
+        at_once = max(1, MAX_SUMS // (3 * features.numel()))
+        return torch.cat([explain_part(images, part, features) for part in targets.split(at_once, 1)], 1)
+
+    def explain_part(images: Tensor, targets: Tensor, features: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        sums: list[list[Tensor]] = []  # for each part of the gradients, of three powers
         for _ in range(options.smooth_samples):
             # The same noise for all pictures, so that a map does not depend on the batch.
             noise = torch.randn(images.shape[1:], generator=generator).to(images) * options.smooth_std
-            gradients = layer_gradients(model, images + noise, targets)[1]
-            sums = sums or [[torch.zeros_like(part) for _ in range(3)] for part in gradients]
-            for powers, gradient in zip(sums, gradients, strict=True):
+            for number, gradient in enumerate(layer_gradients(model, images + noise, targets)[1]):
+                if number == len(sums):
+                    sums.append([torch.zeros_like(gradient) for _ in range(3)])
                 square = gradient * gradient
-                for power, value in zip(powers, (gradient, square, square * gradient), strict=True):
+                for power, value in zip(sums[number], (gradient, square, square * gradient), strict=True):
                     power.add_(value, alpha=1 / options.smooth_samples)
         maps = [weighted_sum(channel_weights(g, g2, g3, features), features) for g, g2, g3 in sums]  # (t, b, h, w)
         return torch.cat(maps).relu().transpose(0, 1)  # (b, t, h, w)

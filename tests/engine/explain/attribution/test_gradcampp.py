@@ -1,8 +1,12 @@
+import weakref
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from engine.explain.attribution import gradients
 from engine.explain.attribution.gradcampp import channel_weights, plain_weights
+from engine.explain.attribution.gradients import layer_gradients
 from engine.explain.attribution.registry import MethodSettings, build_explainer
 
 TARGETS = torch.tensor([[0, 3]])
@@ -52,6 +56,7 @@ def test_without_noise_the_smooth_form_equals_the_plain_one(small, pictures):
 @pytest.mark.parametrize("largest", [1, 1500, 2**20])
 def test_gradients_of_many_classes_at_once_are_those_of_one_at_a_time(small, pictures, monkeypatch, largest):
     monkeypatch.setattr("engine.explain.attribution.gradients.MAX_GRADIENTS", largest)
+    monkeypatch.setattr("engine.explain.attribution.gradcampp.MAX_SUMS", 64 * largest)
     images, targets = pictures(2, 32), torch.tensor([[0, 3, 4, 1], [2, 1, 0, 3]])
     for name in ("GradCAMpp", "SmoothGradCAMpp"):
         explain = build_explainer(name, small, options=MethodSettings(smooth_samples=2))
@@ -64,3 +69,19 @@ def test_the_short_form_of_the_weights_equals_the_long_one():
     grad = torch.randn(3, 2, 4, 5, 5, generator=generator)
     features = torch.randn(2, 4, 5, 5, generator=generator)
     torch.testing.assert_close(plain_weights(grad, features), channel_weights(grad, grad**2, grad**3, features))
+
+
+def test_the_gradients_of_many_classes_are_not_kept_together(small, pictures, monkeypatch):
+    monkeypatch.setattr("engine.explain.attribution.gradients.MAX_GRADIENTS", 1)
+    made, whole = [], gradients._gradient
+
+    def remembered(*given):
+        found = whole(*given)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(gradients, "_gradient", remembered)
+    targets = torch.tensor([[0, 3, 4, 1]])
+    for part in layer_gradients(small, pictures(1, 32), targets)[1]:
+        assert part.shape[0] == 1 and sum(reference() is not None for reference in made) <= 2
+    assert len(made) == 4
