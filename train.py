@@ -36,7 +36,7 @@ from engine.evaluate import evaluate
 from engine.followed import draw_followed
 from engine.initial_model import build_initial
 from engine.known_pictures import known_pictures
-from engine.opening import announce, announce_start
+from engine.opening import announce, announce_start, check_same_pictures
 from engine.plain_classifier import fold_folder, load_plain
 from engine.run_files import RunFiles, check_run_files, how_to_continue
 from engine.session import Session, TrainingOptions, check_same_model
@@ -188,6 +188,7 @@ def prepare(run: argparse.Namespace, device: torch.device) -> Session:
     vars(run).update(flags.validation_config(run, state))
     known = known_pictures(run.dataset_dir) if distributed.is_main() else None
     train_set, val_set = (load_split(run, split, state, known) for split in ("train", "val"))
+    check_same_pictures(train_set, val_set)
     if distributed.is_main():
         warn_of_shared(train_set.listing, val_set.listing, known=known)
     config, start, model = prepare_model(run, train_set, state, device, held_out=val_set.listing.held_out)

@@ -71,9 +71,9 @@ def open_picture(path: str | Path, in_chans: int, *, at_least: tuple[int, int] |
     Raises:
         DataError: the file is missing or not a readable picture.
     """
-    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for without end
-        raise DataError(f"the picture {path} cannot be read: it is not a file")
     try:
+        if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for without end
+            raise ValueError("it is not a file")
         with without_warnings():
             # Pictures above Pillow's limit can be used; above twice the limit it raises. No other warning matters.
             return as_mode(decode(path, at_least=at_least), in_chans)

@@ -1,23 +1,47 @@
 """Opening lines of a training run: model, data, and hints on what to change."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
+from dataset import Listing
 from dataset.balance import imbalance
 from dataset.pictures import PictureDataset
 from engine.cost import parameters
 from engine.session import Session
 from sloter.backbone import FeatureModel
-from tools import distributed
+from tools import ToolError, distributed
 from tools.console import say
 from tools.run_folder import changes
 
 logger = logging.getLogger("train")
 
 MIN_CLASSES_FOR_HINT = 50  # the published form is known to lose accuracy from this number on
+
+
+def check_same_pictures(train_set: PictureDataset, val_set: PictureDataset) -> None:
+    """Compare the pictures of all processes, by name and label; each of them must call it.
+
+    Raises:
+        ToolError: they differ, so that some pictures would be left out, or have another class, without a trace.
+    """
+    if not distributed.active():
+        return
+    found = distributed.gather([tuple((len(data), _digest(data.listing)) for data in (train_set, val_set))])
+    if len(set(found)) > 1:
+        numbers = ", ".join(f"{train} and {val}" for (train, _), (val, _) in found)
+        raise ToolError(f"the processes see different pictures ({numbers} for training and validation): all of them "
+                        "must see the same files in --dataset_dir")  # fmt: skip
+
+
+def _digest(listing: Listing) -> str:
+    """Digest of the labels of a split and of the names of its files."""
+    names = [] if isinstance(listing.pictures, np.ndarray) else [path.name for path in listing.pictures]
+    return hashlib.blake2b(repr((listing.labels, names)).encode(errors="surrogateescape")).hexdigest()
 
 
 def announce(

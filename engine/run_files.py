@@ -107,7 +107,7 @@ def how_to_continue(
     """
     if not folder or (not record and epoch is None):
         return "nothing was saved of this run: no epoch was complete, or --output_dir is empty"
-    again = f"{command_line()} --resume auto"  # the last flag counts
+    again = f"{command_line().removesuffix(' --resume auto')} --resume auto"  # the last flag counts
     if epoch is None:
         return f"epoch {record['epoch'] + 1} of {epochs} is saved; continue with: {again}"
     return f"interrupted and saved {images} pictures into epoch {epoch + 1} of {epochs}; continue with: {again}"

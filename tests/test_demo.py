@@ -1,5 +1,6 @@
 """The page of demo.py in a real browser, against the numbers of the Python interface."""
 
+import json
 import os
 import re
 import signal
@@ -41,7 +42,9 @@ def server(tmp_path_factory):
     with urllib.request.urlopen(f"{address}/gradio_api/heartbeat/open"):  # as an open page has it
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
-    assert (process.stdout.read(), process.stderr.read()) == ("", "demo.py: interrupted\n")
+    told, line, rest = process.stderr.read().partition("demo.py: interrupted\n")
+    assert (process.stdout.read(), line, rest) == ("", "demo.py: interrupted\n", "")
+    assert told.count("Traceback") == told.count("InvalidPathError: ")  # Gradio reports what it refuses
     assert [*temporary.iterdir()] == [] == [*folder.iterdir()]
 
 
@@ -187,6 +190,22 @@ def test_a_file_above_the_limit_gives_a_message(tab, server, tmp_path):
     page.get_by_text('exceed the maximum allowed size of 512.0 Kb: "large.png"').first.wait_for()
     tab.close()
     tab.complaints.clear()  # the browser says that the file was not loaded, sooner or later
+
+
+def test_a_request_opens_no_picture_of_the_machine(server, five):
+    """As the page asks for an uploaded file, but with the path of another one."""
+
+    def read(path, content=None):
+        body = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(f"{server}{path}", body, {"Content-Type": "application/json"})
+        return urllib.request.urlopen(request, timeout=60)
+
+    upload = next(each for each in json.load(read("/config"))["dependencies"] if each["targets"][0][1] == "upload")
+    file = {"path": str(five), "meta": {"_type": "gradio.FileData"}}
+    read("/gradio_api/queue/join", {"fn_index": upload["id"], "data": [file], "session_hash": "a"}).close()
+    with read("/gradio_api/queue/data?session_hash=a") as events:
+        ended = next(line for line in events if b"process_completed" in line)
+    assert json.loads(ended.removeprefix(b"data: "))["success"] is False
 
 
 def test_the_slider_sets_the_opacity_of_all_maps(page):

@@ -14,8 +14,11 @@ import pytest
 import torch
 from torch.distributed import TCPStore
 
+from dataset import Listing
+from dataset.pictures import PictureDataset
+from engine import opening
 from engine.explain.table import read_metrics
-from tools import checkpoint
+from tools import ToolError, checkpoint
 
 ROOT = Path(__file__).parents[1]
 NAME = "MNIST5k_use_slot_checkpoint.pth"
@@ -218,3 +221,27 @@ def test_a_restart_does_not_continue_an_earlier_launch(scripts, tiny, tmp_path, 
         outcomes.append((code, "restart" in out, "no epoch was saved before" in out, "continuing from epoch 1" in out))
     assert outcomes == [(2, False, False, False), (0, True, True, False), (0, True, False, True)]
     assert [record["epoch"] for record in records(folder)] == [0, 1]
+
+
+@pytest.mark.parametrize("other", [["cat", "dog", "dog"], ["cat", "cat", "dog"]])
+def test_processes_with_other_pictures_are_refused(tmp_path, picture_writer, monkeypatch, other):
+    def dataset(folder, classes):
+        files = [tmp_path / folder / f"{number}.png" for number in range(len(classes))]
+        for file in files:
+            picture_writer(file)
+        labels = [["cat", "dog"].index(name) for name in classes]
+        listing = Listing(files, labels, ["cat", "dog"])
+        return PictureDataset(listing, img_size=(8, 8), in_chans=3, num_classes=2)
+
+    seen = []
+    monkeypatch.setattr(opening.distributed, "active", lambda: True)
+    monkeypatch.setattr(opening.distributed, "gather", lambda items: [*seen, *items])
+    for folder, classes in (("a", ["cat", "dog"]), ("b", ["cat", "dog"])):  # copies on two machines
+        opening.check_same_pictures(dataset(folder, classes), dataset(folder, classes))
+    gathered = []
+    monkeypatch.setattr(opening.distributed, "gather", lambda items: gathered.extend(items) or items)
+    opening.check_same_pictures(dataset("a", ["cat", "dog", "cat"]), dataset("a", ["cat"]))
+    seen += gathered
+    monkeypatch.setattr(opening.distributed, "gather", lambda items: [*seen, *items])
+    with pytest.raises(ToolError, match=r"see different pictures \(3 and 1, 3 and 1 for training and validation\)"):
+        opening.check_same_pictures(dataset("a", other), dataset("a", ["cat"]))

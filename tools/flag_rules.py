@@ -74,6 +74,9 @@ def _fault_of_training(script: str, prog: str, values: Mapping[str, Any]) -> str
         return None
     if values["checkpoint"]:
         return "argument --checkpoint: train.py continues a run with --resume FILE"
+    if values["start_epoch"] >= values["epochs"] > 0 and values["resume"] is None:
+        return (f"argument --start_epoch: epochs 0 to {values['epochs'] - 1} of --epochs {values['epochs']} can be the "
+                f"first, not {values['start_epoch']}")  # fmt: skip
     if values["split"] != "val":
         return f"argument --split: train.py validates on val, not on {values['split']}; give the flag to test.py"
     return None
@@ -108,6 +111,8 @@ def ignored(script: str, values: Mapping[str, Any], given: Collection[str]) -> l
              if script in ("train", "torchcam_vis") and values[name]]  # fmt: skip
     if values["folds"] and "val_ratio" in given:
         notes.append("--val_ratio is ignored: a fold of --folds validates")
+    if script == "train" and values["use_pre"] and "backbone_weights" in given:
+        notes.append("--backbone_weights is ignored: with --use_pre true the weights are of the plain classifier")
     if script not in ("test", "torchcam_vis") or values["thop"] or values["predict"]:
         return notes
     if values["image"] and "vis_id" in given:

@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message as one line and exit with code 2."""
         message = visible(message)
-        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
+        if _rank():
             time.sleep(SECONDS_FOR_RANK_0)
             self.exit(2)
         if file := re.fullmatch(r"\[Errno \d+\] (.*): '(.*)'", message):
@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
     def print_and_exit(self, text: str) -> NoReturn:
         """Print a text, from rank 0 alone, and end the script; a reader such as ``head`` may have left."""
         with contextlib.suppress(BrokenPipeError):
-            if not int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
+            if not _rank():
                 print(text, flush=True)
             self.exit(0)
         os._exit(0)
@@ -86,13 +86,36 @@ class Parser(argparse.ArgumentParser):
 
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
         """Words of a line of an argument file; the path of a recipe may be relative to the project's folder."""
-        reader = shlex.shlex(arg_line, posix=True)
-        reader.whitespace_split, reader.escape = True, ESCAPE
+        reader = shlex.shlex(without_comment(arg_line.removeprefix("\ufeff")), posix=True)  # a mark of Windows' editors
+        reader.whitespace_split, reader.escape, reader.commenters = True, ESCAPE, ""
         try:
             words = [*reader]
         except ValueError as error:
             self.error(f"the line '{arg_line}' of an argument file cannot be read: {str(error).lower()}")
         return [f"@{ROOT / word[1:]}" if _is_our_recipe(word) else word for word in words]
+
+
+def without_comment(line: str) -> str:
+    """Cut a line of an argument file at its comment, which as in a shell begins with a # before a word, not within."""
+    quote, escaped = "", False
+    for place, character in enumerate(line):
+        if escaped:
+            escaped = False
+        elif character == ESCAPE and quote != "'":
+            escaped = True
+        elif quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character == "#" and (place == 0 or line[place - 1].isspace()):
+            return line[:place]
+    return line
+
+
+def _rank() -> int:
+    """Rank of this process in a launch or a Slurm step; 0 outside one."""
+    rank = os.environ.get("RANK") if "WORLD_SIZE" in os.environ else os.environ.get("SLURM_PROCID")
+    return int(rank) if rank and rank.isdecimal() else 0
 
 
 def _is_our_recipe(word: str) -> bool:

@@ -115,10 +115,12 @@ def _continuable(path: Path) -> dict[str, Any]:
 def _check_same_start(state: dict[str, Any] | None) -> None:
     """Raise if processes would continue from different checkpoints: they would train different models and hang."""
     stopped = state.get("stopped") if state else None
-    starts = distributed.gather([(state["epoch"] + 1 if state else 0, stopped["images"] if stopped else 0)])
+    place = (state["epoch"] + 1 if state else 0, stopped["images"] if stopped else 0)
+    starts = distributed.gather([(*place, state.get("run_id") if state else None)])
     if len(set(starts)) > 1:
-        epochs = ", ".join(str(epoch) for epoch, _ in starts)
-        raise ToolError(f"the processes would start from different epochs ({epochs}): all of them must "
+        epochs = ", ".join(str(epoch) for epoch, *_ in starts)
+        kind = "epochs" if len({start[:2] for start in starts}) > 1 else "runs, at epochs"
+        raise ToolError(f"the processes would start from different {kind} ({epochs}): all of them must "
                         "see the same --output_dir, or --resume FILE")  # fmt: skip
 
 

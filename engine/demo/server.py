@@ -34,6 +34,7 @@ def serve(page: gr.Blocks, listener: socket.socket, *, max_bytes: int) -> None:
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=theme,
         css=text_of("maps.css") + STYLE.read_text(encoding="utf-8"),
     )  # fmt: skip
+    page.has_launched = True  # else Gradio opens any file of this machine that a request names, not only uploaded ones
     config = uvicorn.Config(
         application, log_config=None, log_level=logging.ERROR, access_log=False,
         timeout_graceful_shutdown=SECONDS_TO_CLOSE,

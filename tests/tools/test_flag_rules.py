@@ -84,3 +84,15 @@ def test_recipes_have_no_notes():
     for recipe in (ROOT / "recipes").glob("*.txt"):
         for script in ("test", "torchcam_vis") if recipe.stem.endswith(("test", "torchcam")) else ("train",):
             assert parse_args([f"@{recipe}"], script).hints == (), recipe
+
+
+def test_the_first_epoch_is_one_of_the_run(capsys):
+    line = refused(capsys, "--start_epoch 5 --epochs 5", "train")
+    assert "argument --start_epoch: epochs 0 to 4 of --epochs 5 can be the first, not 5" in line
+    assert parse_args(["--start_epoch", "5", "--epochs", "5", "--resume", "auto"], "train").start_epoch == 5
+    assert parse_args(["--start_epoch", "4", "--epochs", "5"], "train").start_epoch == 4
+
+
+def test_weights_that_the_plain_classifier_replaces_are_noted():
+    hints = parse_args(["--use_pre", "true", "--backbone_weights", "a.pth"], "train").hints
+    assert hints == ("--backbone_weights is ignored: with --use_pre true the weights are of the plain classifier",)

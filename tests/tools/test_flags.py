@@ -58,6 +58,29 @@ def test_an_argument_file_has_several_flags_per_line_and_comments(tmp_path):
     assert args.lr == 0.5 and args.names == ["a b", "c"]
 
 
+def test_a_comment_of_an_argument_file_begins_before_a_word(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("\ufeff--names run#3 '# d' \"e #\\\" f\" g\\#h --lr 0.5 # it's\n#--lr 1\n", encoding="utf-8")
+    args = parser_of_files().read([f"@{file}"])
+    assert args.names == ["run#3", "# d", 'e #" f', "g#h"] and args.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [({"RANK": "1"}, True), ({"RANK": "1", "WORLD_SIZE": "2"}, False), ({"RANK": "x", "WORLD_SIZE": "2"}, True),
+     ({"SLURM_PROCID": "1"}, False), ({}, True)],
+)  # fmt: skip
+def test_only_another_rank_of_a_launch_is_silent(monkeypatch, capsys, environment, shown):
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tools.flags.SECONDS_FOR_RANK_0", 0)
+    with pytest.raises(SystemExit):
+        parser_of_files().error("wrong")
+    assert ("wrong" in capsys.readouterr().err) == shown
+
+
 def test_an_argument_file_on_windows_has_paths_with_backslashes(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text(r"--names C:\photos\train '\\server\my share'")
     monkeypatch.setattr("tools.flags.ESCAPE", "")

@@ -56,9 +56,13 @@ def test_a_checkpoint_without_optimizer_state_cannot_be_continued(tmp_path):
 
 
 def test_processes_that_see_different_checkpoints_are_refused(monkeypatch):
-    monkeypatch.setattr(run_folder.distributed, "gather", lambda items: [*items, (3, 0)])
-    with pytest.raises(ToolError, match=r"would start from different epochs \(0, 3\): all of them must see the same"):
-        run_folder.find("", "run", None)
+    for other, line in (
+        ((3, 0, "a"), r"different epochs \(0, 3\)"),
+        ((0, 0, "a"), r"different runs, at epochs \(0, 0\)"),
+    ):
+        monkeypatch.setattr(run_folder.distributed, "gather", lambda items, other=other: [*items, other])
+        with pytest.raises(ToolError, match=f"would start from {line}: all of them must see the same"):
+            run_folder.find("", "run", None)
 
 
 def test_changed_training_flags_are_listed():
