@@ -36,7 +36,7 @@ from engine.evaluate import evaluate
 from engine.followed import draw_followed
 from engine.initial_model import build_initial
 from engine.known_pictures import known_pictures
-from engine.opening import announce, announce_start, check_same_pictures
+from engine.opening import announce, announce_start, check_same_pictures, fingerprint_of_all
 from engine.plain_classifier import fold_folder, load_plain
 from engine.run_files import RunFiles, check_run_files, how_to_continue
 from engine.session import Session, TrainingOptions, check_same_model
@@ -120,7 +120,11 @@ def train_locked(run: argparse.Namespace, stop: StopRequest, lock: Lock | None) 
         say(f"saved: {files.checkpoint}, and beside it log.jsonl and curves.png")
         if run.patience or session.best.metric != "top1":
             say(f"{session.best}: {checkpoint.checkpoint_path(run.output_dir, session.name, '_best')}")
-    return {**session.record, **session.val_loader.dataset.origin}
+    record = {**session.record, **session.val_loader.dataset.origin}
+    if run.swept or run.repeat is not None:
+        splits = (session.train_loader.dataset, session.val_loader.dataset)
+        record["all_pictures"] = fingerprint_of_all(*splits)
+    return record
 
 
 def train_epochs(run: argparse.Namespace, session: Session, stop: StopRequest, files: RunFiles | None) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,20 @@ def check_same_pictures(train_set: PictureDataset, val_set: PictureDataset) -> N
 
 def _digest(listing: Listing) -> str:
     """Digest of the labels of a split and of the names of its files."""
-    names = [] if isinstance(listing.pictures, np.ndarray) else [path.name for path in listing.pictures]
-    return hashlib.blake2b(repr((listing.labels, names)).encode(errors="surrogateescape")).hexdigest()
+    return hashlib.blake2b(repr(_names(listing)).encode(errors="surrogateescape")).hexdigest()
+
+
+def _names(listing: Listing) -> list[tuple[str, int]]:
+    """Name of the file and label of each picture; pictures in memory have no name."""
+    in_memory = isinstance(listing.pictures, np.ndarray)
+    names = [""] * len(listing.labels) if in_memory else [Path(path).name for path in listing.pictures]
+    return list(zip(names, listing.labels, strict=True))
+
+
+def fingerprint_of_all(*splits: PictureDataset) -> str:
+    """Twelve hexadecimal digits of the names and labels of the pictures of all splits, however they are divided."""
+    names = [each for data in splits for each in _names(data.listing)]
+    return hashlib.blake2b(repr(sorted(names)).encode(errors="surrogateescape"), digest_size=6).hexdigest()
 
 
 def announce(

@@ -245,3 +245,14 @@ def test_processes_with_other_pictures_are_refused(tmp_path, picture_writer, mon
     monkeypatch.setattr(opening.distributed, "gather", lambda items: [*seen, *items])
     with pytest.raises(ToolError, match=r"see different pictures \(3 and 1, 3 and 1 for training and validation\)"):
         opening.check_same_pictures(dataset("a", other), dataset("a", ["cat"]))
+
+
+def test_the_fingerprint_of_all_pictures_does_not_depend_on_their_split():
+    def dataset(names, labels):
+        listing = Listing([Path(name) for name in names], labels, ["cat", "dog"])
+        return PictureDataset(listing, img_size=(8, 8), in_chans=3, num_classes=2)
+
+    one = opening.fingerprint_of_all(dataset("abc", [0, 1, 1]), dataset("d", [0]))
+    assert one == opening.fingerprint_of_all(dataset("db", [0, 1]), dataset("ca", [1, 0])) and len(one) == 12
+    assert one != opening.fingerprint_of_all(dataset("abc", [0, 1, 1]), dataset("d", [1]))
+    assert one != opening.fingerprint_of_all(dataset("abc", [0, 1, 1]), dataset("e", [0]))

@@ -102,9 +102,22 @@ def _run_all(
         if record:
             rows.append({**run.swept, "repeat": run.repeat or 0, "seed": run.settings["seed"], **record})
     if rows:
+        _warn_of_other_pictures(rows)
         _report(root, rows, [name for name in runs[0].swept if name != AVERAGED])
     if failed:
         raise ToolError(f"{len(failed)} of {len(runs)} runs failed: {failed[0]}")
+
+
+def _warn_of_other_pictures(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Warn if files were added, removed or renamed between two runs on the same classes.
+
+    A fold, or a validation split that is drawn, is then another one, and may share pictures with that of another run.
+    """
+    for c in dict.fromkeys(row.get("num_classes") for row in rows):
+        found = {row["all_pictures"] for row in rows if row.get("num_classes") == c and row.get("all_pictures")}
+        if len(found) > 1:
+            logger.warning("the runs are of %d different sets of pictures, so that their mean and deviation mix other "
+                           "splits: train all of them again in another --output_dir", len(found))  # fmt: skip
 
 
 def _save(folder: str, name: str, content: Mapping[str, Any]) -> None:

@@ -154,3 +154,15 @@ def test_a_sweep_of_an_earlier_version_is_compared_under_the_present_names(tmp_p
     assert finished(str(tmp_path), same) == {"val_top1": 0.5}
     with pytest.raises(ToolError, match="holds a run of another sweep"):
         finished(str(tmp_path), {**same, "reference": "none"})
+
+
+@pytest.mark.parametrize(("pictures", "warned"), [("aaaa", False), ("aaba", True), ((None, "a", "a", "a"), False)])
+def test_runs_of_other_pictures_are_named(tmp_path, caplog, pictures, warned):
+    run_all(str(tmp_path), runs(), lambda number, folder: {**train(number, folder), "all_pictures": pictures[number]})
+    assert ("the runs are of 2 different sets of pictures" in caplog.text) == warned
+
+
+def test_numbers_of_classes_have_pictures_of_their_own(caplog):
+    some = [SweepRun({"num_classes": c}, None, {"seed": 0}) for c in (2, 3)]
+    run_all("", some, lambda number, folder: {**train(number, folder), "all_pictures": str(number)})
+    assert not caplog.text
