@@ -25,7 +25,7 @@ from engine.explain.slots import explain_pictures, slot_explainer
 from engine.known_pictures import known_pictures
 from engine.pretrained import read_folder, save_folder
 from sloter.backbone import grid_features
-from sloter.config import complete_config
+from sloter.config import complete_config, picture_size
 from sloter.slot_model import PlainClassifier, SlotModel, restore_model
 from tools import ToolError, checkpoint, distributed
 from tools.console import say
@@ -70,7 +70,7 @@ class TrainedModel:
         self.config = complete_config(state["model_config"])
         if self.config["use_slot"]:
             self.config |= self.reading
-        self.img_size = (img_size[0], img_size[1]) if img_size else tuple(self.config["img_size"])
+        self.img_size = picture_size(self.config["img_size"] if img_size is None else img_size)
         self.memory_format = memory_format(channels_last)
         model = restore_model(self.config, state["model"], img_size=self.img_size, source=str(path))
         self.model: SlotModel | PlainClassifier = model.to(device).to(memory_format=self.memory_format)

@@ -8,6 +8,7 @@ missing in an old checkpoint means the published form. The module imports no tor
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from sloter import ModelError
@@ -218,3 +219,18 @@ def start_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a stored configuration that matter only at the start of a run; a resumed run keeps them."""
     options = _stored_options(config)
     return {name: getattr(options, name) for name in options_with("start")}
+
+
+def picture_size(img_size: Any) -> tuple[int, int]:
+    """Size (H, W) of pictures in pixels, from a pair of positive whole numbers.
+
+    Raises:
+        ModelError: it is none, such as one number.
+    """
+    try:
+        h, w = img_size
+        if all(isinstance(side, Integral) and int(side) > 0 for side in (h, w)):
+            return int(h), int(w)
+    except (TypeError, ValueError):
+        pass
+    raise ModelError(f"img_size {img_size!r}: give the height and the width in pixels, such as (224, 224)")

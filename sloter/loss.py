@@ -131,7 +131,8 @@ class ScouterLoss(nn.Module):
 
     def combine(self, ce: Tensor, attn_mean: Tensor, absent_loss: Tensor | None = None) -> dict[str, Tensor]:
         """Combine means, such as those of a split, to the same scalars as ``forward``."""
-        area_loss = attn_mean**self.power
+        # Attention above a reference is zero for a single class, where a power below 1 has no slope.
+        area_loss = attn_mean.clamp_min(torch.finfo(attn_mean.dtype).tiny) ** self.power
         absent_loss = torch.zeros_like(ce) if absent_loss is None else absent_loss
         return {
             "loss": ce + self.lambda_value * area_loss + self.absent_weight * absent_loss,

@@ -1,6 +1,7 @@
 """SCOUTER, the plain classifier that it is compared with, and the functions that build both."""
 
 from dataclasses import asdict
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from sloter import ModelError
 from sloter.backbone import FeatureModel, TimmModel, create_backbone, grid_features
-from sloter.config import OPTIONS, SlotConfig, slot_config
+from sloter.config import OPTIONS, SlotConfig, picture_size, slot_config
 from sloter.position_encode import sine_position_encoding
 from sloter.reference import EvidenceParts, evidence_parts
 from sloter.slot_attention import SlotAttention, over_slots
@@ -188,7 +189,9 @@ def build_model(
     if unknown := [name for name in options if name not in OPTIONS]:
         own = ("backbone", "num_classes", *(build_model.__kwdefaults__ or ()))
         raise ModelError(f"unknown keyword '{unknown[0]}' of build_model: choose one of {', '.join((*own, *OPTIONS))}")
-    config = slot_config(options)
+    config, img_size = slot_config(options), picture_size(img_size)
+    if not isinstance(num_classes, Integral) or int(num_classes) < 1:
+        raise ModelError(f"num_classes {num_classes!r}: give a whole number from 1")
     body = create_backbone(
         backbone, num_classes=0 if use_slot else num_classes, in_chans=in_chans, img_size=img_size,
         pretrained=pretrained, weights=weights, weights_source=weights_source, out_stage=out_stage, stem=stem,

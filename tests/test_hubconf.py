@@ -167,6 +167,15 @@ def test_other_wrong_input_is_an_error_of_one_line(model, seven, plain, tmp_path
         hubconf.trained(plain, device="tpu9")
     with pytest.raises(ToolError, match="no such file"):
         hubconf.trained(tmp_path / "none.pth")
+    for size in (96, "96", (96.0, 96), (0, 8), (8,)):
+        with pytest.raises(ModelError, match=r"img_size .*: give the height and the width in pixels, such as"):
+            hubconf.trained(plain, img_size=size)
+        with pytest.raises(ModelError, match=r"img_size .*: give the height and the width in pixels, such as"):
+            hubconf.scouter("test_resnet", 3, img_size=size)
+    with pytest.raises(ModelError, match=r"num_classes 2\.5: give a whole number from 1"):
+        hubconf.scouter("test_resnet", 2.5)
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        model.explain("a" * 5000)
     with pytest.raises(ModelError, match="unknown model 'resnet81'"):
         hubconf.scouter("resnet81", 3)
     with pytest.raises(ModelError, match="unknown keyword 'slots' of build_model"):

@@ -88,3 +88,12 @@ def test_absent_evidence_by_hand(sign):
     criterion = ScouterLoss(lambda_value=0, power=1, absent_weight=0.5, relative=True, loss_status=sign)
     assert float(criterion(output, torch.tensor([1]))["loss"]) == pytest.approx(math.log(3) + 0.5)
     assert float(criterion.eval()(output, torch.tensor([1]))["loss"]) == pytest.approx(math.log(3))
+
+
+def test_no_attention_has_a_finite_gradient_at_every_power():
+    for power in (0.5, 1, 2):
+        attn = torch.zeros(2, 1, 1, 2, 2, requires_grad=True)
+        output = SlotOutput(torch.zeros(2, 1), attn - 1e-10, torch.ones(2, 2, 2))
+        found = ScouterLoss(lambda_value=1, power=power)(output, torch.zeros(2, dtype=torch.long))
+        found["loss"].backward()
+        assert found["area_loss"].isfinite() and attn.grad.isfinite().all()

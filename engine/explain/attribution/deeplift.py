@@ -12,6 +12,7 @@ from captum.attr import DeepLift as CaptumDeepLift
 from captum.attr import LayerDeepLift
 from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR, nonlinear
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine.explain.attribution.settings import MethodSettings
 from engine.explain.attribution.split_model import SplitModel, each_pair
@@ -43,17 +44,53 @@ def _tidy(model: nn.Module) -> Iterator[None]:
     before = [(module, set(module.__dict__)) for module in model.modules()]
     known = dict(SUPPORTED_NON_LINEAR)
     kinds = {type(module) for module in model.modules() if type(module).__name__ in ELEMENTWISE}
-    SUPPORTED_NON_LINEAR.update(dict.fromkeys(kinds, nonlinear))
+    SUPPORTED_NON_LINEAR.update({**dict.fromkeys(kinds, nonlinear), nn.MaxPool2d: _max_pool})
+    # captum hooks tensors: of two such modules in a row, the first would see the gradient before the second's rule.
+    hooks = [module.register_forward_pre_hook(_copies) for module in model.modules()
+             if type(module) in SUPPORTED_NON_LINEAR]  # fmt: skip
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"\s*Setting forward, backward hooks")
             yield
     finally:
+        for hook in hooks:
+            hook.remove()
         SUPPORTED_NON_LINEAR.clear()
         SUPPORTED_NON_LINEAR.update(known)
         for module, names in before:
             for name in {"input", "output", "input_ref"} - names:
                 module.__dict__.pop(name, None)
+
+
+def _copies(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(each.clone() for each in inputs)
+
+
+def _max_pool(
+    module: nn.MaxPool2d, inputs: Tensor, outputs: Tensor, grad_input: Tensor, grad_output: Tensor, eps: float = 1e-10
+) -> Tensor:
+    """Rescale rule of max pooling: what the change of each maximum contributes, at the places that are the maximum.
+
+    captum's own rule keeps one of several contributions to a place, where windows overlap. The first half of each batch
+    is of the pictures, the second of the references.
+    """
+    (picture, reference), (pooled, pooled_reference) = inputs.chunk(2), outputs.chunk(2)
+    largest = torch.maximum(pooled, pooled_reference)
+    steps = torch.cat([largest - pooled_reference, pooled - largest])
+    places = F.max_pool2d(
+        inputs,
+        module.kernel_size,
+        module.stride,
+        module.padding,
+        module.dilation,
+        module.ceil_mode,
+        return_indices=True,
+    )[1]
+    shares = torch.zeros_like(inputs).flatten(2).scatter_add(2, places.flatten(2), (grad_output * steps).flatten(2))
+    shares = torch.stack(shares.view_as(inputs).chunk(2)).sum(0)
+    change = picture - reference
+    slopes = torch.where(change.abs() < eps, 0, shares / change)
+    return torch.where(change.abs().repeat(2, 1, 1, 1) < eps, grad_input, slopes.repeat(2, 1, 1, 1))
 
 
 class DeepLift:

@@ -44,7 +44,8 @@ def test_deeplift_adds_up_to_the_logit(activation, pictures):
 
 
 @pytest.mark.parametrize(("name", "layer"), [
-    ("resnet18", "maxpool"), ("tf_efficientnet_lite0", "blocks.4"), ("mobilenetv3_small_100", None),
+    ("resnet18", "maxpool"), ("resnet18", "act1"), ("resnet18", "bn1"),
+    ("tf_efficientnet_lite0", "blocks.4"), ("mobilenetv3_small_100", None),
 ])  # fmt: skip
 def test_deeplift_adds_up_in_real_networks(name, layer, pictures):
     torch.manual_seed(0)
@@ -52,6 +53,16 @@ def test_deeplift_adds_up_in_real_networks(name, layer, pictures):
     explain = build_explainer("DeepLIFT", model)
     maps = explain(pictures(1, 64), TARGETS[:1])
     assert explain.gap < 1e-3 * maps.abs().sum((2, 3)).mean()
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 1)])
+def test_deeplift_passes_max_pools_after_an_activation(pool, pictures):
+    torch.manual_seed(0)
+    model = SplitModel(Bent(nn.Sequential(nn.ReLU(), pool)), image_shape=(3, 16, 16))
+    explain = build_explainer("DeepLIFT", model)
+    images = pictures(2, 16) * 3
+    change = (model(images) - model(torch.zeros_like(images))).gather(1, TARGETS)
+    torch.testing.assert_close(explain(images, TARGETS).sum((2, 3)), change, atol=1e-4, rtol=1e-4)
 
 
 def test_the_gap_shows_that_deeplift_cannot_follow(pictures):
