@@ -207,12 +207,13 @@ def class_maps(explanation: Any, names: Sequence[str], classes: Sequence[int], *
 def draw_overview(rows: Sequence[OverviewRow], *, negative: bool) -> Figure:
     """Draw one row per picture: the picture and the evidence maps of some classes, which share one scale.
 
-    The true class is framed.
+    The true class is framed where it is known.
     """
     width = 1 + max(len(row.columns) for row in rows)
     sheet = Sheet(1.1 * width, 1.45 * len(rows) + 0.3)
     legend = "blue: evidence against the class" if negative else "red: evidence for the class"
-    top = sheet.title(f"{legend}, one scale per row; framed: the true class", size=8) + GAP
+    framed = "; framed: the true class" if any(c.is_true for row in rows for c in row.columns) else ""
+    top = sheet.title(f"{legend}, one scale per row{framed}", size=8) + GAP
     head, pitch = 2 * LINE * 7 + ABOVE, (sheet.height - top) / len(rows)
     for number, row in enumerate(rows):
         cells = [Box(GAP / 2 + 1.1 * i, top + number * pitch + head, 1.1 - GAP, pitch - head - GAP)

@@ -12,6 +12,8 @@ from tools.figures.saving import save_figure
 from tools.provenance import data_text, provenance_text
 
 COLOURS = matplotlib.colormaps["tab20"]
+MARKERS = "os^DvPX"  # the next one after every 20 rows, which have the same colours again
+OWN = "*"  # of SCOUTER
 PANELS_IN_A_ROW = 4  # of single metrics
 
 
@@ -56,14 +58,12 @@ def _draw_single(grid: Any, rows: Sequence[Mapping[str, Any]], metrics: Mapping[
     for ax, (name, direction) in zip(axes, metrics.items(), strict=False):
         for number, row in enumerate(rows):
             if name in row:
-                own = str(row["method"]).startswith("SCOUTER")
-                ax.errorbar(row[name], number, xerr=_error_bar(row, name), fmt="*" if own else "o",
-                            color=COLOURS(number % 20), markersize=10 if own else 5, linewidth=0.8)  # fmt: skip
+                ax.errorbar(row[name], number, xerr=_error_bar(row, name), **_marker(row, number, size=5))
         ax.set_title(f"{name}\n(better: {direction})", fontsize=9)
         ax.tick_params(labelsize=8)
         ax.grid(alpha=0.3)
         ax.locator_params(axis="x", nbins=4)
-    names = [str(row["method"]) for row in rows]
+    names = [name.replace("\n", " ") for name in _labels(rows)]
     axes[0].set_yticks(range(len(rows)), [name if len(name) <= 40 else f"{name[:37]}..." for name in names], fontsize=8)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)  # in the order of the table
     for ax in axes[len(metrics) :]:
@@ -75,22 +75,35 @@ def _draw_pairs(
 ) -> None:  # fmt: skip
     """Draw a panel for each pair of metrics, with a legend beside them."""
     axes = grid.subplots(squeeze=False)[0]
-    several = len({data_text(row) for row in rows}) > 1
-    times = Counter((row["method"], data_text(row)) for row in rows)
+    labels = _labels(rows)
     for ax, (x, y, title) in zip(axes, drawn, strict=False):
         for number, row in enumerate(rows):
             if x in row and y in row:
-                own = str(row["method"]).startswith("SCOUTER")
                 # A negative model is measured on an absent class; if the true class is measured, too, it is drawn.
                 h, v = (f"{name}_true" if f"{name}_true" in row else name for name in (x, y))
                 ax.errorbar(row[h], row[v], xerr=_error_bar(row, h), yerr=_error_bar(row, v),
-                            label=_label(row, data=several, checkpoint=times[row["method"], data_text(row)] > 1),
-                            color=COLOURS(number % 20), fmt="*" if own else "o", markersize=12 if own else 6,
-                            linewidth=0.8)  # fmt: skip
+                            label=labels[number], **_marker(row, number, size=6))  # fmt: skip
         ax.set(xlabel=x, ylabel=y, title=title)
         ax.grid(alpha=0.3)
     if drawn:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+        # A row may be in one panel only.
+        entries = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        found = [label for label in dict.fromkeys(labels) if label in entries]
+        figure.legend([entries[label] for label in found], found, loc="outside right upper", fontsize=8)
+
+
+def _marker(row: Mapping[str, Any], number: int, *, size: int) -> dict[str, Any]:
+    """Style of the points of a row, which no other row of the table has."""
+    own = str(row["method"]).startswith("SCOUTER")
+    return {"color": COLOURS(number % 20), "fmt": OWN if own else MARKERS[number // 20 % len(MARKERS)],
+            "markersize": 2 * size if own else size, "linewidth": 0.8}  # fmt: skip
+
+
+def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name of each row: its method, and what tells it apart from the other rows."""
+    several = len({data_text(row) for row in rows}) > 1
+    times = Counter((row["method"], data_text(row)) for row in rows)
+    return [_label(row, data=several, checkpoint=times[row["method"], data_text(row)] > 1) for row in rows]
 
 
 def _label(row: Mapping[str, Any], *, data: bool, checkpoint: bool) -> str:

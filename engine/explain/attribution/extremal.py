@@ -1,7 +1,8 @@
 """Extremal perturbation: the smooth mask of a given area that keeps the logit highest (Fong et al., ICCV 2019).
 
 Section 3: area constraint, pyramid of blurs, smooth masks; preservation game. Optimised as in the authors' code: SGD
-with momentum and dampening, while the weight of the area penalty grows by a factor in each step.
+with momentum and dampening, while the weight of the area penalty grows by a factor in each step; but the picture is not
+flipped in every second step, and the kernel of the masks is not cut at four cells.
 """
 
 import torch
@@ -20,7 +21,8 @@ SIGMA = 3.0  # sigma of the mask's kernel, in cells of 7 pixels
 SHARPNESS = 20.0  # sharpness of the smooth maximum, 1/T in the paper
 STEPS, RATE, MOMENTUM = 800, 0.01, 0.9
 AREA_WEIGHT, GROWTH = 300.0, 1.0035
-JITTER = 1e-3
+
+JITTER = 1e-3  # of our own: decides between equal numbers when they are sorted
 
 
 def pyramid(images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import pytest
 from PIL import Image
 
+from tools.figures import metrics
 from tools.figures.metrics import save_metric_figure
 
 AREA = {"method": "SCOUTER", "area": 0.1, "precision": 0.8, "intervals": {"area": (0.05, 0.2)}}
@@ -23,3 +24,18 @@ def test_single_metrics_get_panels_below_or_alone(tmp_path, names, heights):
     alone = [{"method": "CAM", "metric_0": 0.5}]
     save_metric_figure(tmp_path / "metrics.png", alone, more=more)
     assert Image.open(tmp_path / "metrics.png").size == (round(13.4 * 120), round(1.15 * 120))
+
+
+def test_every_row_can_be_told_from_the_others(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(metrics, "save_figure", lambda path, figure, note: drawn.append(figure))
+    rows = [{"method": f"m{number}", "iauc": 0.5, "dauc": 0.2, "gini": 0.5} for number in range(22)]
+    rows[3] |= {"area": 0.1, "precision": 0.8}
+    rows += [{"method": "CAM", "checkpoint": f"{name}.pth", "gini": 0.1} for name in "ab"]
+    save_metric_figure(tmp_path / "metrics.png", rows, more={"gini": "large"})
+    [figure] = drawn
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"m{number}" for number in range(22)]
+    names = [text.get_text() for text in figure.axes[2].get_yticklabels()]
+    assert names[-2:] == ["CAM (a.pth)", "CAM (b.pth)"]
+    points = [line for line in figure.axes[1].lines if line.get_marker() not in "|_"]
+    assert len({(line.get_marker(), tuple(line.get_color())) for line in points}) == 22
