@@ -78,7 +78,8 @@ def report_card(models: Sequence[TrainedModel], source: Source) -> ReportCard:
         ReportMap(
             name=names[label], probability=float(explanation.probabilities[label]),
             logit=float(explanation.logits[label]), values=values[label].numpy().copy(), kind=kind,
-            is_part=explanation.two_sided,
+            is_part=explanation.two_sided, prediction=names[int(explanation.probabilities.argmax())],
+            model=("negative model" if model.is_negative else "positive model") if len(models) > 1 else "",
         )
         for model, explanation in zip(models, explanations, strict=True)
         for label in shown

@@ -202,7 +202,7 @@ def test_pictures_without_labels_are_neither_right_nor_wrong(tmp_path):
     assert [e["text"] for e in page.find("h3")] == ["0", "1", "2"]
 
 
-def test_maps_of_a_kind_share_the_scale_of_their_picture(tmp_path):
+def test_evidence_for_and_against_shares_the_scale_of_its_picture(tmp_path):
     maps = [
         a_map("a", top=4.0), a_map("b", top=2.0), a_map("c", "negative", top=0.5), a_map("d", "negative", top=0.0),
         a_map("e", values=np.array([[np.nan, -1.0], [np.inf, 1.0]])),
@@ -210,7 +210,7 @@ def test_maps_of_a_kind_share_the_scale_of_their_picture(tmp_path):
     page, _ = written(tmp_path, cards=[a_card(maps=maps), a_card(maps=[a_map("f", top=0.01)])])
     layers = [pixels(e["src"]) for e in page.find("img", "layer")]
     assert layers[0].shape == (3, 3, 4) and layers[0][0, 0, 3] == 0
-    assert [layer[..., 3].max() for layer in layers] == [255, 128, 255, 0, 64, 255]
+    assert [layer[..., 3].max() for layer in layers] == [255, 128, 32, 0, 64, 255]
     assert layers[4][..., 3].tolist() == [[0, 0], [0, 64]]
     assert all(
         (layer[..., 0] > 200).all() and (layer[..., 2] == 0).all() for layer in (layers[0], layers[1], layers[5])
@@ -497,6 +497,20 @@ def test_names_from_right_to_left_do_not_move_the_text_around_them(tmp_path):
     alts = [e["alt"] for e in page.find("img")]
     assert alts == [f"Picture \u2068{shown}\u2069",
                     f"Map of evidence for class \u2068{shown}\u2069 on picture \u2068{shown}\u2069"]  # fmt: skip
+
+
+def test_maps_of_two_models_are_named_and_have_a_scale_and_a_prediction_each(tmp_path):
+    maps = [
+        a_map("cat", top=4.0, model="positive model", prediction="cat"),
+        a_map("dog", top=1.0, model="positive model", prediction="cat"),
+        a_map("cat", "negative", top=0.01, model="negative model", prediction="dog"),
+        a_map("dog", "negative", top=0.0, model="negative model", prediction="dog"),
+    ]
+    page, _ = written(tmp_path, cards=[a_card(maps=maps)])
+    assert [pixels(e["src"])[..., 3].max() for e in page.find("img", "layer")] == [255, 64, 255, 0]
+    tags = [e["text"] for e in page.find("span", "tag")]
+    assert tags[:4] == ["positive model", "true", "predicted", "positive model"]
+    assert tags[4:] == ["negative model", "true", "negative model", "predicted"]
 
 
 def test_a_contrast_is_red_above_zero_and_blue_below(tmp_path):

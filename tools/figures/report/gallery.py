@@ -32,6 +32,8 @@ class ReportMap:
     values: np.ndarray  # (h, w), non-negative except for a contrast
     kind: str  # positive (evidence for the class, red), negative (against it, blue) or contrast (signed, both)
     is_part: bool = False  # whether the map is one side of the evidence, and its sum not the logit
+    model: str = ""  # in words, where a card has maps of several; the maps of each have a scale of their own
+    prediction: str = ""  # the class that this model predicts; empty for that of the card
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def gallery(cards: Sequence[ReportCard]) -> str:
     return fill(
         "gallery.html",
         order=ORDER if labelled else "",
-        legend="".join(legend) + "<li>the maps of a colour share one scale per picture; pale: little evidence</li>",
+        legend="".join(legend) + "<li>the maps of a model share one scale per picture; pale: little evidence</li>",
         class_label="True class" if labelled else "Predicted class",
         options="".join(
             f'<option value="{i}">{isolated(name)} ({counts[name]})</option>' for name, i in number_of.items()
@@ -135,6 +137,18 @@ def _mark(outcome: str) -> str:
     return f'<span class="mark {outcome}">{icon}{outcome}</span>'
 
 
+def _largest(m: ReportMap) -> float:
+    """Largest value that is drawn of a map."""
+    finite = np.where(np.isfinite(m.values), m.values, 0.0)
+    return float((np.abs(finite) if m.kind == "contrast" else finite).max(initial=0.0))
+
+
+def _tags(m: ReportMap, card: ReportCard) -> list[str]:
+    """Words beside the class of a map: whose it is, and whether the class is the true or the predicted one."""
+    tags = {"true": card.label, "predicted": m.prediction or card.prediction}
+    return [m.model] * bool(m.model) + [tag for tag, name in tags.items() if name == m.name]
+
+
 def _maps(card: ReportCard, of_picture: str, width: int, height: int) -> list[str]:
     uris: dict[int, str] = {}
     for m in card.maps:
@@ -143,10 +157,12 @@ def _maps(card: ReportCard, of_picture: str, width: int, height: int) -> list[st
                 f"map of {m.name} on {of_picture}: kind {m.kind!r}, shape {np.shape(m.values)}; give "
                 f"{' or '.join(COLOURS)}, (h, w)"
             )
-    for kind in COLOURS:
-        own = [i for i, m in enumerate(card.maps) if m.kind == kind]
-        uris |= dict(zip(own, map_uris([card.maps[i].values for i in own], kind), strict=True))
-    tags = {"true": card.label, "predicted": card.prediction}
+    for model, kind in dict.fromkeys((m.model, m.kind) for m in card.maps):
+        own = [i for i, m in enumerate(card.maps) if (m.model, m.kind) == (model, kind)]
+        # Evidence for and against share a scale, so that the depth of red and blue can be compared.
+        together = [m for m in card.maps if m.model == model and (m.kind == "contrast") == (kind == "contrast")]
+        scale = max(_largest(m) for m in together)
+        uris |= dict(zip(own, map_uris([card.maps[i].values for i in own], kind, scale=scale), strict=True))
     return [
         fill(
             "map.html",
@@ -156,7 +172,7 @@ def _maps(card: ReportCard, of_picture: str, width: int, height: int) -> list[st
             height=height,
             alt=f"Map of evidence {FOR_OR_AGAINST[m.kind]} {isolated(m.name)} on {of_picture}",
             class_name=breakable(m.name),
-            tags="".join(f' <span class="tag">{tag}</span>' for tag, name in tags.items() if name == m.name),
+            tags="".join(f' <span class="tag">{tag}</span>' for tag in _tags(m, card)),
             probability=percent(m.probability),
             amount=_amount(m),
         )
